@@ -1,0 +1,49 @@
+"""Small feed-forward pieces: a ReLU or GELU stack, a 1 x 1 convolution on tokens, a norm over channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Activation = Callable[[Tensor], Tensor]
+
+
+class MLP(nn.Module):
+    """Linear layers with an activation between them, none after the last."""
+
+    def __init__(
+        self, dim_in: int, dim_hidden: int, dim_out: int, layers: int, activation: Activation = F.relu
+    ) -> None:
+        super().__init__()
+        widths = [dim_in, *[dim_hidden] * (layers - 1), dim_out]
+        self.layers = nn.ModuleList(
+            nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., dim_in] to [..., dim_out]."""
+        *inner, last = self.layers
+        for layer in inner:
+            x = self.activation(layer(x))
+        return last(x)
+
+
+class TokenConv(nn.Conv2d):
+    """A 1 x 1 convolution whose pixels are tokens: [..., C_in] -> [..., C_out]."""
+
+    def __init__(self, dim_in: int, dim_out: int) -> None:
+        super().__init__(dim_in, dim_out, kernel_size=1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Project the last dimension."""
+        return F.linear(input, self.weight.flatten(1), self.bias)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """The layer norm of convolution stacks: over channels, which here are the last dimension."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-6)

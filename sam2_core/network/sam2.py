@@ -1,0 +1,263 @@
+"""SAM 2 as four verbs: embed images, decode masks, recall what was seen, remember what is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ops import downsample_mask_antialiased, upsample_logits
+
+from ..config import ABSENT_LOGIT, MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, ModelConfig
+from ..data import (
+    FrameMemory,
+    ImageEmbedding,
+    MaskPrediction,
+    Memories,
+    ObjectPrediction,
+    PackedPrompts,
+    concatenate_predictions,
+)
+from .feature_pyramid import FeaturePyramid
+from .hiera import Hiera
+from .mask_decoder import Answer, MaskDecoder
+from .memory_attention import MemoryAttention, MemoryTokens
+from .memory_encoder import MemoryEncoder
+from .object_pointer import ObjectPointer
+from .prompt_encoder import PromptEncoder
+from .two_way import SharedPixels, pick_rows
+
+# On a CPU a few prompts at a time stay in the cache; measured best at 1024 px on two cores.
+_CPU_DECODE_BATCH = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What prompts of a batch of images are decoded against; rows are images."""
+
+    coarse_BPC: Tensor
+    bare: Tensor | SharedPixels  # coarse pixels of prompts without a mask
+    positions_PC: Tensor
+    middle_BPQC: Tensor
+    fine_BPQC: Tensor
+    source_index: Tensor | None
+
+
+class Sam2(nn.Module):
+    """The network; it holds weights and no state of any picture or clip."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Hiera(config)
+        self.pyramid = FeaturePyramid(config)
+        self.prompt_encoder = PromptEncoder(config)
+        self.mask_decoder = MaskDecoder(config)
+        self.memory_encoder = MemoryEncoder(config)
+        self.memory_attention = MemoryAttention(config)
+        self.object_pointer = ObjectPointer(config)
+        self.mask_to_logits = nn.Conv2d(1, 1, kernel_size=4, stride=4)
+        memory_dim = config.memory_dim
+        self.temporal_encoding = _small(config.max_memories, 1, 1, memory_dim)
+        self.no_memory = _small(1, 1, config.hidden_dim)
+        # Nothing reads this one; official files carry it, and files go round whole.
+        self.no_memory_position = _small(1, 1, config.hidden_dim)
+        marks_absence = config.marks_absence_in_memory
+        self.absent_memory = _small(1, memory_dim) if marks_absence else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.no_memory.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the bulk of the weights is stored in."""
+        return self.encoder.patches.weight.dtype
+
+    # --- verb 1
+
+    def embed_images(self, pixels_B3SS: Tensor) -> ImageEmbedding:
+        """Encode normalised pixels at model resolution."""
+        return self.pyramid(self.encoder(pixels_B3SS))
+
+    # --- verb 2
+
+    def decode_masks(
+        self, embedding: ImageEmbedding, prompts: PackedPrompts, answer: Answer = "three"
+    ) -> MaskPrediction:
+        """Answer prompts of any images of the batch; zero prompts give zero answers."""
+        scene = self._scene(embedding, shares_pixels=len(prompts) > len(embedding))
+        step = _CPU_DECODE_BATCH if self.device.type == "cpu" else max(1, len(prompts))
+        parts = [
+            self._decode(scene, prompts.rows(slice(i, i + step)), answer)
+            for i in range(0, max(1, len(prompts)), step)
+        ]
+        return concatenate_predictions(parts)
+
+    def _scene(self, embedding: ImageEmbedding, shares_pixels: bool) -> Scene:
+        """Compute what does not depend on the prompts."""
+        coarse = embedding.coarse_BPC
+        if not embedding.conditioned:
+            coarse = coarse + self.no_memory
+        coarse = coarse.to(self.dtype)
+        positions = self.prompt_encoder.positions().to(coarse)
+        bare = coarse + self.prompt_encoder.no_mask.to(coarse)
+        middle, fine = self.mask_decoder.prepare_levels(embedding)
+        decoder = self.mask_decoder.transformer
+        return Scene(
+            coarse,
+            decoder.share(bare, positions) if shares_pixels else bare,
+            positions,
+            middle,
+            fine,
+            embedding.source_index,
+        )
+
+    def _decode(self, scene: Scene, prompts: PackedPrompts, answer: Answer) -> MaskPrediction:
+        index = prompts.image_index_N
+        pixels: Tensor | SharedPixels
+        if prompts.mask_logits_Nhw is not None:
+            dense = self.prompt_encoder.embed_masks(prompts.mask_logits_Nhw)
+            pixels = pick_rows(scene.coarse_BPC, index) + dense
+        elif isinstance(scene.bare, SharedPixels):
+            pixels = scene.bare.rows(index)
+        else:
+            pixels = pick_rows(scene.bare, index)
+        source = index if scene.source_index is None else scene.source_index[index]
+        return self.mask_decoder(
+            self.prompt_encoder.embed_points(prompts.coords_NT2, prompts.labels_NT),
+            pixels,
+            scene.positions_PC,
+            pick_rows(scene.middle_BPQC, source),
+            pick_rows(scene.fine_BPQC, source),
+            answer,
+        )
+
+    def settle(self, prediction: MaskPrediction) -> ObjectPrediction:
+        """Let one mask stand for each object: the best of those decoded, empty if it is absent."""
+        best = prediction.predicted_iou_NM.argmax(dim=1)
+        rows = torch.arange(len(best), device=best.device)
+        present = prediction.object_score_N > 0
+        logits = prediction.logits_NMhw[rows, best]
+        tokens = prediction.tokens_NMC
+        token = tokens[rows, best] if tokens.shape[1] > 1 else tokens[:, 0]
+        return ObjectPrediction(
+            torch.where(present[:, None, None], logits, ABSENT_LOGIT),
+            prediction.predicted_iou_NM[rows, best],
+            prediction.object_score_N,
+            self.object_pointer(token, present),
+        )
+
+    def adopt_masks(
+        self, embedding: ImageEmbedding, masks_NSS: Tensor, source_index_N: Tensor
+    ) -> ObjectPrediction:
+        """Take given masks at model resolution as the answer; only their pointers are decoded."""
+        masks = masks_NSS.float().unsqueeze(1)
+        count = len(masks)
+        side = self.config.low_res_size
+        logits = downsample_mask_antialiased(
+            masks * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS, (side, side)
+        ).squeeze(1)
+        # The pointer is read off bare features: neither memory nor what stands for none.
+        decoded = self.settle(
+            self.decode_masks(
+                replace(embedding, conditioned=True),
+                replace(
+                    no_point_prompts(source_index_N),
+                    mask_logits_Nhw=self.mask_to_logits(masks.to(self.mask_to_logits.weight))[:, 0],
+                ),
+                "one",
+            )
+        )
+        present = masks.flatten(1).any(dim=1)
+        pointer = torch.where(present[:, None], decoded.pointer_NC, self.object_pointer.absent)
+        score = torch.where(present, MASK_LOGIT_SCALE, 0.0) + MASK_LOGIT_BIAS
+        return ObjectPrediction(logits, torch.ones(count, device=masks.device), score, pointer)
+
+    # --- verb 3
+
+    def recall(
+        self,
+        embedding: ImageEmbedding,
+        memories: Sequence[Memories],
+        source_index_N: Tensor | None = None,
+    ) -> ImageEmbedding:
+        """Condition images on what is remembered of objects; one row an object comes out.
+
+        Object n is on image source_index_N[n]. With no memories at all, the embedding that stands
+        for having none is added instead.
+        """
+        if source_index_N is None:
+            source_index_N = torch.arange(len(embedding), device=self.device)
+        if memories:
+            tokens = [self._memory_tokens(memory) for memory in memories]
+            coarse = self.memory_attention(embedding.coarse_BPC, source_index_N, tokens)
+        else:
+            coarse = (embedding.coarse_BPC + self.no_memory)[source_index_N]
+        return replace(
+            embedding, coarse_BPC=coarse, conditioned=True, source_index=source_index_N
+        )
+
+    def _memory_tokens(self, memory: Memories) -> MemoryTokens:
+        """Lay frames and pointers out as tokens, with where and when as positions."""
+        dtype = self.dtype
+        when = self.temporal_encoding[:, 0, 0][memory.slots_NK]
+        where = self.memory_attention.memory_positions
+        count, dim = len(memory.slots_NK), self.config.memory_dim
+        cuts = self.config.hidden_dim // dim
+        ages = self.object_pointer.encode_age(memory.ages_NQ, memory.reach)
+        tokens = [
+            memory.features_NKPC.to(dtype).flatten(1, 2),
+            memory.pointers_NQC.to(dtype).reshape(count, -1, dim),
+        ]
+        positions = [
+            (where + when[:, :, None]).flatten(1, 2),
+            ages.repeat_interleave(cuts, dim=1),
+        ]
+        return MemoryTokens(
+            memory.rows_N,
+            torch.cat(tokens, dim=1),
+            torch.cat(positions, dim=1).to(dtype),
+            cuts * memory.pointers_NQC.shape[1],
+        )
+
+    # --- verb 4
+
+    def remember(
+        self,
+        embedding: ImageEmbedding,
+        prediction: ObjectPrediction,
+        source_index_N: Tensor | None = None,
+        *,
+        binarize: bool = False,
+    ) -> FrameMemory:
+        """Turn bare features and settled masks into memory; `binarize` for masks a user asked for."""
+        if source_index_N is None:
+            source_index_N = torch.arange(len(embedding), device=self.device)
+        side = self.config.image_size
+        logits = upsample_logits(prediction.logits_Nhw.unsqueeze(1), (side, side))
+        chance = (logits > 0).float() if binarize else torch.sigmoid(logits)
+        features = self.memory_encoder(
+            embedding.coarse_BPC, source_index_N, chance * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS
+        )
+        if self.absent_memory is not None:
+            absent = (prediction.object_score_N <= 0)[:, None, None]
+            features = features + absent * self.absent_memory.to(features.dtype)
+        return FrameMemory(features.to(torch.bfloat16), prediction.pointer_NC)
+
+
+def no_point_prompts(source_index_N: Tensor) -> PackedPrompts:
+    """What frames without a prompt are decoded with: two tokens that are no point."""
+    count, device = len(source_index_N), source_index_N.device
+    return PackedPrompts(
+        torch.zeros(count, 2, 2, device=device),
+        torch.full((count, 2), -1, dtype=torch.long, device=device),
+        source_index_N,
+    )
+
+
+def _small(*shape: int) -> nn.Parameter:
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(*shape), std=0.02))
