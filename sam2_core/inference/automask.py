@@ -1,0 +1,154 @@
+"""What finding all masks is steered by, and what it finds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ops import RunLengths, decode_run_lengths, from_coco_strings, point_grids_by_layer
+
+from ..config import ModelConfig
+from ..errors import ConfigError
+
+OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
+_OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
+
+
+class CocoRle(TypedDict):
+    """A mask as pycocotools reads it."""
+
+    size: list[int]  # height, width
+    counts: str
+
+
+class UncompressedRle(TypedDict):
+    """A mask as plain run lengths, column by column, starting with unset pixels."""
+
+    size: list[int]
+    counts: list[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoMaskConfig:
+    """How to find all masks: the names and defaults of the reference's generator."""
+
+    points_per_side: int | None = 32
+    points_per_batch: int = 64
+    pred_iou_thresh: float = 0.8
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    mask_threshold: float = 0.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    point_grids: Sequence[np.ndarray[Any, Any]] | None = None  # one a layer, points in 0..1
+    min_mask_region_area: int = 0  # holes and specks up to this many low-res pixels
+    output_mode: OutputMode = "binary_mask"  # the form of Mask.segmentation
+    use_m2m: bool = False  # refine each mask once with itself as a prompt
+    multimask_output: bool = True
+    stability_fallback: bool = True  # where one mask is asked for; see ImageSegmenter
+
+    def __post_init__(self) -> None:
+        self._check_grids()
+        for name in ("points_per_batch", "crop_n_points_downscale_factor"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("crop_n_layers", "min_mask_region_area"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        for name in ("pred_iou_thresh", "stability_score_thresh", "crop_overlap_ratio"):
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "within 0..1")
+        for name in ("box_nms_thresh", "crop_nms_thresh"):
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "within 0..1")
+        for name in ("mask_threshold", "stability_score_offset"):
+            _require(math.isfinite(getattr(self, name)), name, getattr(self, name), "finite")
+        _require(
+            self.output_mode in _OUTPUT_MODES, "output_mode", self.output_mode, str(_OUTPUT_MODES)
+        )
+
+    def _check_grids(self) -> None:
+        if (self.points_per_side is None) == (self.point_grids is None):
+            raise ConfigError(
+                "Give exactly one of points_per_side and point_grids; to use grids of your own, "
+                "set points_per_side=None."
+            )
+        if self.points_per_side is not None:
+            _require(self.points_per_side >= 1, "points_per_side", self.points_per_side, "at least 1")
+        if self.point_grids is None:
+            return
+        if len(self.point_grids) != self.crop_n_layers + 1:
+            raise ConfigError(
+                f"{len(self.point_grids)} point_grids for crop_n_layers={self.crop_n_layers}: give "
+                f"one for the whole picture and one for each layer, {self.crop_n_layers + 1} in all."
+            )
+        for layer, grid in enumerate(self.point_grids):
+            array = np.asarray(grid)
+            shaped = array.ndim == 2 and array.shape[1] == 2 and len(array) > 0
+            if not shaped or not bool(((array >= 0) & (array <= 1)).all()):
+                raise ConfigError(
+                    f"point_grids[{layer}] must be [points, 2] with x and y in 0..1; it has shape "
+                    f"{array.shape}."
+                )
+
+    @staticmethod
+    def for_model(config: ModelConfig, **settings: Any) -> AutoMaskConfig:  # noqa: ANN401 - fields
+        """The defaults that suit a model's weights, changed by `settings`."""
+        defaults = {
+            "pred_iou_thresh": config.pred_iou_thresh,
+            "stability_score_thresh": config.stability_score_thresh,
+        }
+        known = {name: value for name, value in defaults.items() if value is not None}
+        return replace(AutoMaskConfig(), **{**known, **settings})
+
+    def grids(self) -> list[np.ndarray[Any, Any]]:
+        """The points of each layer, in 0..1."""
+        if self.point_grids is not None:
+            return [np.asarray(grid, dtype=np.float64) for grid in self.point_grids]
+        assert self.points_per_side is not None
+        return point_grids_by_layer(
+            self.points_per_side, self.crop_n_layers, self.crop_n_points_downscale_factor
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """One found mask, in pixels of its picture."""
+
+    rle: CocoRle
+    bbox_xywh: tuple[float, float, float, float]  # as the reference has it: width is xmax - xmin
+    area: int
+    predicted_iou: float
+    stability_score: float
+    point: tuple[float, float]
+    crop_xywh: tuple[float, float, float, float]
+    output_mode: OutputMode = "binary_mask"
+
+    @property
+    def segmentation(self) -> np.ndarray[Any, np.dtype[np.bool_]] | UncompressedRle | CocoRle:
+        """The mask in the form that AutoMaskConfig.output_mode names."""
+        if self.output_mode == "coco_rle":
+            return self.rle
+        runs = self.run_lengths()
+        if self.output_mode == "uncompressed_rle":
+            return {"size": list(self.rle["size"]), "counts": runs.counts.tolist()}
+        return decode_run_lengths(runs)[0].numpy()
+
+    def run_lengths(self) -> RunLengths:
+        """The mask as run lengths."""
+        height, width = self.rle["size"]
+        return from_coco_strings([self.rle["counts"]], height, width)
+
+    def decode(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """The mask as a boolean array [H, W]."""
+        return decode_run_lengths(self.run_lengths())[0].numpy()
+
+
+def _require(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise ConfigError(f"AutoMaskConfig.{name}={value!r}: it must be {wanted}.")

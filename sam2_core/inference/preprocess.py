@@ -1,0 +1,103 @@
+"""Pictures of any kind become RGB arrays, and these become normalised pixels at model resolution."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from ops import resize_frame_bicubic, resize_image_antialiased
+
+from ..config import PIXEL_MEAN, PIXEL_STD
+from ..errors import ImageError
+
+RgbArray: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
+Picture: TypeAlias = "RgbArray | Image.Image | str | os.PathLike[str]"
+
+_DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+
+
+def as_rgb(picture: Picture) -> RgbArray:
+    """Bring a picture to HWC uint8 RGB as it is shown: rotated by EXIF, without alpha."""
+    if isinstance(picture, str | os.PathLike):
+        return read_image(picture)
+    if isinstance(picture, Image.Image):
+        return _pillow_to_rgb(picture)
+    if isinstance(picture, np.ndarray):
+        return _array_to_rgb(picture)
+    raise ImageError(
+        f"A picture is a HWC uint8 array, a Pillow image or a path, not a {type(picture).__name__}."
+    )
+
+
+def read_image(path: str | os.PathLike[str]) -> RgbArray:
+    """Read a picture file."""
+    try:
+        with Image.open(Path(path)) as image:
+            return _pillow_to_rgb(image)
+    except FileNotFoundError as error:
+        raise ImageError(f"{os.fspath(path)}: no such file.") from error
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+        raise ImageError(
+            f"{os.fspath(path)}: not a picture that can be read ({error}). "
+            "Open it in a viewer; if it shows there, convert it to PNG or JPEG."
+        ) from error
+
+
+def _pillow_to_rgb(image: Image.Image) -> RgbArray:
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in _DEEP_MODES:
+        # Pillow clips sixteen bits to eight where it should scale them.
+        return _array_to_rgb(np.asarray(upright).astype(np.uint16))
+    if upright.mode == "P" and "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    return np.asarray(upright.convert("RGB"))
+
+
+def _array_to_rgb(array: np.ndarray[Any, Any]) -> RgbArray:
+    if array.dtype == np.uint16:
+        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ImageError(
+            f"A picture array has dtype uint8 (or uint16), this one {array.dtype}: "
+            "scale it to 0..255 and convert it with .astype('uint8')."
+        )
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+        raise ImageError(
+            f"A picture array has shape (height, width, 1, 3 or 4), this one {array.shape}."
+        )
+    return array.repeat(3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
+
+
+def images_to_pixels(images: Sequence[RgbArray], size: int, device: torch.device) -> Tensor:
+    """Pixels for the encoder, as the reference's image path makes them: [B, 3, S, S]."""
+    resized = [_resize_image(image, size, device) for image in images]
+    return normalise(torch.stack(resized))
+
+
+def _resize_image(image: RgbArray, size: int, device: torch.device) -> Tensor:
+    # Eight bits travel to the device, four times less than floats.
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+    return resize_image_antialiased(pixels.permute(2, 0, 1).float().div_(255), size)
+
+
+def frames_to_pixels(frames: Sequence[RgbArray], size: int, device: torch.device) -> Tensor:
+    """Pixels for the encoder, as the reference's video path makes them: [B, 3, S, S]."""
+    resized = np.stack([resize_frame_bicubic(frame, size) for frame in frames])
+    pixels = torch.from_numpy(resized).to(device)
+    return normalise(pixels.permute(0, 3, 1, 2).float().div_(255))
+
+
+def normalise(pixels_B3SS: Tensor) -> Tensor:
+    """Shift and scale channels in 0..1 to what the encoder was trained on; in place."""
+    mean = torch.tensor(PIXEL_MEAN, device=pixels_B3SS.device).view(3, 1, 1)
+    std = torch.tensor(PIXEL_STD, device=pixels_B3SS.device).view(3, 1, 1)
+    return pixels_B3SS.sub_(mean).div_(std)
