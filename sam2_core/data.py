@@ -172,3 +172,14 @@ def concatenate_predictions(parts: Sequence[MaskPrediction]) -> MaskPrediction:
         torch.cat([part.object_score_N for part in parts]),
         torch.cat([part.tokens_NMC for part in parts]),
     )
+
+
+def concatenate_embeddings(parts: Sequence[ImageEmbedding]) -> ImageEmbedding:
+    """Join bare embeddings into one batch."""
+    if len(parts) == 1:
+        return parts[0]
+    return ImageEmbedding(
+        torch.cat([part.coarse_BPC for part in parts]),
+        torch.cat([part.middle_BPQC for part in parts]),
+        torch.cat([part.fine_BPQC for part in parts]),
+    )

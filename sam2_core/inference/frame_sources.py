@@ -1,0 +1,189 @@
+"""Where frames come from: lists, folders and files that can be read twice, and iterators that can't."""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from ..errors import FrameSourceError, ImageError
+from .preprocess import Picture, RgbArray, as_rgb
+
+LOOK_AHEAD = 16  # the age of pointers is encoded relative to min(length of the clip, 16)
+
+Frames: TypeAlias = "Sequence[Picture] | Iterable[Picture] | str | os.PathLike[str]"
+
+_PICTURE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".avif")
+)
+
+
+class FrameSource(ABC):
+    """Frames of one clip, all of one size."""
+
+    rereadable = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._size_hw: tuple[int, int] | None = None
+
+    @abstractmethod
+    def length(self) -> int | None:
+        """How many frames there are; None if an iterator has not said yet."""
+
+    @abstractmethod
+    def fetch(self, indices: range) -> Iterator[RgbArray]:
+        """Frames by index, in the order of the range."""
+
+    def read(self, indices: range) -> Iterator[RgbArray]:
+        """Frames by index; refuses one whose size differs from the first one's."""
+        for index, frame in zip(indices, self.fetch(indices), strict=False):
+            size = (frame.shape[0], frame.shape[1])
+            if self._size_hw is not None and size != self._size_hw:
+                raise FrameSourceError(
+                    f"{self.name}: frame {index} is {size[1]} x {size[0]} pixels, the ones before "
+                    f"{self._size_hw[1]} x {self._size_hw[0]}. Split the clip where its size changes."
+                )
+            self._size_hw = size
+            yield frame
+
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the frames."""
+        if self._size_hw is None:
+            next(self.read(range(1)), None)
+        if self._size_hw is None:
+            raise FrameSourceError(f"{self.name} holds no frame.")
+        return self._size_hw
+
+    def reach(self) -> int:
+        """min(length, 16), all that tracking needs to know of the length."""
+        length = self.length()
+        return LOOK_AHEAD if length is None else min(length, LOOK_AHEAD)
+
+
+class PictureList(FrameSource):
+    """Frames that are arrays, Pillow images, or paths of picture files."""
+
+    def __init__(self, pictures: Sequence[Picture], name: str = "The clip") -> None:
+        super().__init__(name)
+        self._pictures = pictures
+
+    def length(self) -> int:
+        """How many pictures there are."""
+        return len(self._pictures)
+
+    def fetch(self, indices: range) -> Iterator[RgbArray]:
+        """Frames by index."""
+        for index in indices:
+            try:
+                yield as_rgb(self._pictures[index])
+            except ImageError as error:
+                raise FrameSourceError(f"{self.name}: frame {index}: {error}") from error
+
+
+class PictureIterator(FrameSource):
+    """Frames that come once, in order; a few are held back to look ahead."""
+
+    rereadable = False
+
+    def __init__(self, pictures: Iterable[Picture], name: str = "The iterator") -> None:
+        super().__init__(name)
+        self._pictures = iter(pictures)
+        self._held: deque[RgbArray] = deque()
+        self._next = 0  # index of the first frame that was not handed out
+        self._ended = False
+
+    @property
+    def position(self) -> int:
+        """Index of the next frame that can be had."""
+        return self._next
+
+    def length(self) -> int | None:
+        """The number of frames, once the look-ahead has seen the end."""
+        self._hold(LOOK_AHEAD - self._next)
+        return self._next + len(self._held) if self._ended else None
+
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width, seen without taking a frame."""
+        self._hold(1)
+        if not self._held and self._size_hw is None:
+            raise FrameSourceError(f"{self.name} holds no frame.")
+        if self._size_hw is None:
+            self._size_hw = (self._held[0].shape[0], self._held[0].shape[1])
+        return self._size_hw
+
+    def fetch(self, indices: range) -> Iterator[RgbArray]:
+        """Frames from the current position on; those skipped are gone."""
+        if indices and (indices.step != 1 or indices[0] < self._next):
+            raise FrameSourceError(
+                f"{self.name} has passed frame {min(indices)} (it stands at {self._next}) and "
+                "cannot go back: give a list, a folder or a file instead."
+            )
+        for index in indices:
+            while self._next <= index:
+                self._hold(1)
+                if not self._held:
+                    return
+                frame = self._held.popleft()
+                self._next += 1
+            yield frame
+
+    def _hold(self, count: int) -> None:
+        while len(self._held) < count and not self._ended:
+            try:
+                picture = next(self._pictures)
+            except StopIteration:
+                self._ended = True
+            else:
+                self._held.append(self._convert(picture))
+
+    def _convert(self, picture: Picture) -> RgbArray:
+        try:
+            return as_rgb(picture)
+        except ImageError as error:
+            index = self._next + len(self._held)
+            raise FrameSourceError(f"{self.name}: frame {index}: {error}") from error
+
+
+def open_frames(frames: Frames) -> FrameSource:
+    """Wrap whatever holds the frames of a clip."""
+    if isinstance(frames, FrameSource):
+        return frames
+    if isinstance(frames, str | os.PathLike):
+        return _open_path(Path(frames))
+    if isinstance(frames, Sequence) or (hasattr(frames, "__getitem__") and hasattr(frames, "__len__")):
+        return PictureList(frames)
+    if isinstance(frames, Iterable):
+        return PictureIterator(frames)
+    raise FrameSourceError(
+        f"Frames are a list, an iterator, a folder or a video file, not a {type(frames).__name__}."
+    )
+
+
+def _open_path(path: Path) -> FrameSource:
+    if path.is_dir():
+        return PictureList(picture_files(path), str(path))
+    if not path.exists():
+        raise FrameSourceError(f"{path}: no such file or folder.")
+    from .video_file import VideoFile
+
+    return VideoFile(path)
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """Picture files of a folder, by the numbers in their names: 2.jpg comes before 10.jpg."""
+    files = [f for f in folder.iterdir() if f.suffix.lower() in _PICTURE_SUFFIXES and f.is_file()]
+    if not files:
+        raise FrameSourceError(
+            f"{folder}: no picture in this folder; frames are files such as 00000.jpg."
+        )
+    return sorted(files, key=lambda file: _natural(file.name))
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    pieces = re.split(r"(\d+)", name)
+    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in pieces if p]

@@ -1,0 +1,381 @@
+"""Interactive tracking: prompt, look, correct, remove, clear, reset, propagate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ..config import LOGIT_CLAMP
+from ..data import FramePrompt, ImageEmbedding, ObjectPrediction
+from ..errors import FrameSourceError, PromptError
+from ..network.sam2 import Sam2
+from .clip_track import Pass, absent_like, plan_passes, show_rows
+from .frame_prompts import check_frame_prompt, check_frame_prompts
+from .frame_sources import FrameSource, PictureIterator
+from .memory_bank import MemoryBank
+from .object_steps import (
+    Bank,
+    Recall,
+    answer_prompts,
+    follow_memory,
+    remember_prompted,
+)
+from .preprocess import RgbArray, frames_to_pixels
+from .prompts import CheckedPrompt
+from .tracked_frame import TrackedFrame
+from .tracking_config import Direction, TrackingConfig
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pending:
+    """An answer that is shown, but not yet remembered."""
+
+    shown: ObjectPrediction
+    conditions: bool  # will count as prompted; else it is forgotten when its frame is tracked again
+
+
+@dataclass(slots=True, eq=False)
+class _Object:
+    """All that a session knows of one object; tensors are on the host."""
+
+    object_id: int
+    bank: Bank
+    prompts: dict[int, CheckedPrompt] = field(default_factory=dict)
+    pending: dict[int, _Pending] = field(default_factory=dict)
+    shown: dict[int, ObjectPrediction] = field(default_factory=dict)
+    went_backward: dict[int, bool] = field(default_factory=dict)  # every frame ever tracked
+
+    def last_seen(self, frame: int) -> ObjectPrediction | None:
+        """The latest answer on a frame."""
+        if frame in self.pending:
+            return self.pending[frame].shown
+        return self.shown.get(frame)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Embedded:
+    frame: int
+    embedding: ImageEmbedding
+
+
+class TrackingSession:
+    """A clip that is prompted and corrected step by step.
+
+    Every frame's memory is kept on the host: at 1024 px half a MiB a frame and object, and a
+    quarter for its logits. `TrackingConfig.history_frames` bounds it; a correction that needs a
+    frame that was dropped tracks up to it again.
+    """
+
+    def __init__(self, model: Sam2, source: FrameSource, config: TrackingConfig) -> None:
+        self.model = model
+        self.source = source
+        self.config = config
+        self._objects: dict[int, _Object] = {}
+        self._current: _Embedded | None = None
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """Objects in the order of their first prompt."""
+        return tuple(self._objects)
+
+    # --- what a user does
+
+    def prompt(self, item: FramePrompt) -> TrackedFrame:
+        """Answer a prompt; it replaces what the object was prompted with on that frame."""
+        checked = self._check(item)
+        return self._ask(item, checked)
+
+    def correct(self, item: FramePrompt) -> TrackedFrame:
+        """Add points to those that the object has on a frame."""
+        checked = self._check(item)
+        if checked.mask_HW is not None or item.prompt.box is not None:
+            raise PromptError(
+                f"Object {item.object_id}, frame {item.frame}: a correction adds points; a box or "
+                "a mask starts over: use prompt()."
+            )
+        known = self._objects.get(item.object_id)
+        earlier = known.prompts.get(item.frame) if known else None
+        if earlier is not None and earlier.mask_HW is None:
+            checked = replace(
+                checked,
+                coords_T2=torch.cat([earlier.coords_T2, checked.coords_T2]),
+                labels_T=torch.cat([earlier.labels_T, checked.labels_T]),
+            )
+        return self._ask(item, checked)
+
+    def clear(self, frame: int, object_id: int) -> TrackedFrame:
+        """Take back what an object was prompted with on a frame."""
+        tracked = self._known(object_id)
+        tracked.prompts.pop(frame, None)
+        tracked.pending.pop(frame, None)
+        if frame in tracked.bank.prompted:
+            tracked.bank.demote(frame)
+            tracked.went_backward.pop(frame, None)
+        return self._show(frame)
+
+    def remove(self, object_id: int) -> None:
+        """Forget an object; the others stay as they are."""
+        del self._objects[self._known(object_id).object_id]
+
+    def reset(self) -> None:
+        """Forget all objects."""
+        self._objects.clear()
+
+    def propagate(
+        self,
+        direction: Direction = "forward",
+        *,
+        start: int | None = None,
+        max_frames: int | None = None,
+    ) -> Iterator[TrackedFrame]:
+        """Track all objects; by default from the first prompted frame, or from the last backward."""
+        self._settle()
+        passes = self._plan(direction, start)
+        return self._run(passes, max_frames)
+
+    # --- prompts
+
+    def _check(self, item: FramePrompt) -> CheckedPrompt:
+        checked = check_frame_prompts([item], self.source, self.model.config)
+        return checked[item.object_id][item.frame]
+
+    @torch.inference_mode()
+    def _ask(self, item: FramePrompt, checked: CheckedPrompt) -> TrackedFrame:
+        embedding = self._embedding(item.frame)
+        tracked = self._objects.get(item.object_id) or self._new_object(item.object_id)
+        self._objects[item.object_id] = tracked
+        tracked.prompts[item.frame] = checked
+        is_first = item.frame not in tracked.went_backward
+        if not is_first:
+            self._restore(tracked, item.frame)
+        if checked.mask_HW is None and not is_first:
+            embedding = self._condition(tracked, item.frame, embedding)
+        earlier = tracked.last_seen(item.frame)
+        previous = earlier.logits_Nhw.clamp(-LOGIT_CLAMP, LOGIT_CLAMP) if earlier else None
+        answer = answer_prompts(self.model, embedding, [checked], self.config, previous)
+        conditions = is_first or self.config.add_all_frames_to_correct_as_cond
+        tracked.pending[item.frame] = _Pending(_to_host(answer), conditions)
+        return self._show(item.frame)
+
+    def _new_object(self, object_id: int) -> _Object:
+        return _Object(object_id, MemoryBank(self.config.rules(self.model.config)))
+
+    def _condition(
+        self, tracked: _Object, frame: int, embedding: ImageEmbedding
+    ) -> ImageEmbedding:
+        from .object_steps import gather_memories
+
+        recall = self._recall(tracked, frame, tracked.went_backward[frame])
+        return self.model.recall(embedding, gather_memories([recall], self.model.device))
+
+    def _recall(self, tracked: _Object, frame: int, backward: bool) -> Recall:
+        reach = self.source.reach()
+        recollection = tracked.bank.recollect(frame, backward=backward, reach=reach)
+        return Recall(0, tracked.bank, recollection, reach)
+
+    def _known(self, object_id: int) -> _Object:
+        if object_id not in self._objects:
+            known = ", ".join(map(str, self._objects)) or "none"
+            raise PromptError(f"No object {object_id} in this session; objects: {known}.")
+        return self._objects[object_id]
+
+    # --- propagation
+
+    @torch.inference_mode()
+    def _settle(self) -> None:
+        """Remember what users settled on, before anything is tracked."""
+        if not self._objects:
+            raise PromptError("There is nothing to propagate: prompt an object first.")
+        for tracked in self._objects.values():
+            for conditions in (False, True):
+                for frame in [f for f, p in tracked.pending.items() if p.conditions == conditions]:
+                    self._remember_pending(tracked, frame, tracked.pending.pop(frame))
+            if not tracked.bank.prompted:
+                raise PromptError(
+                    f"Object {tracked.object_id} has no prompt left: prompt it, or remove it."
+                )
+
+    def _remember_pending(self, tracked: _Object, frame: int, pending: _Pending) -> None:
+        shown = _to(pending.shown, self.model.device)
+        memory = remember_prompted(self.model, self._embedding(frame), shown, self.config)
+        features, pointer = memory.features_NPC[0].cpu(), memory.pointer_NC[0].cpu()
+        if pending.conditions:
+            tracked.bank.remember_prompted(frame, features, pointer)
+        else:
+            tracked.bank.remember(frame, features, pointer)
+        tracked.shown[frame] = pending.shown
+        if self.config.clear_non_cond_mem_around_input:
+            reach = tracked.bank.rules.stride * tracked.bank.rules.max_memories
+            for near in range(frame - reach, frame + reach + 1):
+                tracked.bank.forget(near)
+
+    def _plan(self, direction: Direction, start: int | None) -> list[Pass]:
+        prompted = sorted({f for o in self._objects.values() for f in o.bank.prompted})
+        length = self.source.length()
+        if start is not None:
+            if start < 0 or (length is not None and start >= length):
+                raise PromptError(f"start={start}: {self.source.name} has {length} frames.")
+            prompted = [start]
+        if direction != "forward" and not self.source.rereadable:
+            raise FrameSourceError(
+                f"direction={direction!r} needs frames twice, and {self.source.name} gives them "
+                "once: give a list, a folder or a video file instead."
+            )
+        return plan_passes(direction, prompted, length)
+
+    def _run(self, passes: list[Pass], max_frames: int | None) -> Iterator[TrackedFrame]:
+        shown = 0
+        for one in passes:
+            for frame, look in self._look_along(one):
+                if max_frames is not None and shown >= max_frames:
+                    return
+                found = self._track(frame, one.backward, look)
+                if not (one.hides_first and frame == one.frames.start):
+                    shown += 1
+                    yield found
+
+    def _look_along(self, one: Pass) -> Iterator[tuple[int, Callable[[], ImageEmbedding]]]:
+        """Frames of a pass, each with how to get its embedding if anybody needs it."""
+        frames = one.frames
+        if isinstance(self.source, PictureIterator) and frames.start < self.source.position:
+            # The frame that was looked at last is still at hand, though the iterator has passed it.
+            first = frames.start
+            yield first, lambda: self._embedding(first)
+            frames = frames[1:]
+        for frame, picture in zip(frames, self.source.read(frames), strict=False):
+            yield frame, lambda frame=frame, picture=picture: self._embed(frame, picture)
+
+    @torch.inference_mode()
+    def _track(
+        self, frame: int, backward: bool, look: Callable[[], ImageEmbedding]
+    ) -> TrackedFrame:
+        followers = [o for o in self._objects.values() if frame not in o.bank.prompted]
+        if followers:
+            self._follow(followers, frame, backward, look())
+        for tracked in self._objects.values():
+            tracked.went_backward[frame] = backward
+            self._bound_history(tracked, frame, backward)
+        return self._show(frame)
+
+    def _follow(
+        self, followers: list[_Object], frame: int, backward: bool, embedding: ImageEmbedding
+    ) -> None:
+        recalls = [self._recall(tracked, frame, backward) for tracked in followers]
+        result = follow_memory(self.model, embedding, recalls, self.config)
+        features, pointers = result.memory.features_NPC.cpu(), result.memory.pointer_NC.cpu()
+        shown = _to_host(result.shown)
+        for row, tracked in enumerate(followers):
+            # Clones: objects may be removed one by one, and a row would keep its batch alive.
+            tracked.bank.remember(frame, features[row].clone(), pointers[row].clone())
+            tracked.shown[frame] = _clone(shown.rows(slice(row, row + 1)))
+
+    # --- history
+
+    def _bound_history(self, tracked: _Object, frame: int, backward: bool) -> None:
+        """Keep the latest frames only, but never less than the ring that tracking recalls."""
+        if self.config.history_frames is None:
+            return
+        rules = tracked.bank.rules
+        ring = max(tracked.bank.memory_reach, rules.max_pointers)
+        kept = set(list(tracked.bank.features)[-max(self.config.history_frames, ring) :])
+        kept |= set(tracked.bank.span(frame - 1 if backward else frame + 1, ring, backward))
+        for old in [f for f in tracked.bank.features if f not in kept]:
+            tracked.bank.forget(old)
+            if old not in tracked.bank.prompted:
+                tracked.shown.pop(old, None)
+
+    def _restore(self, tracked: _Object, frame: int) -> None:
+        """Track again what a correction needs and history has dropped."""
+        backward = tracked.went_backward[frame]
+        sign = -1 if backward else 1
+        start = frame
+        while self._misses(tracked, start, backward):
+            start -= sign
+            if tracked.went_backward.get(start) != backward:
+                return  # nothing earlier was ever tracked this way
+        for again in range(start, frame + sign, sign):
+            if again not in tracked.bank.prompted and again not in tracked.bank.features:
+                self._follow([tracked], again, backward, self._embedding(again))
+        if frame not in tracked.shown:
+            self._follow([tracked], frame, backward, self._embedding(frame))
+
+    def _misses(self, tracked: _Object, frame: int, backward: bool) -> bool:
+        """Whether a frame would recall what is not at hand."""
+        if frame in tracked.bank.prompted:
+            return False
+        ever = MemoryBank(
+            tracked.bank.rules,
+            dict.fromkeys(tracked.went_backward),
+            dict.fromkeys(tracked.went_backward),
+            tracked.bank.prompted,
+        )
+        wanted = ever.recollect(frame, backward=backward, reach=self.source.reach())
+        return any(seen.frame not in tracked.bank.features for seen in wanted.memories) or any(
+            seen.frame not in tracked.bank.pointers for seen in wanted.pointers
+        )
+
+    # --- pictures
+
+    def _embedding(self, frame: int) -> ImageEmbedding:
+        if self._current is not None and self._current.frame == frame:
+            return self._current.embedding
+        picture = next(self.source.read(range(frame, frame + 1)), None)
+        if picture is None:
+            raise FrameSourceError(f"{self.source.name} ended before frame {frame}.")
+        return self._embed(frame, picture)
+
+    def _embed(self, frame: int, picture: RgbArray) -> ImageEmbedding:
+        if self._current is None or self._current.frame != frame:
+            size, device = self.model.config.image_size, self.model.device
+            embedding = self.model.embed_images(frames_to_pixels([picture], size, device))
+            self._current = _Embedded(frame, embedding)
+        return self._current.embedding
+
+    def _show(self, frame: int) -> TrackedFrame:
+        rows = [tracked.last_seen(frame) for tracked in self._objects.values()]
+        known = next((row for row in rows if row is not None), None)
+        if known is None:
+            return self._show_nothing(frame)
+        return show_rows(
+            frame,
+            self.object_ids,
+            [absent_like(known) if row is None else row for row in rows],
+            self.source.size_hw(),
+            non_overlapping=self.config.non_overlap_masks,
+        )
+
+    def _show_nothing(self, frame: int) -> TrackedFrame:
+        side, dim = self.model.config.low_res_size, self.model.config.hidden_dim
+        count = len(self._objects)
+        blank = ObjectPrediction(
+            torch.zeros(count, side, side), torch.zeros(count), torch.zeros(count),
+            torch.zeros(count, dim),
+        )
+        return show_rows(
+            frame, self.object_ids, [absent_like(blank)], self.source.size_hw(),
+            non_overlapping=self.config.non_overlap_masks,
+        )
+
+
+def _to_host(prediction: ObjectPrediction) -> ObjectPrediction:
+    return _to(prediction, torch.device("cpu"))
+
+
+def _to(prediction: ObjectPrediction, device: torch.device) -> ObjectPrediction:
+    return _each(prediction, lambda x: x.to(device))
+
+
+def _clone(prediction: ObjectPrediction) -> ObjectPrediction:
+    return _each(prediction, torch.clone)
+
+
+def _each(prediction: ObjectPrediction, change: Callable[[Tensor], Tensor]) -> ObjectPrediction:
+    return ObjectPrediction(
+        change(prediction.logits_Nhw),
+        change(prediction.predicted_iou_N),
+        change(prediction.object_score_N),
+        change(prediction.pointer_NC),
+    )

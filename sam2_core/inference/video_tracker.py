@@ -1,0 +1,167 @@
+"""Track objects through clips: all objects of a step, of one clip or several, as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from ..data import FramePrompt, ImageEmbedding, concatenate_embeddings
+from ..errors import ConfigError
+from ..network.sam2 import Sam2
+from .clip_track import ClipTrack, TrackedObject, Visit
+from .frame_prompts import check_frame_prompts
+from .frame_sources import Frames, open_frames
+from .object_steps import StepResult, answer_prompts, follow_memory, remember_prompted
+from .preprocess import RgbArray, frames_to_pixels
+from .session import TrackingSession
+from .tracked_frame import TrackedFrame
+from .tracking_config import Direction, TrackingConfig
+
+_DEVICE_BATCH = 8  # frames encoded at once on an accelerator; a CPU gains nothing from batches
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """Frames and what to track in them."""
+
+    frames: Frames
+    prompts: Sequence[FramePrompt]
+    direction: Direction = "forward"
+
+
+class ClipFrame(NamedTuple):
+    """A tracked frame and the number of its clip."""
+
+    clip: int
+    tracked: TrackedFrame
+
+
+class VideoTracker:
+    """Track what prompts point at; it holds a model and settings, and no clip."""
+
+    def __init__(self, model: Sam2, config: TrackingConfig | None = None) -> None:
+        self.model = model
+        self.config = config or TrackingConfig()
+
+    def track(
+        self,
+        frames: Frames,
+        prompts: Sequence[FramePrompt],
+        direction: Direction = "forward",
+    ) -> Iterator[TrackedFrame]:
+        """Track all objects through a clip; every prompt is known before the first frame.
+
+        Memory is bounded whatever the length: a ring of recent frames, and the prompted ones.
+        """
+        lane = self._open(Clip(frames, prompts, direction))  # errors come now, not on first use
+        return (found.tracked for found in self._run(iter([(0, lane)]), 1))
+
+    def track_many(self, clips: Iterable[Clip], lanes: int = 4) -> Iterator[ClipFrame]:
+        """Track several clips side by side; a lane that is done takes the next clip."""
+        if lanes < 1:
+            raise ConfigError(f"lanes={lanes}: at least one clip must be open.")
+        opened = ((number, self._open(clip)) for number, clip in enumerate(clips))
+        return self._run(opened, lanes)
+
+    def session(self, frames: Frames) -> TrackingSession:
+        """Track interactively: prompt, look, correct, propagate."""
+        return TrackingSession(self.model, open_frames(frames), self.config)
+
+    def _open(self, clip: Clip) -> ClipTrack:
+        source = open_frames(clip.frames)
+        prompts = check_frame_prompts(clip.prompts, source, self.model.config)
+        return ClipTrack(source, prompts, clip.direction, self.config, self.model.config)
+
+    def _run(self, waiting: Iterator[tuple[int, ClipTrack]], lanes: int) -> Iterator[ClipFrame]:
+        running: list[tuple[int, ClipTrack]] = []
+        while True:
+            while len(running) < lanes and (arrival := next(waiting, None)) is not None:
+                self._answer_ahead(arrival[1])
+                running.append(arrival)
+            if not running:
+                return
+            self._look_ahead([lane for _, lane in running])
+            running = [(number, lane) for number, lane in running if lane.ahead]  # others ended
+            shown = self._step([lane for _, lane in running])
+            for (number, _), frame in zip(running, shown, strict=True):
+                if frame is not None:
+                    yield ClipFrame(number, frame)
+
+    @torch.inference_mode()
+    def _answer_ahead(self, lane: ClipTrack) -> None:
+        """Answer all prompts of a clip that can be read twice, so that earlier frames know them."""
+        if not lane.source.rereadable:
+            return
+        for frame in lane.prompted:
+            picture = next(lane.source.read(range(frame, frame + 1)))
+            self._answer(lane, frame, self._embed([picture]))
+
+    def _answer(self, lane: ClipTrack, frame: int, embedding: ImageEmbedding) -> None:
+        objects = lane.unanswered(frame)
+        if objects:
+            lane.accept_answers(frame, objects, self._answer_prompts(objects, frame, embedding))
+
+    def _answer_prompts(
+        self, objects: Sequence[TrackedObject], frame: int, embedding: ImageEmbedding
+    ) -> StepResult:
+        prompts = [tracked.prompts[frame] for tracked in objects]
+        shown = answer_prompts(self.model, embedding, prompts, self.config)
+        return StepResult(shown, remember_prompted(self.model, embedding, shown, self.config))
+
+    @torch.inference_mode()
+    def _look_ahead(self, lanes: Sequence[ClipTrack]) -> None:
+        """Encode the next frames of every lane that has run out of them, as one batch."""
+        empty = [lane for lane in lanes if not lane.ahead]
+        if not empty:
+            return
+        on_cpu = self.model.device.type == "cpu"
+        count = 1 if on_cpu else max(1, _DEVICE_BATCH // len(lanes))
+        fetched = [(lane, visit, picture) for lane in empty for visit, picture in lane.fetch(count)]
+        pictures = [picture for _, _, picture in fetched if picture is not None]
+        embedding = self._embed(pictures) if pictures else None
+        row = 0
+        for lane, visit, picture in fetched:
+            if picture is None or embedding is None:
+                lane.ahead.append((visit, None))
+            else:
+                lane.ahead.append((visit, embedding.rows(slice(row, row + 1))))
+                row += 1
+
+    def _embed(self, pictures: Sequence[RgbArray]) -> ImageEmbedding:
+        size = self.model.config.image_size
+        return self.model.embed_images(frames_to_pixels(pictures, size, self.model.device))
+
+    @torch.inference_mode()
+    def _step(self, lanes: Sequence[ClipTrack]) -> list[TrackedFrame | None]:
+        """Advance every lane by one frame."""
+        visits = [lane.ahead.popleft() for lane in lanes]
+        for lane, (visit, embedding) in zip(lanes, visits, strict=True):
+            if embedding is not None:
+                self._answer(lane, visit.frame, embedding)
+        result, first_rows = self._follow(lanes, visits)
+        frames = []
+        for lane, (visit, _), first_row in zip(lanes, visits, first_rows, strict=True):
+            frame = lane.accept_step(visit, result, first_row)
+            frames.append(frame if visit.shown else None)
+        return frames
+
+    def _follow(
+        self, lanes: Sequence[ClipTrack], visits: Sequence[tuple[Visit, ImageEmbedding | None]]
+    ) -> tuple[StepResult | None, list[int]]:
+        """Let all objects of all lanes follow memory; also says where each lane's rows begin."""
+        embeddings: list[ImageEmbedding] = []
+        recalls, first_rows = [], []
+        for lane, (visit, embedding) in zip(lanes, visits, strict=True):
+            first_rows.append(len(recalls))
+            of_lane = lane.recalls(visit, len(embeddings))
+            if of_lane:
+                assert embedding is not None
+                embeddings.append(embedding)
+                recalls += of_lane
+        if not recalls:
+            return None, first_rows
+        batch = concatenate_embeddings(embeddings)
+        return follow_memory(self.model, batch, recalls, self.config), first_rows
