@@ -1,0 +1,132 @@
+"""Names and configs become networks that are ready to use, alike wherever that is promised."""
+
+import dataclasses
+import hashlib
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from sam2_core.build import build_sam2, load_sam2
+from sam2_core.checkpoint import export_checkpoint
+from sam2_core.config import RELEASED
+from sam2_core.errors import CheckpointMismatch, CheckpointUnreadable, ConfigError
+
+TINY = dataclasses.replace(
+    RELEASED["nano"],
+    name="four_blocks",
+    image_size=64,
+    embed_dim=8,
+    stages=(1, 1, 1, 1),
+    global_blocks=(2,),
+    hidden_dim=64,
+    memory_layers=1,
+    memory_mlp_dim=32,
+)
+FINGERPRINT = """
+import hashlib, torch
+from sam2_core.build import build_sam2
+torch.manual_seed(7)
+state = build_sam2("nano").state_dict()
+print(hashlib.sha256(b"".join(value.numpy().tobytes() for value in state.values())).hexdigest())
+"""
+
+
+def fingerprint(model):
+    values = model.state_dict().values()
+    return hashlib.sha256(b"".join(value.numpy().tobytes() for value in values)).hexdigest()
+
+
+def test_a_network_is_built_by_name_or_config_in_eval_mode():
+    assert build_sam2("nano").config == RELEASED["nano"]
+    assert build_sam2(TINY).config == TINY
+    assert not any(module.training for module in build_sam2(TINY).modules())
+
+
+def test_a_network_is_built_on_the_device_that_was_asked_for():
+    assert build_sam2(TINY, device="meta").device == torch.device("meta")
+    assert load_sam2("nano", device=torch.device("meta")).device == torch.device("meta")
+
+
+def test_a_name_that_nobody_has_is_refused_with_the_nearest_one():
+    with pytest.raises(ConfigError, match=r"Did you mean 'sam2\.1_hiera_tiny'\?"):
+        build_sam2("sam2.1_hiera_tinny")
+
+
+def test_two_processes_build_the_same_nano():
+    other = subprocess.run(
+        [sys.executable, "-c", FINGERPRINT], capture_output=True, text=True, check=True
+    )
+    assert other.stdout.strip() == fingerprint(build_sam2("nano"))
+
+
+@pytest.mark.parametrize("build", [build_sam2, load_sam2])
+def test_building_nano_leaves_everybodys_random_numbers_alone(build):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    build("nano")
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_nano_is_the_same_at_any_image_size_and_under_any_default_device():
+    small = build_sam2(dataclasses.replace(RELEASED["nano"], image_size=64))
+    with torch.device("meta"):
+        elsewhere = build_sam2("nano")
+    assert fingerprint(small) == fingerprint(elsewhere) == fingerprint(build_sam2("nano"))
+
+
+def test_other_networks_are_random():
+    assert fingerprint(build_sam2(TINY)) != fingerprint(build_sam2(TINY))
+
+
+def test_nano_without_a_checkpoint_needs_no_network(monkeypatch, tmp_path):
+    monkeypatch.setenv("SAM2RAY_CHECKPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("SAM2RAY_CACHE", str(tmp_path / "cache"))
+    assert fingerprint(load_sam2("nano")) == fingerprint(build_sam2("nano"))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_checkpoint_is_loaded_by_path_or_url(tmp_path):
+    model = build_sam2(TINY)
+    file = tmp_path / "weights.pt"
+    torch.save(export_checkpoint(model), file)
+    for checkpoint in (file, str(file), file.as_uri()):
+        loaded = load_sam2(TINY, checkpoint)
+        assert fingerprint(loaded) == fingerprint(model)
+        assert not loaded.training
+
+
+def test_a_released_model_without_a_checkpoint_takes_the_published_file_from_the_cache(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("SAM2RAY_CACHE", str(tmp_path))
+    torch.save(export_checkpoint(build_sam2(TINY)), tmp_path / "sam2.1_hiera_tiny.pt")
+    named = dataclasses.replace(TINY, name="sam2.1_hiera_tiny")
+    load_sam2(named)
+    with pytest.raises(CheckpointMismatch, match=str(tmp_path / "sam2.1_hiera_tiny.pt")):
+        load_sam2(dataclasses.replace(named, hidden_dim=128))
+
+
+def test_a_model_of_ones_own_needs_a_checkpoint():
+    with pytest.raises(ConfigError, match="No checkpoint is published for 'four_blocks'"):
+        load_sam2(TINY)
+
+
+def test_a_checkpoint_that_does_not_exist_is_refused_by_its_path():
+    with pytest.raises(CheckpointUnreadable, match=r"^nowhere/weights\.pt: no such file"):
+        load_sam2("nano", "nowhere/weights.pt")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"precision": "fp8"}, "precision='fp8': write one of 'fp32', 'bf16'"),
+        ({"compile": "yes"}, "compile='yes': write one of 'off', "),
+        ({"compile": True}, "compile=True: write one of 'off', "),
+    ],
+)
+def test_settings_are_checked_before_anything_is_read(settings, said):
+    with pytest.raises(ConfigError, match=said):
+        load_sam2("nano", "nowhere/weights.pt", **settings)
