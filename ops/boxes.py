@@ -22,10 +22,14 @@ def xywh_to_xyxy(boxes_xywh: Tensor) -> Tensor:
 def mask_boxes_xyxy(masks_NHW: Tensor) -> Tensor:
     """Return the box around each boolean mask, int64 [N, 4], zeros for an empty mask."""
     pixels_NHW = masks_NHW.view(torch.uint8)  # amax over bytes is 10 times as fast as any()
-    x_low, x_high = _extent(pixels_NHW.amax(1).bool())
-    y_low, y_high = _extent(pixels_NHW.amax(2).bool())
-    boxes_xyxy = torch.stack((x_low, y_low, x_high, y_high), 1)
-    return boxes_xyxy * (x_high >= 0)[:, None]
+    return spans_to_boxes(pixels_NHW.amax(1).bool(), pixels_NHW.amax(2).bool())
+
+
+def spans_to_boxes(columns_NW: Tensor, rows_NH: Tensor) -> Tensor:
+    """Return the box of the occupied columns and rows, int64 [N, 4], zeros where none is."""
+    x_low, x_high = _extent(columns_NW)
+    y_low, y_high = _extent(rows_NH)
+    return torch.stack((x_low, y_low, x_high, y_high), 1) * (x_high >= 0)[:, None]
 
 
 def touches_crop_edge(

@@ -1,4 +1,4 @@
-"""Low-res mask logits at full resolution, as bits or as numbers, never as a whole batch of floats."""
+"""Low-res logits at full resolution, as bits or figures, never as a whole batch of floats."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .boxes import mask_boxes_xyxy
+from .boxes import spans_to_boxes
 from .resize import upsample_logits
 
-_CHUNK_PIXELS = 1 << 24  # of float logits alive at once: 64 MiB
+_CHUNK_PIXELS = 1 << 22  # of float logits alive at once: 16 MiB stay near the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,7 +22,7 @@ class UpsampledMeasures:
     area_below_N: Tensor  # pixels over threshold - offset
 
     @property
-    def stability_N(self) -> Tensor:
+    def stability(self) -> Tensor:
         """IoU of the mask cut higher and the mask cut lower; NaN where both are empty."""
         return self.area_above_N / self.area_below_N
 
@@ -43,10 +43,16 @@ def measure_upsampled(
     boxes, above, below = [], [], []
     for part in _chunks(len(logits_Nhw), size_hw):
         logits = _upsample(logits_Nhw[part], size_hw)
-        boxes.append(mask_boxes_xyxy(logits > threshold))
-        above.append(torch.count_nonzero(logits > threshold + offset, dim=(1, 2)))
-        below.append(torch.count_nonzero(logits > threshold - offset, dim=(1, 2)))
+        boxes.append(spans_to_boxes(logits.amax(1) > threshold, logits.amax(2) > threshold))
+        above.append(_count_over(logits, threshold + offset))
+        below.append(_count_over(logits, threshold - offset))
     return UpsampledMeasures(torch.cat(boxes), torch.cat(above), torch.cat(below))
+
+
+def _count_over(logits_NHW: Tensor, threshold: float) -> Tensor:
+    # Ones written as floats add up ten times faster than booleans do, and a row's sum is exact.
+    ones = torch.gt(logits_NHW, threshold, out=torch.empty_like(logits_NHW))
+    return ones.sum(2).long().sum(1)
 
 
 def _upsample(logits_Nhw: Tensor, size_hw: tuple[int, int]) -> Tensor:

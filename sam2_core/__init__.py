@@ -1,12 +1,61 @@
 """SAM 2: segment images, find all masks, track objects through clips; batched, and exact."""
 
 from . import _check_ops as _check_ops
+from .build import build_sam2, load_sam2
+from .checkpoint import export_checkpoint, load_checkpoint
 from .config import RELEASED, ModelConfig
 from .data import FramePrompt, Prompt
+from .errors import (
+    CheckpointError,
+    CheckpointMismatch,
+    CheckpointUnreadable,
+    ConfigError,
+    DownloadFailed,
+    FrameSourceError,
+    ImageError,
+    PromptError,
+    Sam2Error,
+)
 from .inference.automask import AutoMaskConfig, Mask
 from .inference.image_segmenter import EmbeddedImages, ImageSegmenter, Segmentation
 from .inference.mask_generator import MaskGenerator
+from .inference.preprocess import read_image
 from .inference.session import TrackingSession
 from .inference.tracked_frame import TrackedFrame
 from .inference.tracking_config import TrackingConfig
 from .inference.video_tracker import Clip, ClipFrame, VideoTracker
+from .network.sam2 import Sam2
+
+__all__ = [
+    "RELEASED",
+    "AutoMaskConfig",
+    "CheckpointError",
+    "CheckpointMismatch",
+    "CheckpointUnreadable",
+    "Clip",
+    "ClipFrame",
+    "ConfigError",
+    "DownloadFailed",
+    "EmbeddedImages",
+    "FramePrompt",
+    "FrameSourceError",
+    "ImageError",
+    "ImageSegmenter",
+    "Mask",
+    "MaskGenerator",
+    "ModelConfig",
+    "Prompt",
+    "PromptError",
+    "Sam2",
+    "Sam2Error",
+    "Segmentation",
+    "TrackedFrame",
+    "TrackingConfig",
+    "TrackingSession",
+    "VideoTracker",
+    "build_sam2",
+    "export_checkpoint",
+    "load_checkpoint",
+    "load_sam2",
+    "read_image",
+]

@@ -99,7 +99,11 @@ def _decoder() -> list[Row]:
     ours, official, hugging = "mask_decoder", "sam_mask_decoder", "mask_decoder"
     layer = tuple(f"{name}.transformer.layers.{{}}" for name in (ours, official, hugging))
     rows = [
-        (f"{ours}.object_token", f"{official}.obj_score_token.weight", f"{hugging}.obj_score_token.weight"),
+        (
+            f"{ours}.object_token",
+            f"{official}.obj_score_token.weight",
+            f"{hugging}.obj_score_token.weight",
+        ),
         (f"{ours}.iou_token", f"{official}.iou_token.weight", f"{hugging}.iou_token.weight"),
         (f"{ours}.mask_tokens", f"{official}.mask_tokens.weight", f"{hugging}.mask_tokens.weight"),
         (
@@ -111,14 +115,16 @@ def _decoder() -> list[Row]:
         (f"{ours}.upscale_norm", f"{official}.output_upscaling.1", f"{hugging}.upscale_layer_norm"),
         (f"{ours}.upscale2", f"{official}.output_upscaling.3", f"{hugging}.upscale_conv2"),
         *_under(*(f"{name}.mlp" for name in layer), inner=_MLP2),
-        *_under(*layer, {f"norm{i}": (f"norm{i}", f"layer_norm{i}") for i in (1, 2, 3, 4)}),
+        *_under(*layer, inner={f"norm{i}": (f"norm{i}", f"layer_norm{i}") for i in (1, 2, 3, 4)}),
     ]
     for name, there in {
         "self_attention": "self_attn",
         "read_image": "cross_attn_token_to_image",
         "write_image": "cross_attn_image_to_token",
     }.items():
-        rows += _under(f"{layer[0]}.{name}", f"{layer[1]}.{there}", f"{layer[2]}.{there}", _ATTENTION)
+        rows += _under(
+            f"{layer[0]}.{name}", f"{layer[1]}.{there}", f"{layer[2]}.{there}", _ATTENTION
+        )
     look = "transformer.final_attn_token_to_image"
     rows += _under(
         f"{ours}.transformer.last_look", f"{official}.{look}", f"{hugging}.{look}", _ATTENTION
@@ -145,7 +151,11 @@ def _memory() -> list[Row]:
     layer = "memory_attention.layers.{}"
     rows = [
         (f"{shrink}.out", f"{official}.12", f"{hugging}.final_conv"),
-        ("memory_encoder.project_pixels", "memory_encoder.pix_feat_proj", "memory_encoder.feature_projection"),
+        (
+            "memory_encoder.project_pixels",
+            "memory_encoder.pix_feat_proj",
+            "memory_encoder.feature_projection",
+        ),
         ("memory_encoder.out", "memory_encoder.out_proj", "memory_encoder.projection"),
         *_under(
             "memory_encoder.fuser.{}",
@@ -153,15 +163,22 @@ def _memory() -> list[Row]:
             "memory_encoder.memory_fuser.layers.{}",
             fuser,
         ),
-        *_under(layer, layer, layer, {f"norm{i}": (f"norm{i}", f"layer_norm{i}") for i in (1, 2, 3)}),
+        *_under(
+            layer, layer, layer, {f"norm{i}": (f"norm{i}", f"layer_norm{i}") for i in (1, 2, 3)}
+        ),
         (f"{layer}.widen", f"{layer}.linear1", f"{layer}.linear1"),
         (f"{layer}.narrow", f"{layer}.linear2", f"{layer}.linear2"),
         ("memory_attention.norm", "memory_attention.norm", "memory_attention.layer_norm"),
     ]
     for i in range(4):
         rows.append((f"{shrink}.convs.{i}", f"{official}.{3 * i}", f"{hugging}.layers.{i}.conv"))
-        rows.append((f"{shrink}.norms.{i}", f"{official}.{3 * i + 1}", f"{hugging}.layers.{i}.layer_norm"))
-    for name, there in {"self_attention": "self_attn", "cross_attention": "cross_attn_image"}.items():
+        rows.append(
+            (f"{shrink}.norms.{i}", f"{official}.{3 * i + 1}", f"{hugging}.layers.{i}.layer_norm")
+        )
+    for name, there in {
+        "self_attention": "self_attn",
+        "cross_attention": "cross_attn_image",
+    }.items():
         rows += _under(f"{layer}.{name}", f"{layer}.{there}", f"{layer}.{there}", _ATTENTION)
     return rows
 

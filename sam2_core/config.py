@@ -13,6 +13,8 @@ from typing import Literal
 from .errors import ConfigError
 
 Version = Literal["2.0", "2.1"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Compile = Literal["off", "encoder", "full"]
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
@@ -64,14 +66,15 @@ class ModelConfig:
         if self.image_size <= 0 or self.image_size % 32:
             raise ConfigError(
                 f"image_size={self.image_size} of {self.name!r}: the encoder halves it five times, "
-                f"so it must be a positive multiple of 32, such as {nearest_multiple(self.image_size)}."
+                "so it must be a positive multiple of 32, such as "
+                f"{nearest_multiple(self.image_size)}."
             )
         if self.version not in ("2.0", "2.1"):
-            raise ConfigError(f"version={self.version!r} of {self.name!r}: write '2.0' or '2.1'.")
+            raise ConfigError(f"{self.name!r} has version={self.version!r}: write '2.0' or '2.1'.")
         if self.hidden_dim % self.memory_dim:
             raise ConfigError(
                 f"hidden_dim={self.hidden_dim} of {self.name!r} is no multiple of "
-                f"memory_dim={self.memory_dim}: object pointers could not be cut into memory tokens."
+                f"memory_dim={self.memory_dim}: pointers could not be cut into memory tokens."
             )
         if self.embed_dim % self.heads:
             raise ConfigError(

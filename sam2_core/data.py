@@ -20,7 +20,7 @@ ArrayLike: TypeAlias = "np.ndarray[Any, Any] | Tensor | Sequence[Any]"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
-    """What a user points at in one picture, in its own pixels: any sensible subset of the fields."""
+    """What a user points at in one picture, in its own pixels; any sensible subset."""
 
     points: ArrayLike = ()  # (x, y) each
     labels: ArrayLike = ()  # 1 on the object, 0 off it

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ops import RunLengths, decode_run_lengths, from_coco_strings, point_grids_by_layer
 
 from ..config import ModelConfig
+from ..data import ArrayLike
 from ..errors import ConfigError
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
@@ -49,7 +48,7 @@ class AutoMaskConfig:
     crop_nms_thresh: float = 0.7
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
-    point_grids: Sequence[np.ndarray[Any, Any]] | None = None  # one a layer, points in 0..1
+    point_grids: Sequence[ArrayLike] | None = None  # one a layer, points in 0..1
     min_mask_region_area: int = 0  # holes and specks up to this many low-res pixels
     output_mode: OutputMode = "binary_mask"  # the form of Mask.segmentation
     use_m2m: bool = False  # refine each mask once with itself as a prompt
@@ -58,6 +57,9 @@ class AutoMaskConfig:
 
     def __post_init__(self) -> None:
         self._check_grids()
+        if self.point_grids is not None:  # tuples, so that configs can be compared
+            grids = tuple(tuple(map(tuple, np.asarray(g).tolist())) for g in self.point_grids)
+            object.__setattr__(self, "point_grids", grids)
         for name in ("points_per_batch", "crop_n_points_downscale_factor"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("crop_n_layers", "min_mask_region_area"):
@@ -79,16 +81,18 @@ class AutoMaskConfig:
                 "set points_per_side=None."
             )
         if self.points_per_side is not None:
-            _require(self.points_per_side >= 1, "points_per_side", self.points_per_side, "at least 1")
+            _require(
+                self.points_per_side >= 1, "points_per_side", self.points_per_side, "at least 1"
+            )
         if self.point_grids is None:
             return
         if len(self.point_grids) != self.crop_n_layers + 1:
             raise ConfigError(
                 f"{len(self.point_grids)} point_grids for crop_n_layers={self.crop_n_layers}: give "
-                f"one for the whole picture and one for each layer, {self.crop_n_layers + 1} in all."
+                f"one for the whole picture and one a layer, {self.crop_n_layers + 1} in all."
             )
         for layer, grid in enumerate(self.point_grids):
-            array = np.asarray(grid)
+            array = np.asarray(grid, dtype=np.float64)
             shaped = array.ndim == 2 and array.shape[1] == 2 and len(array) > 0
             if not shaped or not bool(((array >= 0) & (array <= 1)).all()):
                 raise ConfigError(

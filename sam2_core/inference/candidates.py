@@ -85,8 +85,16 @@ def mask_records(
     crops = [crop for crop, found in parts for _ in range(len(found.points_N2))]
     boxes = xyxy_to_xywh(run_boxes_xyxy(runs)).float()
     return [
-        Mask({"size": list(size_hw), "counts": counts}, _four(box), area, iou, stable, _two(point),
-             _crop_xywh(crops[place]), config.output_mode)
+        Mask(
+            {"size": list(size_hw), "counts": counts},
+            _four(box),
+            area,
+            iou,
+            stable,
+            _two(point),
+            _crop_xywh(crops[place]),
+            config.output_mode,
+        )
         for place, counts, box, area, iou, stable, point in zip(
             order.tolist(),
             to_coco_strings(runs),

@@ -111,7 +111,7 @@ class ClipTrack:
 
     def _walk(self) -> Iterator[tuple[Visit, RgbArray]]:
         for one in self._passes:
-            frame = one.frames.start
+            frame = -1
             for frame, picture in zip(one.frames, self.source.read(one.frames), strict=False):
                 shown = not (one.hides_first and frame == one.frames.start)
                 yield Visit(frame, one.backward, shown), picture
@@ -120,6 +120,8 @@ class ClipTrack:
     def _refuse_unreached(self, last: int) -> None:
         missed = [f for o in self.objects for f in o.prompts if f not in o.answers and f > last]
         if missed:
+            length = self.source.length()
+            last = last if length is None else length - 1
             raise FrameSourceError(
                 f"{self.source.name} ended after frame {last}: the prompt on frame {min(missed)} "
                 "was never reached."
@@ -185,9 +187,7 @@ class ClipTrack:
         next_frame = visit.frame + (-1 if visit.backward else 1)
         turning_point = self.prompted[0] if self._both and not visit.backward else None
         for tracked in self.objects:
-            tracked.bank.keep_only(
-                next_frame, backward=visit.backward, turning_point=turning_point
-            )
+            tracked.bank.keep_only(next_frame, backward=visit.backward, turning_point=turning_point)
 
     def _show(self, frame: int, tracked: dict[int, ObjectPrediction]) -> TrackedFrame:
         rows = [

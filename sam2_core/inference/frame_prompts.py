@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..config import ModelConfig
 from ..data import FramePrompt, Prompt
-from ..errors import PromptError
+from ..errors import FrameSourceError, PromptError
 from .frame_sources import FrameSource
 from .prompts import CheckedPrompt, check_prompt
 
@@ -64,6 +64,8 @@ def _check_frame(item: FramePrompt, source: FrameSource) -> int:
     except TypeError as error:
         raise PromptError(f"frame must be an integer, not {item.frame!r}.") from error
     length = source.length()
+    if length == 0:
+        raise FrameSourceError(f"{source.name} holds no frame.")
     if frame < 0 or (length is not None and frame >= length):
         known = "from 0 on" if length is None else f"0 to {length - 1}"
         raise PromptError(

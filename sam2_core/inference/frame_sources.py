@@ -1,4 +1,4 @@
-"""Where frames come from: lists, folders and files that can be read twice, and iterators that can't."""
+"""Where frames come from: lists, folders and files, and iterators that come but once."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from ..errors import FrameSourceError, ImageError
 from .preprocess import Picture, RgbArray, as_rgb
 
 LOOK_AHEAD = 16  # the age of pointers is encoded relative to min(length of the clip, 16)
+
+_END = object()
 
 Frames: TypeAlias = "Sequence[Picture] | Iterable[Picture] | str | os.PathLike[str]"
 
@@ -46,14 +48,14 @@ class FrameSource(ABC):
             if self._size_hw is not None and size != self._size_hw:
                 raise FrameSourceError(
                     f"{self.name}: frame {index} is {size[1]} x {size[0]} pixels, the ones before "
-                    f"{self._size_hw[1]} x {self._size_hw[0]}. Split the clip where its size changes."
+                    f"{self._size_hw[1]} x {self._size_hw[0]}. Split the clip where it changes."
                 )
             self._size_hw = size
             yield frame
 
     def size_hw(self) -> tuple[int, int]:
         """Height and width of the frames."""
-        if self._size_hw is None:
+        if self._size_hw is None and self.length() != 0:
             next(self.read(range(1)), None)
         if self._size_hw is None:
             raise FrameSourceError(f"{self.name} holds no frame.")
@@ -79,10 +81,7 @@ class PictureList(FrameSource):
     def fetch(self, indices: range) -> Iterator[RgbArray]:
         """Frames by index."""
         for index in indices:
-            try:
-                yield as_rgb(self._pictures[index])
-            except ImageError as error:
-                raise FrameSourceError(f"{self.name}: frame {index}: {error}") from error
+            yield _to_rgb(self._pictures[index], f"{self.name}: frame {index}")
 
 
 class PictureIterator(FrameSource):
@@ -120,33 +119,36 @@ class PictureIterator(FrameSource):
         """Frames from the current position on; those skipped are gone."""
         if indices and (indices.step != 1 or indices[0] < self._next):
             raise FrameSourceError(
-                f"{self.name} has passed frame {min(indices)} (it stands at {self._next}) and "
-                "cannot go back: give a list, a folder or a file instead."
+                f"{self.name} has passed frame {indices[0]} "
+                f"(it stands at {self._next}) and cannot go back: give a list, a folder or a file "
+                "instead."
             )
         for index in indices:
+            frame = None
             while self._next <= index:
                 self._hold(1)
                 if not self._held:
                     return
                 frame = self._held.popleft()
                 self._next += 1
+            assert frame is not None
             yield frame
 
     def _hold(self, count: int) -> None:
         while len(self._held) < count and not self._ended:
-            try:
-                picture = next(self._pictures)
-            except StopIteration:
+            picture = next(self._pictures, _END)
+            if picture is _END:
                 self._ended = True
             else:
-                self._held.append(self._convert(picture))
+                place = f"{self.name}: frame {self._next + len(self._held)}"
+                self._held.append(_to_rgb(cast("Picture", picture), place))
 
-    def _convert(self, picture: Picture) -> RgbArray:
-        try:
-            return as_rgb(picture)
-        except ImageError as error:
-            index = self._next + len(self._held)
-            raise FrameSourceError(f"{self.name}: frame {index}: {error}") from error
+
+def _to_rgb(picture: Picture, place: str) -> RgbArray:
+    try:
+        return as_rgb(picture)
+    except ImageError as error:
+        raise FrameSourceError(f"{place}: {error}") from error
 
 
 def open_frames(frames: Frames) -> FrameSource:
@@ -155,8 +157,8 @@ def open_frames(frames: Frames) -> FrameSource:
         return frames
     if isinstance(frames, str | os.PathLike):
         return _open_path(Path(frames))
-    if isinstance(frames, Sequence) or (hasattr(frames, "__getitem__") and hasattr(frames, "__len__")):
-        return PictureList(frames)
+    if hasattr(frames, "__getitem__") and hasattr(frames, "__len__"):  # an array [T, H, W, 3], too
+        return PictureList(cast("Sequence[Picture]", frames))
     if isinstance(frames, Iterable):
         return PictureIterator(frames)
     raise FrameSourceError(
@@ -185,5 +187,5 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    pieces = re.split(r"(\d+)", name)
-    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in pieces if p]
+    pieces = re.split(r"([0-9]+)", name)
+    return [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in pieces if p]

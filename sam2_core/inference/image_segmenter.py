@@ -108,6 +108,12 @@ class ImageSegmenter:
     def _check(
         self, prompts: Sequence[Iterable[Prompt]], sizes: Sequence[tuple[int, int]]
     ) -> list[list[CheckedPrompt]]:
+        for image, asked in enumerate(prompts):
+            if not isinstance(asked, Iterable):
+                raise PromptError(
+                    f"prompts[{image}] is a {type(asked).__name__}: prompts holds one list of "
+                    "Prompts a picture."
+                )
         return [
             [self._check_one(prompt, size, image, number) for number, prompt in enumerate(asked)]
             for image, (asked, size) in enumerate(zip(prompts, sizes, strict=True))
@@ -151,7 +157,11 @@ class ImageSegmenter:
         model = self.model
         groups = pack_prompts(prompts, owners, model.config, model.device)
         if not groups:
-            return model.decode_masks(embedding, no_point_prompts(torch.tensor([]).long()), answer)
+            return model.decode_masks(
+                embedding,
+                no_point_prompts(torch.zeros(0, dtype=torch.long, device=model.device)),
+                answer,
+            )
         parts = [
             model.decode_masks(embedding, group.packed.rows(slice(i, i + _DECODE_BATCH)), answer)
             for group in groups

@@ -57,7 +57,10 @@ class MaskGenerator:
             _Task(number, crop)
             for number, array in enumerate(arrays)
             for crop in crop_boxes(
-                *array.shape[:2], self.config.crop_n_layers, self.config.crop_overlap_ratio
+                array.shape[0],
+                array.shape[1],
+                self.config.crop_n_layers,
+                self.config.crop_overlap_ratio,
             )
         ]
         found: list[list[tuple[CropBox, Candidates]]] = [[] for _ in arrays]
@@ -83,7 +86,9 @@ class MaskGenerator:
         found: list[list[Candidates]] = [[] for _ in tasks]
         for start in range(0, len(owners), self.config.points_per_batch):
             part = slice(start, start + self.config.points_per_batch)
-            for owner, kept in self._prompt(embedding, tasks, everywhere[part], owners[part], arrays):
+            for owner, kept in self._prompt(
+                embedding, tasks, everywhere[part], owners[part], arrays
+            ):
                 found[owner].append(kept)
         return [concatenate_candidates(parts) for parts in found]
 
@@ -106,7 +111,9 @@ class MaskGenerator:
         spans = [(slice(a, b), int(owners[a])) for a, b in pairwise(edges)]
         coords = torch.cat(
             [
-                to_model_pixels(points_N2[span], size_of(tasks[owner].crop), self.model.config.image_size)
+                to_model_pixels(
+                    points_N2[span], size_of(tasks[owner].crop), self.model.config.image_size
+                )
                 for span, owner in spans
             ]
         )
@@ -114,8 +121,11 @@ class MaskGenerator:
         prediction = self._decode(inside, prompts)
         for span, owner in spans:
             task = tasks[owner]
-            yield owner, self._filter(
-                prediction.rows(span), points_N2[span], task.crop, arrays[task.image].shape[:2]
+            yield (
+                owner,
+                self._filter(
+                    prediction.rows(span), points_N2[span], task.crop, arrays[task.image].shape[:2]
+                ),
             )
 
     def _decode(self, embedding: ImageEmbedding, prompts: PackedPrompts) -> MaskPrediction:
@@ -166,7 +176,7 @@ class MaskGenerator:
         measures = measure_upsampled(
             logits, size, config.mask_threshold, config.stability_score_offset
         )
-        stability, boxes = measures.stability_N, measures.boxes_xyxy_N4
+        stability, boxes = measures.stability, measures.boxes_xyxy_N4
         whole = ~touches_crop_edge(boxes, corners_of(crop), (image_size_hw[0], image_size_hw[1]))
         if config.stability_score_thresh > 0:
             whole &= stability >= config.stability_score_thresh

@@ -67,9 +67,8 @@ def recollect(
     pointers = [
         Recalled((frame - other) * sign, other) for other in chosen if (frame - other) * sign >= 0
     ]
-    for age in range(1, reach):
-        if known(frame - age * sign):
-            pointers.append(Recalled(age, frame - age * sign))
+    ages = (age for age in range(1, reach) if known(frame - age * sign))
+    pointers += [Recalled(age, frame - age * sign) for age in ages]
     return Recollection(tuple(memories), tuple(pointers))
 
 
@@ -83,7 +82,7 @@ def earlier_frame(frame: int, age: int, backward: bool, stride: int) -> int:
 
 
 def nearest_prompted(frame: int, prompted: Sequence[int], limit: int) -> list[int]:
-    """Up to `limit` prompted frames: the nearest before, the nearest not before, then by distance."""
+    """Up to `limit` prompted frames: nearest before, nearest not before, then by distance."""
     if limit < 0 or len(prompted) <= limit:
         return list(prompted)
     before = max((other for other in prompted if other < frame), default=None)
@@ -168,8 +167,6 @@ class MemoryBank(Generic[Features, Pointer]):
         return range(next_frame - reach, next_frame)
 
 
-def _retain(
-    kept: dict[int, Any], spans: Sequence[range], prompted: Container[int]
-) -> None:
+def _retain(kept: dict[int, Any], spans: Sequence[range], prompted: Container[int]) -> None:
     for frame in [f for f in kept if f not in prompted and not any(f in span for span in spans)]:
         del kept[frame]

@@ -66,7 +66,7 @@ def gather_memories(recalls: Sequence[Recall], device: torch.device) -> list[Mem
     groups: dict[tuple[int, int, int], list[int]] = defaultdict(list)
     for row, recall in enumerate(recalls):
         counts = len(recall.recollection.memories), len(recall.recollection.pointers)
-        groups[*counts, recall.reach].append(row)
+        groups[counts[0], counts[1], recall.reach].append(row)
     return [
         _stack([recalls[row] for row in rows], torch.tensor(rows, device=device), device)
         for rows in groups.values()

@@ -1,4 +1,4 @@
-"""Pictures of any kind become RGB arrays, and these become normalised pixels at model resolution."""
+"""Pictures of any kind become RGB arrays, and these normalised pixels at model resolution."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def as_rgb(picture: Picture) -> RgbArray:
     if isinstance(picture, str | os.PathLike):
         return read_image(picture)
     if isinstance(picture, Image.Image):
-        return _pillow_to_rgb(picture)
+        try:
+            return _pillow_to_rgb(picture)
+        except (OSError, SyntaxError) as error:  # Pillow decodes late: now it is looked at
+            raise ImageError(f"This Pillow image cannot be decoded ({error}).") from error
     if isinstance(picture, np.ndarray):
         return _array_to_rgb(picture)
     raise ImageError(
@@ -85,7 +88,8 @@ def images_to_pixels(images: Sequence[RgbArray], size: int, device: torch.device
 
 def _resize_image(image: RgbArray, size: int, device: torch.device) -> Tensor:
     # Eight bits travel to the device, four times less than floats.
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+    # torch takes no array that it may not write to, which those of files often are.
+    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device)
     return resize_image_antialiased(pixels.permute(2, 0, 1).float().div_(255), size)
 
 

@@ -6,7 +6,6 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from ops import downsample_mask_antialiased
 
 from ..config import LOGIT_CLAMP, MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, ModelConfig
-from ..data import PackedPrompts, Prompt
+from ..data import ArrayLike, PackedPrompts, Prompt
 from ..errors import PromptError
 
 _FIRST_CORNER, _SECOND_CORNER, _NOT_A_POINT = 2, 3, -1
@@ -82,8 +81,10 @@ def pack_prompts(
         dense = prompt.mask_HW is not None or prompt.logits_hw is not None
         by_shape[len(prompt.labels_T), dense].append(place)
     return [
-        PromptGroup(places, _pack([prompts[i] for i in places], [image_index[i] for i in places],
-                                  config, device))
+        PromptGroup(
+            places,
+            _pack([prompts[i] for i in places], [image_index[i] for i in places], config, device),
+        )
         for places in by_shape.values()
     ]
 
@@ -119,8 +120,8 @@ def dense_logits(prompt: CheckedPrompt, config: ModelConfig) -> Tensor | None:
 
 
 def _points(prompt: Prompt, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    points = _numbers(prompt.points, "points").reshape(-1, 2) if _any(prompt.points) else None
-    labels = _numbers(prompt.labels, "labels").reshape(-1) if _any(prompt.labels) else None
+    points = _listed(prompt.points, "points")
+    labels = _listed(prompt.labels, "labels")
     count = 0 if points is None else len(points)
     label_count = 0 if labels is None else len(labels)
     if count != label_count:
@@ -130,6 +131,7 @@ def _points(prompt: Prompt, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
         )
     if points is None or labels is None:
         return torch.zeros(0, 2), torch.zeros(0, dtype=torch.long)
+    points, labels = points.reshape(-1, 2), labels.reshape(-1)
     if not bool(torch.isin(labels, torch.tensor([0.0, 1.0])).all()):
         raise PromptError(f"labels are 1 (on the object) or 0 (off it), not {labels.tolist()}.")
     for x, y in points.tolist():
@@ -137,7 +139,7 @@ def _points(prompt: Prompt, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return points, labels.long()
 
 
-def _box(box: Any, size_hw: tuple[int, int]) -> Tensor:
+def _box(box: ArrayLike, size_hw: tuple[int, int]) -> Tensor:
     corners = _numbers(box, "box")
     if corners.numel() != 4:
         raise PromptError(f"A box is (x0, y0, x1, y1), four numbers, not {corners.numel()}.")
@@ -153,8 +155,8 @@ def _box(box: Any, size_hw: tuple[int, int]) -> Tensor:
     return corners.reshape(2, 2)
 
 
-def _mask(mask: Any, size_hw: tuple[int, int]) -> Tensor:
-    array = torch.as_tensor(mask)
+def _mask(mask: ArrayLike, size_hw: tuple[int, int]) -> Tensor:
+    array = _tensor(mask, "mask")
     if tuple(array.shape) != size_hw:
         raise PromptError(
             f"The mask has shape {tuple(array.shape)}, its picture (height, width) = {size_hw}."
@@ -164,7 +166,7 @@ def _mask(mask: Any, size_hw: tuple[int, int]) -> Tensor:
     return array.bool().cpu()
 
 
-def _logits(logits: Any, config: ModelConfig) -> Tensor:
+def _logits(logits: ArrayLike, config: ModelConfig) -> Tensor:
     array = _numbers(logits, "low_res_logits")
     side = config.low_res_size
     if array.shape[-2:] != (side, side) or array.numel() != side * side:
@@ -175,21 +177,30 @@ def _logits(logits: Any, config: ModelConfig) -> Tensor:
     return array.reshape(side, side).clamp(-LOGIT_CLAMP, LOGIT_CLAMP)
 
 
-def _any(values: Any) -> bool:
-    return values is not None and len(values) > 0
+def _listed(values: ArrayLike, what: str) -> Tensor | None:
+    """A list of numbers or points; None if it is empty."""
+    array = _numbers(values, what)
+    if array.ndim == 0:
+        raise PromptError(f"{what} is a list, not a single number.")
+    return array if len(array) else None
 
 
-def _numbers(values: Any, what: str) -> Tensor:
-    try:
-        array = torch.as_tensor(np.asarray(values.cpu() if isinstance(values, Tensor) else values))
-        array = array.to(torch.float32)
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"{what} must be numbers in rows of equal length ({error}).") from error
-    if what == "points" and array.shape[-1] != 2:
+def _numbers(values: ArrayLike, what: str) -> Tensor:
+    array = _tensor(values, what).to(torch.float32)
+    if what == "points" and len(array.shape) and len(array) and array.shape[-1] != 2:
         raise PromptError(f"points are (x, y) pairs, these have shape {tuple(array.shape)}.")
     if not bool(array.isfinite().all()):
         raise PromptError(f"{what} holds NaN or infinity: {_short(array)}.")
     return array
+
+
+def _tensor(values: ArrayLike, what: str) -> Tensor:
+    """Numbers of any kind as a tensor of its own."""
+    try:
+        array = np.array(values.cpu() if isinstance(values, Tensor) else values)
+        return torch.from_numpy(array)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"{what} must be numbers in rows of equal length ({error}).") from error
 
 
 def _short(array: Tensor) -> str:

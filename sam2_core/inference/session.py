@@ -13,7 +13,7 @@ from ..data import FramePrompt, ImageEmbedding, ObjectPrediction
 from ..errors import FrameSourceError, PromptError
 from ..network.sam2 import Sam2
 from .clip_track import Pass, absent_like, plan_passes, show_rows
-from .frame_prompts import check_frame_prompt, check_frame_prompts
+from .frame_prompts import check_frame_prompts
 from .frame_sources import FrameSource, PictureIterator
 from .memory_bank import MemoryBank
 from .object_steps import (
@@ -21,19 +21,22 @@ from .object_steps import (
     Recall,
     answer_prompts,
     follow_memory,
+    gather_memories,
     remember_prompted,
 )
 from .preprocess import RgbArray, frames_to_pixels
 from .prompts import CheckedPrompt
 from .tracked_frame import TrackedFrame
-from .tracking_config import Direction, TrackingConfig
+from .tracking_config import DIRECTIONS, Direction, TrackingConfig
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pending:
-    """An answer that is shown, but not yet remembered."""
+    """An answer that is shown, but does not count as memory before the next propagation."""
 
     shown: ObjectPrediction
+    features_PC: Tensor
+    pointer_C: Tensor
     conditions: bool  # will count as prompted; else it is forgotten when its frame is tracked again
 
 
@@ -109,6 +112,7 @@ class TrackingSession:
     def clear(self, frame: int, object_id: int) -> TrackedFrame:
         """Take back what an object was prompted with on a frame."""
         tracked = self._known(object_id)
+        self._refuse_foreign(frame, "clear")
         tracked.prompts.pop(frame, None)
         tracked.pending.pop(frame, None)
         if frame in tracked.bank.prompted:
@@ -131,7 +135,7 @@ class TrackingSession:
         start: int | None = None,
         max_frames: int | None = None,
     ) -> Iterator[TrackedFrame]:
-        """Track all objects; by default from the first prompted frame, or from the last backward."""
+        """Track all objects, from the first prompted frame, or backward from the last one."""
         self._settle()
         passes = self._plan(direction, start)
         return self._run(passes, max_frames)
@@ -144,7 +148,7 @@ class TrackingSession:
 
     @torch.inference_mode()
     def _ask(self, item: FramePrompt, checked: CheckedPrompt) -> TrackedFrame:
-        embedding = self._embedding(item.frame)
+        embedding = bare = self._embedding(item.frame)
         tracked = self._objects.get(item.object_id) or self._new_object(item.object_id)
         self._objects[item.object_id] = tracked
         tracked.prompts[item.frame] = checked
@@ -157,17 +161,16 @@ class TrackingSession:
         previous = earlier.logits_Nhw.clamp(-LOGIT_CLAMP, LOGIT_CLAMP) if earlier else None
         answer = answer_prompts(self.model, embedding, [checked], self.config, previous)
         conditions = is_first or self.config.add_all_frames_to_correct_as_cond
-        tracked.pending[item.frame] = _Pending(_to_host(answer), conditions)
+        memory = remember_prompted(self.model, bare, answer, self.config)
+        tracked.pending[item.frame] = _Pending(
+            _to_host(answer), memory.features_NPC[0].cpu(), memory.pointer_NC[0].cpu(), conditions
+        )
         return self._show(item.frame)
 
     def _new_object(self, object_id: int) -> _Object:
         return _Object(object_id, MemoryBank(self.config.rules(self.model.config)))
 
-    def _condition(
-        self, tracked: _Object, frame: int, embedding: ImageEmbedding
-    ) -> ImageEmbedding:
-        from .object_steps import gather_memories
-
+    def _condition(self, tracked: _Object, frame: int, embedding: ImageEmbedding) -> ImageEmbedding:
         recall = self._recall(tracked, frame, tracked.went_backward[frame])
         return self.model.recall(embedding, gather_memories([recall], self.model.device))
 
@@ -199,13 +202,10 @@ class TrackingSession:
                 )
 
     def _remember_pending(self, tracked: _Object, frame: int, pending: _Pending) -> None:
-        shown = _to(pending.shown, self.model.device)
-        memory = remember_prompted(self.model, self._embedding(frame), shown, self.config)
-        features, pointer = memory.features_NPC[0].cpu(), memory.pointer_NC[0].cpu()
+        remember = tracked.bank.remember
         if pending.conditions:
-            tracked.bank.remember_prompted(frame, features, pointer)
-        else:
-            tracked.bank.remember(frame, features, pointer)
+            remember = tracked.bank.remember_prompted
+        remember(frame, pending.features_PC, pending.pointer_C)
         tracked.shown[frame] = pending.shown
         if self.config.clear_non_cond_mem_around_input:
             reach = tracked.bank.rules.stride * tracked.bank.rules.max_memories
@@ -214,28 +214,45 @@ class TrackingSession:
 
     def _plan(self, direction: Direction, start: int | None) -> list[Pass]:
         prompted = sorted({f for o in self._objects.values() for f in o.bank.prompted})
-        length = self.source.length()
         if start is not None:
-            if start < 0 or (length is not None and start >= length):
-                raise PromptError(f"start={start}: {self.source.name} has {length} frames.")
+            self._refuse_foreign(start, "start")
             prompted = [start]
+        if direction not in DIRECTIONS:
+            raise PromptError(f"direction={direction!r}: write one of {', '.join(DIRECTIONS)}.")
         if direction != "forward" and not self.source.rereadable:
             raise FrameSourceError(
                 f"direction={direction!r} needs frames twice, and {self.source.name} gives them "
                 "once: give a list, a folder or a video file instead."
             )
-        return plan_passes(direction, prompted, length)
+        passes = plan_passes(direction, prompted, self.source.length())
+        self._refuse_passed(passes[0].frames.start)
+        return passes
+
+    def _refuse_foreign(self, frame: int, what: str) -> None:
+        length = self.source.length()
+        if frame < 0 or (length is not None and frame >= length):
+            raise PromptError(f"{what}: {self.source.name} has no frame {frame}, but {length}.")
+
+    def _refuse_passed(self, frame: int) -> None:
+        at_hand = self._current is not None and self._current.frame == frame
+        source = self.source
+        if isinstance(source, PictureIterator) and frame < source.position and not at_hand:
+            raise FrameSourceError(
+                f"{source.name} has passed frame {frame} (it stands at {source.position}): start "
+                "later, or give a list, a folder or a video file instead."
+            )
 
     def _run(self, passes: list[Pass], max_frames: int | None) -> Iterator[TrackedFrame]:
         shown = 0
         for one in passes:
             for frame, look in self._look_along(one):
-                if max_frames is not None and shown >= max_frames:
-                    return
                 found = self._track(frame, one.backward, look)
-                if not (one.hides_first and frame == one.frames.start):
-                    shown += 1
-                    yield found
+                if one.hides_first and frame == one.frames.start:
+                    continue
+                yield found
+                shown += 1
+                if shown == max_frames:  # before the next frame is taken: an iterator gives it once
+                    return
 
     def _look_along(self, one: Pass) -> Iterator[tuple[int, Callable[[], ImageEmbedding]]]:
         """Frames of a pass, each with how to get its embedding if anybody needs it."""
@@ -351,21 +368,22 @@ class TrackingSession:
         side, dim = self.model.config.low_res_size, self.model.config.hidden_dim
         count = len(self._objects)
         blank = ObjectPrediction(
-            torch.zeros(count, side, side), torch.zeros(count), torch.zeros(count),
+            torch.zeros(count, side, side),
+            torch.zeros(count),
+            torch.zeros(count),
             torch.zeros(count, dim),
         )
         return show_rows(
-            frame, self.object_ids, [absent_like(blank)], self.source.size_hw(),
+            frame,
+            self.object_ids,
+            [absent_like(blank)],
+            self.source.size_hw(),
             non_overlapping=self.config.non_overlap_masks,
         )
 
 
 def _to_host(prediction: ObjectPrediction) -> ObjectPrediction:
-    return _to(prediction, torch.device("cpu"))
-
-
-def _to(prediction: ObjectPrediction, device: torch.device) -> ObjectPrediction:
-    return _each(prediction, lambda x: x.to(device))
+    return _each(prediction, lambda x: x.cpu())
 
 
 def _clone(prediction: ObjectPrediction) -> ObjectPrediction:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from .preprocess import RgbArray
 
 if TYPE_CHECKING:
     import av
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 _BACKWARD_CHUNK = 32  # frames decoded ahead when reading backward
 
@@ -52,22 +55,36 @@ class VideoFile(FrameSource):
             yield from reversed(list(self._forward(part[-1], part[0], -part.step)))
 
     def _forward(self, first: int, last: int, step: int) -> Iterator[RgbArray]:
-        index = self._times()
         wanted = range(first, last + 1, step)
+        found = self._decode(first, last, seeks=first > 0)
+        head = next(found, None)
+        if first > 0 and (head is None or head[0] > first):
+            # Some containers seek past what was asked for: then there is no short cut.
+            found = self._decode(first, last, seeks=False)
+            head = next(found, None)
+        for number, frame in chain([head] if head else [], found):
+            if number in wanted:
+                yield to_rgb(frame)
+
+    def _decode(self, first: int, last: int, *, seeks: bool) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Frames up to `last`, from a key frame before `first` or from the start."""
+        index = self._times()
         with self._open() as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            if first:
+            if seeks:
                 key = index.key_times[max(0, bisect_right(index.key_times, index.times[first]) - 1)]
                 container.seek(key, stream=stream, backward=True)
             for number, frame in self._numbered(container, stream, index):
                 if number > last:
                     return
-                if number in wanted:
-                    yield to_rgb(frame)
+                yield number, frame
 
     def _numbered(
-        self, container: Any, stream: Any, index: _Index  # noqa: ANN401 - PyAV's are untyped
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        index: _Index,
     ) -> Iterator[tuple[int, av.VideoFrame]]:
         numbers = {time: number for number, time in enumerate(index.times)}
         try:
@@ -100,13 +117,15 @@ class VideoFile(FrameSource):
             raise FrameSourceError(f"{self.path}: its video stream has no frame.")
         return _Index(tuple(sorted(set(times))), tuple(sorted(keys)) or (min(times),))
 
-    def _open(self) -> Any:  # noqa: ANN401 - PyAV's containers are untyped
+    def _open(self) -> InputContainer:
         import av
 
         try:
             container = av.open(str(self.path))
         except _decoding_errors() as error:
-            raise FrameSourceError(f"{self.path}: not a video that can be read ({error}).") from error
+            raise FrameSourceError(
+                f"{self.path}: not a video that can be read ({error})."
+            ) from error
         if not container.streams.video:
             container.close()
             raise FrameSourceError(f"{self.path}: holds no video stream.")
@@ -115,12 +134,12 @@ class VideoFile(FrameSource):
 
 def to_rgb(frame: av.VideoFrame) -> RgbArray:
     """A decoded frame as it is shown: HWC uint8, turned upright."""
-    array = frame.to_ndarray(format="rgb24")
+    array = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
 
 
 def _decoding_errors() -> tuple[type[Exception], ...]:
-    import av
+    from av.error import FFmpegError
 
-    return (av.error.FFmpegError, OSError, ValueError)
+    return (FFmpegError, OSError, ValueError)

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention in three forms: self, to shared tokens, and folded into its neighbours.
+"""Scaled dot-product attention: plain, to what is projected already, and folded.
 
 Folding: softmax(q k') v with k = W x and v = U x equals softmax((q W) x') x U'. Where queries are
 few, this leaves one product per side that reads x itself, and keys and values are never made.
@@ -50,25 +50,32 @@ def head_weights(linear: nn.Linear, heads: int) -> Tensor:
     return linear.weight.unflatten(0, (heads, -1))
 
 
-def gather_from(attention: Attention, query_NTC: Tensor, keys_NPC: Tensor, values_NPC: Tensor) -> Tensor:
+def gather_from(
+    attention: Attention, query_NTC: Tensor, keys_NPC: Tensor, values_NPC: Tensor
+) -> Tensor:
     """Few tokens attend to many pixels, folded: [N, T, C].
 
-    `keys_NPC` are pixels with their position, `values_NPC` the same pixels without.
+    `keys_NPC` are pixels with their position, `values_NPC` the same pixels without. Tokens and
+    weights may be in higher precision than pixels: only the two large products are in theirs.
     """
     heads = attention.heads
     query = split_heads(attention.query(query_NTC), heads)
     scale = 1 / math.sqrt(query.shape[-1])
     # The key bias adds the same to every pixel's score, and softmax does not see it.
-    probe = (query * scale) @ head_weights(attention.key, heads)
-    scores = probe.flatten(1, 2) @ keys_NPC.transpose(1, 2)
+    probe = ((query * scale) @ head_weights(attention.key, heads)).flatten(1, 2)
+    scores = probe.to(keys_NPC.dtype) @ keys_NPC.transpose(1, 2)
     gathered = torch.softmax(scores, dim=-1) @ values_NPC
-    gathered = gathered.unflatten(1, (heads, -1))
+    gathered = gathered.to(query.dtype).unflatten(1, (heads, -1))
     values = gathered @ head_weights(attention.value, heads).transpose(1, 2)
     return attention.out(join_heads(values) + attention.value.bias)
 
 
 def scatter_to(
-    attention: Attention, pixels_NPC: Tensor, queries_NPC: Tensor, key_NTC: Tensor, value_NTC: Tensor
+    attention: Attention,
+    pixels_NPC: Tensor,
+    queries_NPC: Tensor,
+    key_NTC: Tensor,
+    value_NTC: Tensor,
 ) -> Tensor:
     """Many pixels attend to few tokens, folded, and the answer is added to them: [N, P, C]."""
     heads = attention.heads
@@ -76,7 +83,8 @@ def scatter_to(
     key = key / math.sqrt(key.shape[-1])
     probe = (key @ head_weights(attention.query, heads)).flatten(1, 2)
     offset = (key @ attention.query.bias.view(heads, -1, 1)).flatten(1, 2)
-    scores = torch.baddbmm(offset, probe, queries_NPC.transpose(1, 2))
+    dtype = queries_NPC.dtype
+    scores = torch.baddbmm(offset.to(dtype), probe.to(dtype), queries_NPC.transpose(1, 2))
     return _spread(attention, pixels_NPC, scores.unflatten(1, (heads, -1)), value_NTC)
 
 
@@ -85,8 +93,8 @@ def gather_projected(
 ) -> Tensor:
     """Few tokens attend to pixels whose keys and values are at hand: [N, T, C]."""
     query = split_heads(attention.query(query_NTC), attention.heads)
-    mixed = F.scaled_dot_product_attention(query, keys_NHPD, values_NHPD)
-    return attention.out(join_heads(mixed))
+    mixed = F.scaled_dot_product_attention(query.to(keys_NHPD.dtype), keys_NHPD, values_NHPD)
+    return attention.out(join_heads(mixed).to(query.dtype))
 
 
 def scatter_projected(
@@ -98,11 +106,13 @@ def scatter_projected(
 ) -> Tensor:
     """Pixels whose queries are at hand attend to few tokens, and the answer is added to them."""
     key = split_heads(attention.key(key_NTC), attention.heads)
-    key = key / math.sqrt(key.shape[-1])
+    key = (key / math.sqrt(key.shape[-1])).to(queries_NHPD.dtype)
     return _spread(attention, pixels_NPC, key @ queries_NHPD.transpose(2, 3), value_NTC)
 
 
-def _spread(attention: Attention, pixels_NPC: Tensor, scores_NHTP: Tensor, value_NTC: Tensor) -> Tensor:
+def _spread(
+    attention: Attention, pixels_NPC: Tensor, scores_NHTP: Tensor, value_NTC: Tensor
+) -> Tensor:
     heads = attention.heads
     shares = torch.softmax(scores_NHTP, dim=2).flatten(1, 2)
     value = split_heads(attention.value(value_NTC), heads)
@@ -111,4 +121,4 @@ def _spread(attention: Attention, pixels_NPC: Tensor, scores_NHTP: Tensor, value
     first = torch.zeros(heads, 1, 1, dtype=answer.dtype, device=answer.device)
     first[0] = 1
     answer = (answer + first * attention.out.bias).flatten(1, 2)
-    return torch.baddbmm(pixels_NPC, shares.transpose(1, 2), answer)
+    return torch.baddbmm(pixels_NPC, shares.transpose(1, 2), answer.to(pixels_NPC.dtype))

@@ -1,8 +1,9 @@
-"""Small feed-forward pieces: a ReLU or GELU stack, a 1 x 1 convolution on tokens, a norm over channels."""
+"""Small feed-forward pieces: stacks, 1 x 1 convolutions on tokens, norms."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,13 +15,16 @@ class MLP(nn.Module):
     """Linear layers with an activation between them, none after the last."""
 
     def __init__(
-        self, dim_in: int, dim_hidden: int, dim_out: int, layers: int, activation: Activation = F.relu
+        self,
+        dim_in: int,
+        dim_hidden: int,
+        dim_out: int,
+        layers: int,
+        activation: Activation = F.relu,
     ) -> None:
         super().__init__()
         widths = [dim_in, *[dim_hidden] * (layers - 1), dim_out]
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,3 +51,13 @@ class ChannelNorm(nn.LayerNorm):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=1e-6)
+
+
+class StreamNorm(nn.LayerNorm):
+    """Reads a residual stream, fp32 in every precision, and answers in the precision of weights."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise the last dimension."""
+        weight, bias = self.weight.float(), self.bias.float()
+        normed = F.layer_norm(input.float(), self.normalized_shape, weight, bias, self.eps)
+        return normed.to(self.weight.dtype)

@@ -6,13 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ModelConfig
-from ..data import ImageEmbedding
 from ..layers.mlp import TokenConv
 from ..layers.windows import nest
 
 
 class FeaturePyramid(nn.Module):
-    """Project every level to one width, pass the coarsest down one level, thin out the finer two."""
+    """Project all levels to one width, pass the coarsest down once, thin out the finer two."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -21,17 +20,17 @@ class FeaturePyramid(nn.Module):
         self.to_fine = TokenConv(dim, dim // 8)
         self.to_middle = TokenConv(dim, dim // 4)
 
-    def forward(self, maps_BHWC: list[Tensor]) -> ImageEmbedding:
-        """Turn the encoder's maps, finest first, into an embedding."""
+    def forward(self, maps_BHWC: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Turn the encoder's maps, finest first, into the coarse, middle and fine level."""
         fine, middle, coarse, coarsest = (
             lateral(level) for lateral, level in zip(self.laterals, maps_BHWC, strict=True)
         )
-        # Only stride 16 hears of stride 32, in fp32 by nearest neighbour; finer levels hear nothing.
+        # Only stride 16 hears of stride 32, in fp32 by nearest neighbour; the finer levels do not.
         coarse = coarse.float() + _double(coarsest.float())
-        return ImageEmbedding(
-            coarse_BPC=coarse.flatten(1, 2),
-            middle_BPQC=nest(self.to_middle(middle), 1),
-            fine_BPQC=nest(self.to_fine(fine), 2).flatten(2, 3),
+        return (
+            coarse.flatten(1, 2),
+            nest(self.to_middle(middle), 1),
+            nest(self.to_fine(fine), 2).flatten(2, 3),
         )
 
 

@@ -77,7 +77,7 @@ class HieraBlock(nn.Module):
 
 
 class Hiera(nn.Module):
-    """Pixels [B, 3, S, S] -> four maps [B, H, W, C], finest first."""
+    """Patches -> four maps [B, H, W, C], finest first."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -90,18 +90,14 @@ class Hiera(nn.Module):
         self._side = config.image_size // 4
         self._position_map = Derived(self._make_position_map)
 
-    def forward(self, pixels_B3SS: Tensor) -> list[Tensor]:
-        """Encode normalised pixels."""
-        return self.run_blocks(self.embed_patches(pixels_B3SS))
-
     def embed_patches(self, pixels_B3SS: Tensor) -> Tensor:
-        """Cut into 4 x 4 patches and add positions: [B, S/4, S/4, C]."""
+        """Cut normalised pixels into 4 x 4 patches and add positions: [B, S/4, S/4, C]."""
         patches = self.patches(pixels_B3SS.to(self.patches.weight.dtype)).permute(0, 2, 3, 1)
         positions = self._position_map.of(self.position, self.window_position)
         return patches + positions.to(patches.dtype)
 
-    def run_blocks(self, x_BHWC: Tensor) -> list[Tensor]:
-        """Run all blocks and keep the map at the end of each stage."""
+    def forward(self, x_BHWC: Tensor) -> list[Tensor]:
+        """Run all blocks on embedded patches and keep the map at the end of each stage."""
         maps = []
         for index, block in enumerate(self.blocks):
             x_BHWC = block(x_BHWC)

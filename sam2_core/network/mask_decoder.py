@@ -15,7 +15,7 @@ from ..config import (
     STABILITY_THRESHOLD,
     ModelConfig,
 )
-from ..data import ImageEmbedding, MaskPrediction
+from ..data import ImageEmbedding
 from ..layers.mlp import MLP, ChannelNorm
 from ..layers.windows import unnest
 from .two_way import SharedPixels, TwoWayTransformer
@@ -51,24 +51,29 @@ class MaskDecoder(nn.Module):
         middle_NPQC: Tensor,
         fine_NPQC: Tensor,
         answer: Answer,
-    ) -> MaskPrediction:
-        """Decode prompts; all maps have one row a prompt, finer ones as prepare_levels gives them."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Decode prompts; maps have one row a prompt, finer ones as prepare_levels gives them.
+
+        Returns the fields of a MaskPrediction.
+        """
         learned = torch.cat([self.object_token, self.iou_token, self.mask_tokens])
         tokens = torch.cat([learned.expand(len(prompt_NTC), -1, -1), prompt_NTC.to(learned)], dim=1)
-        tokens, pixels_NPC = self.transformer(tokens, pixels, positions_PC.to(learned))
+        tokens, pixels_NPC = self.transformer(tokens, pixels, positions_PC)
         object_out, iou_out, mask_out = tokens[:, 0], tokens[:, 1], tokens[:, 2 : 2 + MASK_TOKENS]
         chosen = _tokens_needed(answer)
         logits = self._draw(pixels_NPC, middle_NPQC, fine_NPQC, mask_out, chosen)
         return _answer(
             answer,
             logits,
-            torch.sigmoid(self.iou_head(_float(iou_out))),
-            self.object_head(_float(object_out)).squeeze(-1),
+            torch.sigmoid(self.iou_head(iou_out)),
+            self.object_head(object_out).squeeze(-1),
             mask_out,
         )
 
     def prepare_levels(self, embedding: ImageEmbedding) -> tuple[Tensor, Tensor]:
         """The finer levels with the bias of the upscaling they are added to: once per image."""
+        assert self.upscale1.bias is not None
+        assert self.upscale2.bias is not None
         middle = embedding.middle_BPQC + self.upscale1.bias
         return middle, embedding.fine_BPQC + self.upscale2.bias
 
@@ -81,11 +86,8 @@ class MaskDecoder(nn.Module):
         x = _grow(x, self.upscale2).flatten(2, 3).add_(fine)
         x = F.gelu(x).flatten(1, 2)
         weights = torch.stack([self.mask_weights[i](mask_out[:, i]) for i in chosen], dim=-1)
+        weights = weights.to(x.dtype)
         return unnest(torch.bmm(x, weights), self.side, self.side, depth=2).float()
-
-
-def _float(x: Tensor) -> Tensor:
-    return x.float()
 
 
 def _grow(x: Tensor, conv: nn.ConvTranspose2d) -> Tensor:
@@ -100,15 +102,15 @@ def _tokens_needed(answer: Answer) -> range:
 
 def _answer(
     answer: Answer, logits: Tensor, iou_N4: Tensor, object_score_N: Tensor, tokens_N4C: Tensor
-) -> MaskPrediction:
-    """Pick the masks that were asked for out of those drawn."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pick the masks that were asked for out of those drawn; fields of a MaskPrediction."""
     if answer == "three":
-        return MaskPrediction(logits, iou_N4[:, 1:], object_score_N, tokens_N4C[:, 1:])
+        return logits, iou_N4[:, 1:], object_score_N, tokens_N4C[:, 1:]
     first = slice(0, 1)
     if answer == "one":
-        return MaskPrediction(logits, iou_N4[:, first], object_score_N, tokens_N4C[:, first])
+        return logits, iou_N4[:, first], object_score_N, tokens_N4C[:, first]
     # The token stays the first one's also where another mask is taken: pointers are made of it.
-    return MaskPrediction(*_stable(logits, iou_N4), object_score_N, tokens_N4C[:, first])
+    return *_stable(logits, iou_N4), object_score_N, tokens_N4C[:, first]
 
 
 def _stable(logits_N4hw: Tensor, iou_N4: Tensor) -> tuple[Tensor, Tensor]:

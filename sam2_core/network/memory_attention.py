@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ModelConfig
+from ..layers.mlp import StreamNorm
 from ..layers.position import sine_map
 from ..layers.rotary import rotary_table, rotate
 
@@ -18,12 +20,22 @@ _POSITION_SHARE = 0.1  # of the sine positions that is added to the frame's feat
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MemoryTokens:
-    """Memory of some rows of the batch, as tokens: spatial ones first, then those of pointers."""
+    """Memory of some rows of the batch, as tokens: those with a place, and those of pointers."""
 
     rows_N: Tensor
-    tokens_NLC: Tensor
-    positions_NLC: Tensor
-    pointer_tokens: int
+    placed_NLC: Tensor
+    placed_positions_NLC: Tensor
+    pointers_NLC: Tensor
+    pointer_positions_NLC: Tensor
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """All but the rows."""
+        return (
+            self.placed_NLC,
+            self.placed_positions_NLC,
+            self.pointers_NLC,
+            self.pointer_positions_NLC,
+        )
 
 
 class RotaryAttention(nn.Module):
@@ -43,10 +55,10 @@ class RotaryAttention(nn.Module):
 
     def to_memory(self, query_NPC: Tensor, memory: MemoryTokens, turn: Turn) -> Tensor:
         """Attend to memory with queries that are projected and rotated already."""
-        keys = self.key(memory.tokens_NLC + memory.positions_NLC)
-        placed = keys.shape[1] - memory.pointer_tokens
-        keys = torch.cat([turn(keys[:, :placed]), keys[:, placed:]], dim=1)
-        return self.out(_attend(query_NPC, keys, self.value(memory.tokens_NLC)))
+        placed = turn(self.key(memory.placed_NLC + memory.placed_positions_NLC))
+        pointers = self.key(memory.pointers_NLC + memory.pointer_positions_NLC)
+        values = self.value(torch.cat([memory.placed_NLC, memory.pointers_NLC], dim=1))
+        return self.out(_attend(query_NPC, torch.cat([placed, pointers], dim=1), values))
 
 
 class Turn:
@@ -56,6 +68,7 @@ class Turn:
         self._cosines, self._sines = cosines_PD, sines_PD
 
     def __call__(self, x_NLC: Tensor) -> Tensor:
+        """Rotate [N, L, C], where L is the map any number of times over."""
         return rotate(x_NLC, self._cosines, self._sines)
 
 
@@ -70,11 +83,11 @@ class MemoryLayer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         dim = config.hidden_dim
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = StreamNorm(dim)
         self.self_attention = RotaryAttention(dim, dim)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm2 = StreamNorm(dim)
         self.cross_attention = RotaryAttention(dim, config.memory_dim)
-        self.norm3 = nn.LayerNorm(dim)
+        self.norm3 = StreamNorm(dim)
         self.widen = nn.Linear(dim, config.memory_mlp_dim)
         self.narrow = nn.Linear(config.memory_mlp_dim, dim)
 
@@ -102,7 +115,7 @@ class MemoryAttention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(MemoryLayer(config) for _ in range(config.memory_layers))
-        self.norm = nn.LayerNorm(config.hidden_dim)
+        self.norm = StreamNorm(config.hidden_dim)
         side = config.coarse_size
         angles = rotary_table(side, config.hidden_dim)
         constants = {
@@ -119,8 +132,8 @@ class MemoryAttention(nn.Module):
     ) -> Tensor:
         """Read memories; rows of `memories` together are exactly the N objects."""
         turn = Turn(self.cosines, self.sines)
-        first, *others = self.layers
-        x = (pixels_BPC + _POSITION_SHARE * self.positions).to(self.norm.weight.dtype)
+        first, *others = cast("list[MemoryLayer]", list(self.layers))
+        x = pixels_BPC.float() + _POSITION_SHARE * self.positions
         # Until the first look at memory, objects of a frame are alike: computed once per frame.
         x = first.attend_to_self(x, turn)
         query = first.query_memory(x, turn)

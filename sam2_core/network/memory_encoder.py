@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,7 +18,7 @@ class MaskShrinker(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         widths = [4**i for i in range(COARSE_STRIDE.bit_length())]
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.convs = nn.ModuleList(
             nn.Conv2d(a, b, kernel_size=3, stride=2, padding=1) for a, b in pairs
         )
@@ -39,7 +42,7 @@ class FuserBlock(nn.Module):
         self.norm = ChannelNorm(dim)
         self.widen = nn.Linear(dim, 4 * dim)
         self.narrow = nn.Linear(4 * dim, dim)
-        self.scale = nn.Parameter(1e-6 * nn.init.ones_(self.depthwise.bias.detach().clone()))
+        self.scale = nn.Parameter(torch.full((dim,), 1e-6))
 
     def forward(self, x_NHWC: Tensor) -> Tensor:
         """Mix a map with its neighbourhood, shape kept."""
@@ -62,7 +65,9 @@ class MemoryEncoder(nn.Module):
     def forward(self, pixels_BPC: Tensor, source_index_N: Tensor, mask_N1SS: Tensor) -> Tensor:
         """Encode one mask per object; pixels are projected once per image, not once per object."""
         pixels = self.project_pixels(pixels_BPC.to(self.out.weight.dtype))
-        x = pixels.unflatten(1, (self.side, self.side))[source_index_N] + self.shrink_mask(mask_N1SS)
+        x = pixels.unflatten(1, (self.side, self.side))[source_index_N] + self.shrink_mask(
+            mask_N1SS
+        )
         for block in self.fuser:
             x = block(x)
         return self.out(x).flatten(1, 2)

@@ -18,6 +18,7 @@ from ..data import (
     Memories,
     ObjectPrediction,
     PackedPrompts,
+    concatenate_embeddings,
     concatenate_predictions,
 )
 from .feature_pyramid import FeaturePyramid
@@ -31,6 +32,8 @@ from .two_way import SharedPixels, pick_rows
 
 # On a CPU a few prompts at a time stay in the cache; measured best at 1024 px on two cores.
 _CPU_DECODE_BATCH = 4
+# Windows of a batch are one dimension of a kernel launch, which ends at 65,535: 63 images.
+_ENCODE_LIMIT = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +54,7 @@ class Sam2(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.static_shapes = False  # batches are filled up to few sizes, for compiled programs
         self.encoder = Hiera(config)
         self.pyramid = FeaturePyramid(config)
         self.prompt_encoder = PromptEncoder(config)
@@ -81,7 +85,13 @@ class Sam2(nn.Module):
 
     def embed_images(self, pixels_B3SS: Tensor) -> ImageEmbedding:
         """Encode normalised pixels at model resolution."""
-        return self.pyramid(self.encoder(pixels_B3SS))
+        if len(pixels_B3SS) > _ENCODE_LIMIT:
+            parts = pixels_B3SS.split(_ENCODE_LIMIT)
+            return concatenate_embeddings([self.embed_images(part) for part in parts])
+        count = len(pixels_B3SS)
+        patches = self.encoder.embed_patches(pixels_B3SS[self._filling(count)])
+        levels = self.pyramid(self.encoder(patches))
+        return ImageEmbedding(*(level[:count] for level in levels))
 
     # --- verb 2
 
@@ -91,10 +101,11 @@ class Sam2(nn.Module):
         """Answer prompts of any images of the batch; zero prompts give zero answers."""
         scene = self._scene(embedding, shares_pixels=len(prompts) > len(embedding))
         step = _CPU_DECODE_BATCH if self.device.type == "cpu" else max(1, len(prompts))
-        parts = [
-            self._decode(scene, prompts.rows(slice(i, i + step)), answer)
-            for i in range(0, max(1, len(prompts)), step)
-        ]
+        parts = []
+        for start in range(0, max(1, len(prompts)), step):
+            part = prompts.rows(slice(start, start + step))
+            padded = part.rows(self._filling(len(part)))
+            parts.append(self._decode(scene, padded, answer).rows(slice(0, len(part))))
         return concatenate_predictions(parts)
 
     def _scene(self, embedding: ImageEmbedding, shares_pixels: bool) -> Scene:
@@ -127,14 +138,17 @@ class Sam2(nn.Module):
         else:
             pixels = pick_rows(scene.bare, index)
         source = index if scene.source_index is None else scene.source_index[index]
-        return self.mask_decoder(
-            self.prompt_encoder.embed_points(prompts.coords_NT2, prompts.labels_NT),
+        tokens = self.prompt_encoder.embed_points(prompts.coords_NT2, prompts.labels_NT)
+        decode = self.mask_decoder if len(prompts) else self.mask_decoder.forward
+        prediction = decode(
+            tokens,
             pixels,
             scene.positions_PC,
             pick_rows(scene.middle_BPQC, source),
             pick_rows(scene.fine_BPQC, source),
             answer,
         )
+        return MaskPrediction(*prediction)
 
     def settle(self, prediction: MaskPrediction) -> ObjectPrediction:
         """Let one mask stand for each object: the best of those decoded, empty if it is absent."""
@@ -193,13 +207,22 @@ class Sam2(nn.Module):
         if source_index_N is None:
             source_index_N = torch.arange(len(embedding), device=self.device)
         if memories:
-            tokens = [self._memory_tokens(memory) for memory in memories]
-            coarse = self.memory_attention(embedding.coarse_BPC, source_index_N, tokens)
+            coarse = self._attend_to_memory(embedding.coarse_BPC, source_index_N, memories)
         else:
             coarse = (embedding.coarse_BPC + self.no_memory)[source_index_N]
-        return replace(
-            embedding, coarse_BPC=coarse, conditioned=True, source_index=source_index_N
-        )
+        return replace(embedding, coarse_BPC=coarse, conditioned=True, source_index=source_index_N)
+
+    def _attend_to_memory(
+        self, coarse_BPC: Tensor, source_index_N: Tensor, memories: Sequence[Memories]
+    ) -> Tensor:
+        tokens = [self._memory_tokens(memory) for memory in memories]
+        if len(tokens) > 1:  # how objects fall into groups varies freely: never worth compiling
+            return self.memory_attention.forward(coarse_BPC, source_index_N, tokens)
+        # A single group holds every object in order.
+        filling = self._filling(len(source_index_N))
+        padded = MemoryTokens(tokens[0].rows_N, *(x[filling] for x in tokens[0].tensors()))
+        conditioned = self.memory_attention(coarse_BPC, source_index_N[filling], [padded])
+        return conditioned[: len(source_index_N)]
 
     def _memory_tokens(self, memory: Memories) -> MemoryTokens:
         """Lay frames and pointers out as tokens, with where and when as positions."""
@@ -209,19 +232,12 @@ class Sam2(nn.Module):
         count, dim = len(memory.slots_NK), self.config.memory_dim
         cuts = self.config.hidden_dim // dim
         ages = self.object_pointer.encode_age(memory.ages_NQ, memory.reach)
-        tokens = [
-            memory.features_NKPC.to(dtype).flatten(1, 2),
-            memory.pointers_NQC.to(dtype).reshape(count, -1, dim),
-        ]
-        positions = [
-            (where + when[:, :, None]).flatten(1, 2),
-            ages.repeat_interleave(cuts, dim=1),
-        ]
         return MemoryTokens(
             memory.rows_N,
-            torch.cat(tokens, dim=1),
-            torch.cat(positions, dim=1).to(dtype),
-            cuts * memory.pointers_NQC.shape[1],
+            memory.features_NKPC.to(dtype).flatten(1, 2),
+            (where + when[:, :, None]).flatten(1, 2).to(dtype),
+            memory.pointers_NQC.to(dtype).reshape(count, -1, dim),
+            ages.repeat_interleave(cuts, dim=1).to(dtype),
         )
 
     # --- verb 4
@@ -234,19 +250,34 @@ class Sam2(nn.Module):
         *,
         binarize: bool = False,
     ) -> FrameMemory:
-        """Turn bare features and settled masks into memory; `binarize` for masks a user asked for."""
+        """Turn bare features and settled masks into memory; `binarize` what a user prompted."""
         if source_index_N is None:
             source_index_N = torch.arange(len(embedding), device=self.device)
-        side = self.config.image_size
-        logits = upsample_logits(prediction.logits_Nhw.unsqueeze(1), (side, side))
+        count, side = len(source_index_N), self.config.image_size
+        filling = self._filling(count)
+        logits = upsample_logits(prediction.logits_Nhw[filling].unsqueeze(1), (side, side))
         chance = (logits > 0).float() if binarize else torch.sigmoid(logits)
         features = self.memory_encoder(
-            embedding.coarse_BPC, source_index_N, chance * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS
-        )
+            embedding.coarse_BPC,
+            source_index_N[filling],
+            chance * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS,
+        )[:count]
         if self.absent_memory is not None:
             absent = (prediction.object_score_N <= 0)[:, None, None]
             features = features + absent * self.absent_memory.to(features.dtype)
         return FrameMemory(features.to(torch.bfloat16), prediction.pointer_NC)
+
+    def _filling(self, count: int) -> slice | Tensor:
+        """Rows of a batch, filled up with its first row to a size that was compiled."""
+        if not self.static_shapes or count == 0:
+            return slice(None)
+        rows = torch.arange(bucket_of(count), device=self.device)
+        return torch.where(rows < count, rows, 0)
+
+
+def bucket_of(count: int) -> int:
+    """The batch size to run `count` rows with: the next power of two."""
+    return 1 << (count - 1).bit_length()
 
 
 def no_point_prompts(source_index_N: Tensor) -> PackedPrompts:

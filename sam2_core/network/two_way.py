@@ -1,8 +1,9 @@
-"""The two-way transformer of the mask decoder: tokens read the image, then the image reads tokens."""
+"""The mask decoder's two-way transformer: tokens read the image, then the image reads them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -93,12 +94,14 @@ class TwoWayLayer(nn.Module):
 
     def share(self, pixels_BPC: Tensor, positions_PC: Tensor) -> SharedPixels:
         """Project pixels once for all prompts of their image."""
-        placed = pixels_BPC + positions_PC
+        weight, dtype = self.read_image.key.weight, pixels_BPC.dtype
+        pixels = pixels_BPC.to(weight)
+        placed = pixels + positions_PC
         return SharedPixels(
             pixels_BPC,
-            split_heads(self.read_image.key(placed), DECODER_HEADS),
-            split_heads(self.read_image.value(pixels_BPC), DECODER_HEADS),
-            split_heads(self.write_image.query(placed), DECODER_HEADS),
+            split_heads(self.read_image.key(placed), DECODER_HEADS).to(dtype),
+            split_heads(self.read_image.value(pixels), DECODER_HEADS).to(dtype),
+            split_heads(self.write_image.query(placed), DECODER_HEADS).to(dtype),
         )
 
     def _attend_to_self(self, tokens: Tensor, prompt: Tensor) -> Tensor:
@@ -125,16 +128,20 @@ class TwoWayTransformer(nn.Module):
         self, prompt_NTC: Tensor, pixels: Tensor | SharedPixels, positions_PC: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Answer with tokens [N, T, C] and pixels [N, P, C]."""
-        first, *others = self.layers
+        first, *others = self._layers()
         if isinstance(pixels, SharedPixels):
-            tokens, pixels = first.forward_shared(prompt_NTC, prompt_NTC, pixels)
+            tokens, own_pixels = first.forward_shared(prompt_NTC, prompt_NTC, pixels)
         else:
-            tokens, pixels = first(prompt_NTC, prompt_NTC, pixels, positions_PC)
+            tokens, own_pixels = first(prompt_NTC, prompt_NTC, pixels, positions_PC)
         for layer in others:
-            tokens, pixels = layer(tokens, prompt_NTC, pixels, positions_PC)
-        look = gather_from(self.last_look, tokens + prompt_NTC, pixels + positions_PC, pixels)
-        return self.norm(tokens + look), pixels
+            tokens, own_pixels = layer(tokens, prompt_NTC, own_pixels, positions_PC)
+        placed = own_pixels + positions_PC
+        look = gather_from(self.last_look, tokens + prompt_NTC, placed, own_pixels)
+        return self.norm(tokens + look), own_pixels
 
     def share(self, pixels_BPC: Tensor, positions_PC: Tensor) -> SharedPixels:
         """Prepare pixels that many prompts share."""
-        return self.layers[0].share(pixels_BPC, positions_PC)
+        return self._layers()[0].share(pixels_BPC, positions_PC)
+
+    def _layers(self) -> list[TwoWayLayer]:
+        return cast("list[TwoWayLayer]", list(self.layers))

@@ -9,6 +9,7 @@ import logging
 import sys
 import types
 import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,30 +72,52 @@ def shape_overrides(config: ModelConfig) -> list[str]:
     return [f"{key}={value}".replace(" ", "") for key, value in settings.items()]
 
 
-def reference_model(config: ModelConfig, *, video: bool = False, postprocess: bool = True) -> Any:
-    """The reference's model of this shape, with weights of its own."""
+def reference_model(
+    config: ModelConfig,
+    *,
+    video: bool = False,
+    postprocess: bool = True,
+    extra: Sequence[str] = (),
+) -> Any:
+    """The reference's model of this shape, with weights of its own.
+
+    A video model's memory attention is given float memories: without autocast the reference stops
+    with a dtype error where only bfloat16 memories are attended.
+    """
     from sam2.build_sam import build_sam2, build_sam2_video_predictor
 
     build = build_sam2_video_predictor if video else build_sam2
     released = config.name in RELEASED and config.name != "nano"
-    extra = overrides_for(config) + ([] if released else shape_overrides(config))
+    overrides = overrides_for(config) + ([] if released else shape_overrides(config))
     name = config.name if released else f"sam{config.version.replace('2.0', '2')}_hiera_base_plus"
     with quiet():
         model = build(
             yaml_of(name),
             device="cpu",
-            hydra_overrides_extra=extra,
+            hydra_overrides_extra=[*overrides, *extra],
             apply_postprocessing=postprocess,
+        )
+    if video:
+        attend = model.memory_attention.forward
+        model.memory_attention.forward = lambda **inputs: attend(
+            **{**inputs, "memory": inputs["memory"].float()}
         )
     return model.eval()
 
 
 def twins(
-    config: ModelConfig, *, video: bool = False, postprocess: bool = True, seed: int = 0
+    config: ModelConfig,
+    *,
+    video: bool = False,
+    postprocess: bool = True,
+    seed: int = 0,
+    object_lift: float = 0.3,
+    extra: Sequence[str] = (),
 ) -> tuple[Sam2, Any]:
     """Our model and the reference's, with the same lively weights."""
-    reference = reference_model(config, video=video, postprocess=postprocess)
-    state = lively_state({key: value.shape for key, value in reference.state_dict().items()}, seed)
+    reference = reference_model(config, video=video, postprocess=postprocess, extra=extra)
+    shapes = {key: value.shape for key, value in reference.state_dict().items()}
+    state = lively_state(shapes, seed, object_lift)
     reference.load_state_dict(state)
     return loaded(config, state), reference
 
@@ -116,7 +139,8 @@ def image_predictor(reference: Any, **settings: Any) -> Any:
     """The reference's image predictor, told the feature sizes that it hard-codes for 1024 px."""
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-    predictor = SAM2ImagePredictor(reference, **settings)
+    with quiet():
+        predictor = SAM2ImagePredictor(reference, **settings)
     side = reference.image_size // 16
     predictor._bb_feat_sizes = [(4 * side,) * 2, (2 * side,) * 2, (side, side)]
     return predictor
@@ -126,7 +150,8 @@ def mask_generator(reference: Any, **settings: Any) -> Any:
     """The reference's generator of all masks, at any size."""
     from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 
-    generator = SAM2AutomaticMaskGenerator(reference, **settings)
+    with quiet():
+        generator = SAM2AutomaticMaskGenerator(reference, **settings)
     side = reference.image_size // 16
     generator.predictor._bb_feat_sizes = [(4 * side,) * 2, (2 * side,) * 2, (side, side)]
     return generator
@@ -152,7 +177,7 @@ def _components(masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @contextlib.contextmanager
-def quiet() -> Any:
+def quiet() -> Iterator[None]:
     """Silence the reference's progress bars, logs and warnings."""
     logging.disable(logging.INFO)
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):

@@ -1,0 +1,45 @@
+"""Draws all masks of a picture beside it: python jobs/show_masks.py [PICTURE] [OUT]."""
+
+from __future__ import annotations
+
+import colorsys
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sam2_core import RELEASED, AutoMaskConfig, Mask, MaskGenerator, load_sam2, read_image
+
+
+def main() -> None:
+    """Segment the picture with the small untrained model and save what it finds."""
+    picture = read_image(sys.argv[1]) if len(sys.argv) > 1 else np.array(drawn_picture())
+    out = Path(sys.argv[2] if len(sys.argv) > 2 else "masks.png")
+    generator = MaskGenerator(load_sam2("nano"), AutoMaskConfig.for_model(RELEASED["nano"]))
+    (masks,) = generator.generate([picture])
+    Image.fromarray(np.hstack([picture, painted(picture, masks)])).save(out)
+    print(f"{len(masks)} masks, drawn in {out}.")
+    print("The model `nano` is UNTRAINED: its weights are random, and so is what it finds.")
+
+
+def drawn_picture() -> Image.Image:
+    """A plain picture for those who have none at hand: a gradient with three discs."""
+    ys, xs = np.mgrid[0:240, 0:360]
+    canvas = np.stack([xs * 0.7, ys, 255 - xs * 0.5], axis=-1)
+    for y, x, radius, colour in ((80, 90, 50, 230), (150, 250, 60, 40), (60, 280, 30, 140)):
+        canvas[(ys - y) ** 2 + (xs - x) ** 2 < radius**2] = colour
+    return Image.fromarray(canvas.clip(0, 255).astype(np.uint8))
+
+
+def painted(picture: np.ndarray, masks: list[Mask]) -> np.ndarray:
+    """The picture under the masks, large ones first, each in a colour of its own."""
+    canvas = picture.astype(np.float32)
+    for number, mask in enumerate(sorted(masks, key=lambda mask: -mask.area)):
+        colour = np.array(colorsys.hsv_to_rgb(number * 0.382 % 1, 0.8, 1.0)) * 255
+        canvas[mask.decode()] = canvas[mask.decode()] * 0.45 + colour * 0.55
+    return canvas.astype(np.uint8)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+MEDIA = Path(os.environ.get("SAM2RAY_MEDIA", Path(__file__).parents[2] / "shared" / "media"))
+
+
+# Models in tests are small: a second thread would mostly wait, for ever so long on a busy machine.
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def media() -> Path:
+    """The folder of example pictures and videos, which is not part of the repository."""
+    if not (MEDIA / "truck.jpg").exists():
+        pytest.skip(f"no example media in {MEDIA}; point SAM2RAY_MEDIA at them")
+    return MEDIA

@@ -1,0 +1,171 @@
+"""What all-masks runs are steered by, and the forms in which a found mask can be had."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco
+
+from ops import encode_run_lengths, to_coco_strings
+from sam2_core import RELEASED, AutoMaskConfig, ConfigError, Mask
+
+OFFICIAL_DEFAULTS = {
+    "points_per_side": 32,
+    "points_per_batch": 64,
+    "pred_iou_thresh": 0.8,
+    "stability_score_thresh": 0.95,
+    "stability_score_offset": 1.0,
+    "mask_threshold": 0.0,
+    "box_nms_thresh": 0.7,
+    "crop_n_layers": 0,
+    "crop_nms_thresh": 0.7,
+    "crop_overlap_ratio": 512 / 1500,
+    "crop_n_points_downscale_factor": 1,
+    "point_grids": None,
+    "min_mask_region_area": 0,
+    "output_mode": "binary_mask",
+    "use_m2m": False,
+    "multimask_output": True,
+}
+
+
+def test_names_and_defaults_are_the_official_ones_and_one_more() -> None:
+    ours = {f.name: f.default for f in dataclasses.fields(AutoMaskConfig)}
+    assert ours == {**OFFICIAL_DEFAULTS, "stability_fallback": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("points_per_side", [0, -1]),
+        ("points_per_batch", [0, -5]),
+        ("pred_iou_thresh", [-0.1, 1.1, math.nan]),
+        ("stability_score_thresh", [-0.1, 1.1, math.nan]),
+        ("stability_score_offset", [math.nan, math.inf]),
+        ("mask_threshold", [math.nan, -math.inf]),
+        ("box_nms_thresh", [-0.1, 1.1, math.nan]),
+        ("crop_nms_thresh", [-0.1, 1.1, math.nan]),
+        ("crop_n_layers", [-1]),
+        ("crop_overlap_ratio", [-0.1, 1.1, math.nan]),
+        ("crop_n_points_downscale_factor", [0]),
+        ("min_mask_region_area", [-1]),
+        ("output_mode", ["rle", ""]),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_by_name(name: str, values: list[object]) -> None:
+    for value in values:
+        with pytest.raises(ConfigError, match=rf"AutoMaskConfig\.{name}="):
+            AutoMaskConfig(**{name: value})
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_exactly_one_of_side_and_grids_is_wanted(both: bool) -> None:
+    grids = [np.array([[0.5, 0.5]])] if both else None
+    with pytest.raises(ConfigError, match="exactly one of points_per_side and point_grids"):
+        AutoMaskConfig(points_per_side=4 if both else None, point_grids=grids)
+
+
+def test_one_grid_a_layer_is_wanted() -> None:
+    grids = [np.array([[0.5, 0.5]])]
+    with pytest.raises(ConfigError, match=r"1 point_grids for crop_n_layers=1.*2 in all"):
+        AutoMaskConfig(points_per_side=None, point_grids=grids, crop_n_layers=1)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        np.zeros((0, 2)),
+        np.zeros(2),
+        np.zeros((3, 3)),
+        np.array([[0.5, 1.5]]),
+        np.array([[-0.1, 0.5]]),
+        np.array([[math.nan, 0.5]]),
+        np.array([[320, 200]]),
+    ],
+)
+def test_a_grid_that_is_none_is_refused(grid: np.ndarray) -> None:
+    with pytest.raises(ConfigError, match=r"point_grids\[0\] must be \[points, 2\]"):
+        AutoMaskConfig(points_per_side=None, point_grids=[grid])
+
+
+def test_a_config_cannot_be_changed_but_replaced() -> None:
+    config = AutoMaskConfig()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.points_per_side = 8
+    with pytest.raises(ConfigError):
+        dataclasses.replace(config, points_per_side=0)
+
+
+def test_configs_with_equal_grids_can_be_compared() -> None:
+    one, other = (
+        AutoMaskConfig(points_per_side=None, point_grids=[np.array([[0.5, 0.5], [0.1, 0.2]])])
+        for _ in range(2)
+    )
+    assert one in (other, one)
+
+
+def test_grids_are_halved_layer_by_layer() -> None:
+    config = AutoMaskConfig(points_per_side=8, crop_n_layers=2, crop_n_points_downscale_factor=2)
+    assert [len(grid) for grid in config.grids()] == [64, 16, 4]
+
+
+def test_own_grids_come_back_as_arrays() -> None:
+    (grid,) = AutoMaskConfig(points_per_side=None, point_grids=[[[0.25, 0.5]]]).grids()
+    assert grid.tolist() == [[0.25, 0.5]]
+
+
+def test_a_model_brings_thresholds_that_suit_its_weights_and_settings_win() -> None:
+    model = dataclasses.replace(
+        RELEASED["nano"], name="test", pred_iou_thresh=0.3, stability_score_thresh=0.4
+    )
+    config = AutoMaskConfig.for_model(model, stability_score_thresh=0.6, points_per_side=5)
+    assert config == AutoMaskConfig(
+        pred_iou_thresh=0.3, stability_score_thresh=0.6, points_per_side=5
+    )
+
+
+def test_a_released_model_has_the_official_thresholds() -> None:
+    assert AutoMaskConfig.for_model(RELEASED["sam2.1_hiera_large"]) == AutoMaskConfig()
+
+
+# ---------------------------------------------------------------- the forms of a mask
+
+
+def _pixels() -> np.ndarray:
+    pixels = np.random.default_rng(0).random((13, 17)) > 0.6
+    pixels[0, 0] = True  # the first run, of unset pixels, is empty
+    return pixels
+
+
+def _mask(output_mode: str, pixels: np.ndarray) -> Mask:
+    (counts,) = to_coco_strings(encode_run_lengths(torch.as_tensor(pixels)[None]))
+    rle = {"size": list(pixels.shape), "counts": counts}
+    four = (0.0, 0.0, 1.0, 1.0)
+    return Mask(rle, four, int(pixels.sum()), 0.9, 0.9, (1.0, 1.0), four, output_mode)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools'
+@pytest.mark.parametrize("pixels", [_pixels(), np.zeros((3, 4), bool), np.ones((3, 4), bool)])
+def test_all_forms_are_the_mask_that_pycocotools_reads(pixels: np.ndarray) -> None:
+    mask = _mask("binary_mask", pixels)
+    assert np.array_equal(coco.decode(mask.rle).astype(bool), pixels)
+    assert np.array_equal(mask.decode(), pixels)
+    assert coco.encode(np.asfortranarray(pixels))["counts"].decode() == mask.rle["counts"]
+
+    assert mask.segmentation.dtype == bool
+    assert np.array_equal(mask.segmentation, pixels)
+
+    compressed = _mask("coco_rle", pixels).segmentation
+    assert np.array_equal(coco.decode(compressed).astype(bool), pixels)
+
+    plain = _mask("uncompressed_rle", pixels).segmentation
+    assert all(type(count) is int for count in plain["counts"])
+    assert sum(plain["counts"]) == pixels.size
+    height, width = plain["size"]
+    assert np.array_equal(coco.decode(coco.frPyObjects(plain, height, width)), pixels)
+    values = np.repeat(np.arange(len(plain["counts"])) % 2, plain["counts"])
+    assert np.array_equal(values.reshape(width, height).T, pixels)

@@ -1,0 +1,339 @@
+"""Frames out of lists, folders and iterators: order, sizes, and how far they are read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sam2_core import FrameSourceError
+from sam2_core.inference.frame_sources import (
+    FrameSource,
+    PictureIterator,
+    PictureList,
+    open_frames,
+    picture_files,
+)
+
+
+def _clip(length: int = 5, height: int = 4, width: int = 6) -> np.ndarray:
+    """Every frame is filled with its number."""
+    levels = np.arange(length, dtype=np.uint8)
+    return np.broadcast_to(levels[:, None, None, None], (length, height, width, 3)).copy()
+
+
+def _levels(source: FrameSource, indices: range) -> list[int]:
+    frames = list(source.read(indices))
+    assert all(frame.shape == (4, 6, 3) for frame in frames)
+    return [int(frame.flat[0]) for frame in frames]
+
+
+def _save(folder: Path, names: list[str]) -> None:
+    """Pictures whose level is their place in the list of names."""
+    for level, name in enumerate(names):
+        settings = {"lossless": True} if name.endswith(".webp") else {}
+        Image.fromarray(_clip(len(names))[level]).save(folder / name, **settings)
+
+
+# ---------------------------------------------------------------- what can be read twice
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda clip: list(clip),
+        lambda clip: tuple(clip),
+        lambda clip: clip,
+        lambda clip: [Image.fromarray(frame) for frame in clip],
+        lambda clip: tuple(Image.fromarray(frame) for frame in clip),
+        lambda clip: [clip[0], Image.fromarray(clip[1]), *clip[2:]],
+    ],
+    ids=["list", "tuple", "array", "Pillow list", "Pillow tuple", "mixture"],
+)
+def test_a_sequence_of_pictures_can_be_read_in_any_order(make: object) -> None:
+    source = open_frames(make(_clip()))
+    assert source.rereadable
+    assert source.length() == source.reach() == 5
+    assert source.size_hw() == (4, 6)
+    assert _levels(source, range(5)) == [0, 1, 2, 3, 4]
+    assert _levels(source, range(4, -1, -1)) == [4, 3, 2, 1, 0]
+    assert _levels(source, range(3, 4)) == [3]
+    assert _levels(source, range(0)) == []
+
+
+def test_a_list_of_paths_is_a_clip(tmp_path: Path) -> None:
+    _save(tmp_path, ["b.png", "a.png", "c.webp"])
+    paths = [tmp_path / "c.webp", str(tmp_path / "a.png"), tmp_path / "b.png"]
+    assert _levels(open_frames(paths), range(3)) == [2, 1, 0]  # as listed, not as sorted
+
+
+def test_an_opened_source_passes_through() -> None:
+    source = open_frames(list(_clip()))
+    assert open_frames(source) is source
+
+
+def test_reach_is_the_length_but_at_most_sixteen() -> None:
+    reaches = {n: open_frames(_clip(n)).reach() for n in (1, 15, 16, 17, 90)}
+    assert reaches == {1: 1, 15: 15, 16: 16, 17: 16, 90: 16}
+
+
+def test_frames_of_a_sequence_are_looked_at_one_by_one() -> None:
+    looked: list[int] = []
+
+    class Lazy:
+        def __len__(self) -> int:
+            return 5
+
+        def __getitem__(self, index: int) -> np.ndarray:
+            looked.append(index)
+            return _clip()[index]
+
+    reading = open_frames(Lazy()).read(range(4, 0, -1))
+    assert looked == []
+    next(reading)
+    next(reading)
+    assert looked == [4, 3]
+
+
+# ---------------------------------------------------------------- folders
+
+
+def test_a_folder_is_read_by_the_numbers_in_its_names(tmp_path: Path) -> None:
+    _save(tmp_path, ["1.png", "2.png", "3.png", "10.png", "20.png", "100.png"])
+    for path in (tmp_path, str(tmp_path)):
+        source = open_frames(path)
+        assert source.length() == 6
+        assert _levels(source, range(6)) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["00000.png", "00001.png", "00002.png"],
+        ["frame2.png", "frame10.png", "frame10b.png"],
+        ["a1_2.png", "a1_10.png", "a2_1.png"],
+        ["2.webp", "3.png", "10.webp"],
+        ["1.PNG", "2.Webp", "3.png"],
+        ["1.bmp", "2.tif", "3.tiff"],
+    ],
+    ids=str,
+)
+def test_names_are_sorted_naturally_whatever_their_kind(tmp_path: Path, names: list[str]) -> None:
+    _save(tmp_path, names)
+    assert [file.name for file in picture_files(tmp_path)] == names
+    assert _levels(open_frames(tmp_path), range(3)) == [0, 1, 2]
+
+
+def test_strange_names_are_sorted_without_an_error(tmp_path: Path) -> None:
+    _save(tmp_path, ["1.png", "a.png", "1a.png", "a1.png", "²3.png", "٣.png", "-1.png"])
+    assert len(picture_files(tmp_path)) == 7
+
+
+def test_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
+    _save(tmp_path, ["0.png", "1.png"])
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "Thumbs.db").write_bytes(b"")
+    (tmp_path / "inner.png").mkdir()
+    assert open_frames(tmp_path).length() == 2
+
+
+def test_an_empty_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(FrameSourceError, match=f"{tmp_path}: no picture in this folder"):
+        open_frames(tmp_path)
+
+
+def test_a_missing_path_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FrameSourceError, match="nowhere: no such file or folder"):
+        open_frames(tmp_path / "nowhere")
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_a_frame_of_another_size_is_refused_by_its_number() -> None:
+    clip = [*_clip(3), np.zeros((5, 6, 3), dtype=np.uint8)]
+    reading = open_frames(clip).read(range(4))
+    assert len([next(reading) for _ in range(3)]) == 3
+    with pytest.raises(FrameSourceError, match="frame 3 is 6 x 5 pixels, the ones before 6 x 4"):
+        next(reading)
+
+
+def test_an_iterators_frame_of_another_size_is_refused_by_its_number() -> None:
+    clip = [*_clip(3), np.zeros((5, 6, 3), dtype=np.uint8)]
+    source = open_frames(iter(clip))
+    with pytest.raises(FrameSourceError, match="frame 3 is 6 x 5 pixels"):
+        list(source.read(range(4)))
+
+
+def test_a_turned_frame_is_of_another_size() -> None:
+    clip = [np.zeros((4, 6, 3), dtype=np.uint8), np.zeros((6, 4, 3), dtype=np.uint8)]
+    with pytest.raises(FrameSourceError, match="frame 1 is 4 x 6 pixels, the ones before 6 x 4"):
+        list(open_frames(clip).read(range(2)))
+
+
+@pytest.mark.parametrize("wrap", [list, iter], ids=["list", "iterator"])
+def test_a_broken_frame_is_named(wrap: object, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    for bad in (broken, np.zeros((4, 6, 3)), None):
+        clip = [*_clip(2), bad]
+        source = open_frames(wrap(clip))
+        with pytest.raises(FrameSourceError, match="frame 2: "):
+            list(source.read(range(3)))
+
+
+@pytest.mark.parametrize("frames", [3, None, 1.5])
+def test_something_that_holds_no_frames_is_refused_by_its_type(frames: object) -> None:
+    with pytest.raises(FrameSourceError, match=f"not a {type(frames).__name__}"):
+        open_frames(frames)
+
+
+@pytest.mark.parametrize("empty", [[], (), iter([]), _clip(0)], ids=str)
+def test_a_clip_without_a_frame_says_so_when_its_size_is_asked(empty: object) -> None:
+    with pytest.raises(FrameSourceError, match="holds no frame"):
+        open_frames(empty).size_hw()
+
+
+def test_tensors_are_refused_with_words() -> None:
+    with pytest.raises(FrameSourceError, match=r"frame 0: A picture is .* not a Tensor"):
+        open_frames(torch.zeros(3, 4, 6, 3, dtype=torch.uint8)).size_hw()
+
+
+# ---------------------------------------------------------------- iterators
+
+
+class Counted:
+    """An iterator that counts how many frames were pulled out of it."""
+
+    def __init__(self, length: int) -> None:
+        self.pulled = 0
+        self.ended = False
+        self._clip = _clip(length)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for frame in self._clip:
+            self.pulled += 1
+            yield frame
+        self.ended = True
+
+
+def test_an_iterator_gives_its_frames_once_and_in_order() -> None:
+    source = open_frames(iter(_clip(30)))
+    assert isinstance(source, PictureIterator)
+    assert not source.rereadable
+    assert source.position == 0
+    assert _levels(source, range(30)) == list(range(30))
+    assert source.position == 30
+
+
+def test_opening_pulls_nothing_and_asking_for_the_size_pulls_one_frame() -> None:
+    counted = Counted(30)
+    source = open_frames(iter(counted))
+    assert counted.pulled == 0
+    assert source.size_hw() == (4, 6)
+    assert counted.pulled == 1
+    assert source.position == 0
+
+
+def test_the_look_ahead_is_sixteen_frames() -> None:
+    counted = Counted(30)
+    source = open_frames(iter(counted))
+    assert source.length() is None
+    assert source.reach() == 16
+    assert counted.pulled == 16
+    reading = source.read(range(30))
+    for index in range(30):
+        next(reading)
+        assert counted.pulled <= max(16, index + 2)
+        assert source.length() is None or index >= 28
+        assert counted.pulled <= max(16, index + 2)
+
+
+@pytest.mark.parametrize("length", [0, 1, 15])
+def test_a_short_iterator_is_known_to_be_short(length: int) -> None:
+    source = open_frames(iter(_clip(length)))
+    assert source.length() == length
+    assert source.reach() == length
+    assert len(list(source.read(range(99)))) == length
+    assert source.length() == length
+
+
+def test_sixteen_frames_or_more_have_the_same_reach() -> None:
+    assert open_frames(iter(_clip(16))).reach() == open_frames(iter(_clip(17))).reach() == 16
+
+
+def test_the_length_is_known_once_the_end_was_seen() -> None:
+    source = open_frames(iter(_clip(20)))
+    assert source.length() is None
+    assert len(list(source.read(range(99)))) == 20
+    assert source.length() == 20
+
+
+def test_frames_may_be_skipped_and_are_gone_then() -> None:
+    source = open_frames(iter(_clip(30)))
+    assert _levels(source, range(7, 9)) == [7, 8]
+    assert source.position == 9
+    assert _levels(source, range(9, 11)) == [9, 10]
+
+
+@pytest.mark.parametrize("stop", [4, 30])
+def test_an_iterator_cannot_go_back_and_says_so_at_once(stop: int) -> None:
+    source = open_frames(iter(_clip(30)))
+    list(source.read(range(5)))
+    with pytest.raises(FrameSourceError, match=r"passed frame 3 \(it stands at 5\).*give a list"):
+        next(source.read(range(3, stop)))
+
+
+GOING_BACK = """
+import sys, numpy as np
+from sam2_core.errors import FrameSourceError
+from sam2_core.inference.frame_sources import open_frames
+source = open_frames(iter(np.zeros((30, 4, 6, 3), dtype=np.uint8)))
+list(source.read(range(5)))
+try:
+    next(source.read(range(3, sys.maxsize)))
+except FrameSourceError as error:
+    print(error)
+"""
+
+
+def test_an_iterator_cannot_go_back_also_where_the_end_is_unknown() -> None:
+    """In a process of its own: counting an endless range cannot be interrupted."""
+    ran = subprocess.run(
+        [sys.executable, "-c", GOING_BACK],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        cwd=Path(__file__).parents[3],
+    )
+    assert "has passed frame 3 (it stands at 5) and cannot go back: give a list" in ran.stdout
+
+
+def test_an_iterator_cannot_be_read_backward_or_in_steps() -> None:
+    for indices in (range(9, 3, -1), range(0, 9, 2)):
+        with pytest.raises(FrameSourceError, match="cannot go back"):
+            next(open_frames(iter(_clip(30))).read(indices))
+
+
+def test_an_iterator_that_breaks_off_with_its_own_error_passes_it_on() -> None:
+    def broken() -> Iterator[np.ndarray]:
+        yield from _clip(3)
+        raise ConnectionError("the camera is gone")
+
+    source = PictureIterator(broken())
+    with pytest.raises(ConnectionError, match="camera"):
+        list(source.read(range(9)))
+
+
+def test_names_appear_in_errors() -> None:
+    with pytest.raises(FrameSourceError, match="Camera 3: frame 0"):
+        list(PictureIterator([None], "Camera 3").read(range(1)))
+    with pytest.raises(FrameSourceError, match="Tape 3: frame 0"):
+        list(PictureList([None], "Tape 3").read(range(1)))

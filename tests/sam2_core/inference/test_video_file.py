@@ -1,0 +1,400 @@
+"""Real video files, written here: every frame carries its number, so a wrong one shows."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from av.video.frame import PictureType
+from small_models import lively_model
+
+from sam2_core import FramePrompt, FrameSourceError, Prompt, TrackingConfig, VideoTracker
+from sam2_core.inference.frame_sources import FrameSource, open_frames
+from sam2_core.inference.video_file import VideoFile
+
+BITS = 8
+HEIGHT, WIDTH = 48, 128  # a bar of sixteen pixels a bit
+
+
+def _numbered(number: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    """A picture that says its number in white and black bars."""
+    bits = (number >> np.arange(BITS)) & 1
+    line = np.repeat(bits * 215 + 20, -(-width // BITS))[:width].astype(np.uint8)
+    return np.broadcast_to(line[None, :, None], (height, width, 3)).copy()
+
+
+def _number_of(frame: np.ndarray) -> int:
+    width = frame.shape[1]
+    step = -(-width // BITS)
+    bars = [frame[:, i * step : min((i + 1) * step, width)].mean() for i in range(BITS)]
+    return sum((level > 127) << i for i, level in enumerate(bars))
+
+
+def _write(
+    path: Path,
+    count: int = 40,
+    *,
+    codec: str = "libx264",
+    size: tuple[int, int] = (HEIGHT, WIDTH),
+    pixels: str = "yuv420p",
+    gop: int = 12,
+    b_frames: int = 0,
+    times: Sequence[int] | None = None,
+    container_options: dict[str, str] | None = None,
+) -> Path:
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width = size
+        stream.pix_fmt = pixels
+        stream.gop_size = gop
+        stream.codec_context.max_b_frames = b_frames
+        if codec == "libx264":
+            stream.options = {"crf": "20", "sc_threshold": "0", "bf": str(b_frames)}
+        if times is not None:
+            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for number in range(count):
+            frame = av.VideoFrame.from_ndarray(_numbered(number, *size), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = times[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty frames with B-frames and a key frame every twelve."""
+    path = _write(tmp_path_factory.mktemp("video") / "clip.mp4", b_frames=3)
+    with av.open(str(path)) as container:
+        kinds = {PictureType(frame.pict_type).name for frame in container.decode(video=0)}
+    assert kinds == {"I", "P", "B"}, "the encoder left out what this file is for"
+    return path
+
+
+def _numbers(source: FrameSource, indices: range) -> list[int]:
+    return [_number_of(frame) for frame in source.read(indices)]
+
+
+# ---------------------------------------------------------------- reading
+
+
+def test_a_path_of_a_file_is_a_video(clip: Path) -> None:
+    for path in (clip, str(clip)):
+        source = open_frames(path)
+        assert isinstance(source, VideoFile)
+        assert source.rereadable
+        assert source.length() == 40
+        assert source.size_hw() == (HEIGHT, WIDTH)
+        assert source.reach() == 16
+
+
+def test_frames_are_rgb_arrays_of_bytes(clip: Path) -> None:
+    frame = next(open_frames(clip).read(range(1)))
+    assert frame.shape == (HEIGHT, WIDTH, 3)
+    assert frame.dtype == np.uint8
+    assert np.abs(frame.astype(int) - _numbered(0)).mean() < 12
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [
+        range(40),
+        range(39, -1, -1),
+        range(0),
+        range(5, 5),
+        range(17, 18),
+        range(39, 40),
+        range(11, 14),
+        range(30, 3, -1),
+        range(1, 40, 7),
+        range(38, 0, -5),
+        range(0, 40, 13),
+    ],
+    ids=str,
+)
+def test_any_range_gives_the_frames_of_these_numbers(clip: Path, indices: range) -> None:
+    assert _numbers(open_frames(clip), indices) == list(indices)
+
+
+def test_random_ranges_of_one_source_give_the_frames_of_these_numbers(clip: Path) -> None:
+    rng = np.random.default_rng(0)
+    source = open_frames(clip)
+    for _ in range(25):
+        start, stop = rng.integers(0, 40, 2).tolist()
+        step = int(rng.integers(1, 6)) * (1 if start < stop else -1)
+        assert _numbers(source, range(start, stop, step)) == list(range(start, stop, step))
+
+
+def test_a_clip_longer_than_a_chunk_is_read_backward(tmp_path: Path) -> None:
+    path = _write(tmp_path / "long.mp4", 110, gop=50, b_frames=2)
+    assert _numbers(open_frames(path), range(109, -1, -1)) == list(range(109, -1, -1))
+
+
+def test_two_readings_of_one_source_do_not_disturb_each_other(clip: Path) -> None:
+    source = open_frames(clip)
+    ahead, back = source.read(range(40)), source.read(range(39, -1, -1))
+    pairs = [(_number_of(next(ahead)), _number_of(next(back))) for _ in range(40)]
+    assert pairs == [(number, 39 - number) for number in range(40)]
+
+
+def test_a_reading_may_be_left_early(clip: Path) -> None:
+    reading = open_frames(clip).read(range(40))
+    next(reading)
+    reading.close()
+    clip.rename(clip.with_suffix(".moved"))
+    clip.with_suffix(".moved").rename(clip)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("clip.mp4", "mpeg4"),
+        ("clip.mov", "libx264"),
+        ("clip.mkv", "libx264"),
+        ("clip.avi", "mpeg4"),
+        ("clip.avi", "mjpeg"),
+        ("clip.ts", "libx264"),
+        ("clip.webm", "libvpx-vp9"),
+        ("clip.mpg", "mpeg2video"),
+    ],
+)
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_every_common_container_is_read_forward_and_backward(
+    tmp_path: Path, name: str, codec: str, b_frames: int
+) -> None:
+    if b_frames and codec in ("mjpeg", "libvpx-vp9"):
+        pytest.skip(f"{codec} has no B-frames")
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = _write(tmp_path / name, 30, codec=codec, pixels=pixels, b_frames=b_frames)
+    source = open_frames(path)
+    assert source.length() == 30
+    assert _numbers(source, range(30)) == list(range(30))
+    assert _numbers(source, range(29, -1, -1)) == list(range(29, -1, -1))
+    for first in range(1, 30, 4):
+        assert _numbers(source, range(first, first + 1)) == [first]
+
+
+@pytest.mark.parametrize("size", [(37, 53), (1, 16), (33, 128)])
+def test_odd_sizes_are_kept(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = _write(tmp_path / "odd.mkv", 3, codec="ffv1", size=size, pixels="bgr0")
+    source = open_frames(path)
+    assert source.size_hw() == size
+    for number, frame in enumerate(source.read(range(3))):
+        assert np.array_equal(frame, _numbered(number, *size))
+
+
+def test_a_variable_frame_rate_counts_frames_not_time(tmp_path: Path) -> None:
+    gaps = np.random.default_rng(0).integers(1, 400, 30)
+    path = _write(tmp_path / "vfr.mp4", 30, times=np.cumsum(gaps).tolist(), b_frames=2)
+    source = open_frames(path)
+    assert source.length() == 30
+    assert _numbers(source, range(30)) == list(range(30))
+    assert _numbers(source, range(29, -1, -1)) == list(range(29, -1, -1))
+    assert _numbers(source, range(13, 20, 3)) == [13, 16, 19]
+
+
+def test_a_video_that_does_not_begin_at_zero_begins_with_its_first_frame(tmp_path: Path) -> None:
+    times = [5000 + 40 * number for number in range(20)]
+    source = open_frames(_write(tmp_path / "late.mkv", 20, times=times))
+    assert _numbers(source, range(20)) == list(range(20))
+    assert _numbers(source, range(19, 9, -1)) == list(range(19, 9, -1))
+
+
+def test_sound_beside_the_picture_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", rate=25)
+        picture.height, picture.width, picture.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        sound = container.add_stream("aac", rate=44100)
+        for number in range(20):
+            frame = av.VideoFrame.from_ndarray(_numbered(number), format="rgb24")
+            container.mux(picture.encode(frame))
+        container.mux(picture.encode())
+        for packet in _silence(sound):
+            container.mux(packet)
+    assert _numbers(open_frames(path), range(20)) == list(range(20))
+
+
+def _silence(stream: Any) -> Iterator[Any]:
+    for block in range(20):
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((2, 1024), dtype=np.float32), format="fltp", layout="stereo"
+        )
+        frame.sample_rate, frame.pts = 44100, block * 1024
+        yield from stream.encode(frame)
+    yield from stream.encode()
+
+
+# ---------------------------------------------------------------- turned videos
+
+
+def _turn(path: Path, degrees: int) -> None:
+    """Write a display matrix into the track header, as telephones do."""
+    content = bytearray(path.read_bytes())
+    header = content.index(b"tkhd")
+    assert content[header + 4] == 0, "version 1 has longer fields"
+    cos, sin = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    one = 1 << 16
+    matrix = (cos * one, sin * one, 0, -sin * one, cos * one, 0, 0, 0, 1 << 30)
+    start = header + 4 + 4 + 20 + 8 + 8
+    content[start : start + 36] = struct.pack(">9i", *matrix)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_video_is_shown_upright(tmp_path: Path, degrees: int) -> None:
+    """The matrix turns clockwise by so many degrees, as players show it."""
+    path = _write(tmp_path / "turned.mp4", 4)
+    plain = list(open_frames(path).read(range(4)))
+    _turn(path, degrees)
+    source = open_frames(path)
+    expected = [np.rot90(frame, -degrees // 90) for frame in plain]
+    assert source.size_hw() == expected[0].shape[:2]
+    for frame, wanted in zip(source.read(range(4)), expected, strict=True):
+        assert np.array_equal(frame, wanted)
+        assert frame.flags["C_CONTIGUOUS"]
+
+
+# ---------------------------------------------------------------- what cannot be read
+
+
+def test_a_text_file_called_mp4_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "text.mp4"
+    path.write_text("I am no video. " * 50)
+    with pytest.raises(FrameSourceError, match=r"text\.mp4: not a video that can be read"):
+        open_frames(path).length()
+
+
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "empty.mp4"
+    path.touch()
+    with pytest.raises(FrameSourceError, match=r"empty\.mp4: not a video that can be read"):
+        open_frames(path).size_hw()
+
+
+def test_a_file_with_sound_alone_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "sound.m4a"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=44100)
+        for packet in _silence(sound):
+            container.mux(packet)
+    with pytest.raises(FrameSourceError, match=r"sound\.m4a: holds no video stream"):
+        open_frames(path).length()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FrameSourceError, match=r"none\.mp4: no such file or folder"):
+        open_frames(tmp_path / "none.mp4")
+
+
+def test_a_file_whose_end_with_the_index_is_missing_is_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path / "cut.mp4")
+    path.write_bytes(path.read_bytes()[:-1500])
+    with pytest.raises(FrameSourceError, match=r"cut\.mp4"):
+        open_frames(path).length()
+
+
+def _cut_in_the_middle(path: Path) -> Path:
+    """The index comes first and promises every frame; the pictures end half way."""
+    _write(path, 40, b_frames=2, container_options={"movflags": "faststart"})
+    content = path.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+    start = content.index(b"mdat")
+    path.write_bytes(content[: start + (len(content) - start) // 2])
+    return path
+
+
+def _readable(source: FrameSource, indices: range) -> list[tuple[int, int]]:
+    """Index and painted number of all that comes before an error or the end."""
+    found = []
+    try:
+        for index, frame in zip(indices, source.read(indices), strict=False):
+            found.append((index, _number_of(frame)))
+    except FrameSourceError as error:
+        assert source.name in str(error)  # noqa: PT017 - both ends are fine
+    return found
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_file_that_was_cut_off_never_gives_a_frame_under_a_wrong_number(
+    tmp_path: Path, backward: bool
+) -> None:
+    source = open_frames(_cut_in_the_middle(tmp_path / "cut.mp4"))
+    length = source.length()
+    assert 5 < length <= 40
+    found = _readable(source, range(length - 1, -1, -1) if backward else range(length))
+    wrong = [(index, number) for index, number in found if index != number]
+    # The one picture in which the file ends is patched up by the decoder, from its neighbours.
+    assert len(wrong) <= 1, "(index, number painted on the frame)"
+
+
+def test_a_file_that_was_cut_off_says_so_or_gives_all_frames_that_it_announces(
+    tmp_path: Path,
+) -> None:
+    source = open_frames(_cut_in_the_middle(tmp_path / "cut.mp4"))
+    length = source.length()
+    try:
+        found = len(list(source.read(range(length))))
+    except FrameSourceError:
+        return
+    assert found == length
+
+
+def test_tracking_a_file_that_was_cut_off_ends_in_our_own_error_or_at_its_last_frame(
+    tmp_path: Path,
+) -> None:
+    path = _cut_in_the_middle(tmp_path / "cut.mp4")
+    last = open_frames(path).length() - 1
+    tracker = VideoTracker(lively_model(64), TrackingConfig(fill_hole_area=0))
+    prompt = FramePrompt(last, 1, Prompt(points=[(30, 20)], labels=[1]))
+    try:
+        found = [frame.frame for frame in tracker.track(path, [prompt])]
+    except FrameSourceError:
+        return
+    assert found == [last]
+
+
+def _damage(path: Path, number: int) -> None:
+    """Overwrite the middle frame's packet, so that the decoder drops it."""
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
+        packets.sort(key=lambda packet: packet.pts)
+        position, size = packets[number].pos, packets[number].size
+    content = bytearray(path.read_bytes())
+    content[position : position + size] = b"\xff" * size
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mjpeg", "libx264"])
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_frame_that_cannot_be_decoded_does_not_shift_the_others(
+    tmp_path: Path, codec: str, backward: bool
+) -> None:
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = _write(tmp_path / "damaged.mp4", 40, codec=codec, pixels=pixels, gop=1)
+    _damage(path, 20)
+    source = open_frames(path)
+    assert source.length() == 40
+    found = _readable(source, range(39, -1, -1) if backward else range(40))
+    wrong = [(index, number) for index, number in found if index != number and index != 20]
+    assert not wrong, "(index, number painted on the frame)"
+
+
+def test_reading_a_single_frame_that_cannot_be_decoded_is_our_own_error_or_a_picture(
+    tmp_path: Path,
+) -> None:
+    path = _write(tmp_path / "damaged.mp4", 40, codec="mjpeg", pixels="yuvj420p", gop=1)
+    _damage(path, 20)
+    source = open_frames(path)
+    source.size_hw()
+    try:
+        found = list(source.read(range(20, 21)))
+    except FrameSourceError:
+        return
+    assert len(found) == 1
