@@ -196,9 +196,10 @@ def _numbers(values: ArrayLike, what: str) -> Tensor:
 
 def _tensor(values: ArrayLike, what: str) -> Tensor:
     """Numbers of any kind as a tensor of its own."""
+    if isinstance(values, Tensor):
+        return values.detach().cpu().clone()
     try:
-        array = np.array(values.cpu() if isinstance(values, Tensor) else values)
-        return torch.from_numpy(array)
+        return torch.from_numpy(np.array(values))
     except (TypeError, ValueError) as error:
         raise PromptError(f"{what} must be numbers in rows of equal length ({error}).") from error
 
