@@ -112,7 +112,7 @@ class TrackingSession:
     def clear(self, frame: int, object_id: int) -> TrackedFrame:
         """Take back what an object was prompted with on a frame."""
         tracked = self._known(object_id)
-        self._refuse_foreign(frame, "clear")
+        self._refuse_foreign(frame, "frame")
         tracked.prompts.pop(frame, None)
         tracked.pending.pop(frame, None)
         if frame in tracked.bank.prompted:
@@ -137,8 +137,9 @@ class TrackingSession:
     ) -> Iterator[TrackedFrame]:
         """Track all objects, from the first prompted frame, or backward from the last one."""
         self._settle()
-        passes = self._plan(direction, start)
-        return self._run(passes, max_frames)
+        if max_frames is not None and max_frames < 1:
+            return iter(())
+        return self._run(self._plan(direction, start), max_frames)
 
     # --- prompts
 
@@ -231,7 +232,8 @@ class TrackingSession:
     def _refuse_foreign(self, frame: int, what: str) -> None:
         length = self.source.length()
         if frame < 0 or (length is not None and frame >= length):
-            raise PromptError(f"{what}: {self.source.name} has no frame {frame}, but {length}.")
+            count = "only later ones" if length is None else f"{length} frames"
+            raise PromptError(f"{what}={frame}: {self.source.name} has {count}.")
 
     def _refuse_passed(self, frame: int) -> None:
         at_hand = self._current is not None and self._current.frame == frame

@@ -129,7 +129,7 @@ def _run_apart(precision: str, compile_mode: str, programs: Path) -> dict:
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("precision", "compile_mode"),
-    [("fp32", "encoder"), ("fp32", "full"), ("bf16", "encoder"), ("bf16", "full")],
+    [("fp32", "encoder"), ("fp32", "full")],  # in bf16 too on a GPU: jobs/benchmarks/gpu_suite.py
 )
 def test_compiled_masks_are_those_of_eager_fp32_and_restarts_find_the_programs(
     precision: str, compile_mode: str, tmp_path: Path
@@ -139,6 +139,5 @@ def test_compiled_masks_are_those_of_eager_fp32_and_restarts_find_the_programs(
     assert first["misses"] > 0
     assert again["misses"] == 0
     assert again["hits"] >= first["misses"]
-    floor = 0.9999 if precision == "fp32" else 0.97  # one seed at 64 px: few pixels, all near edges
-    assert min(first["iou"]) >= floor
+    assert min(first["iou"]) >= 0.9999
     assert again["iou"] == pytest.approx(first["iou"], abs=1e-6)

@@ -300,12 +300,26 @@ def test_the_length_of_a_short_clip_is_known_to_the_first_frames_and_of_a_long_o
     assert torch.equal(of_length[16], of_length[20])
 
 
+def test_backward_is_forward_on_the_reversed_clip(tracker: VideoTracker) -> None:
+    length = 20
+    prompts = [_point(17, 1), _box(12, 2)]
+    mirrored = [
+        FramePrompt(length - 1 - item.frame, item.object_id, item.prompt) for item in prompts
+    ]
+    back = list(tracker.track(_clip(length), prompts, "backward"))
+    forth = list(tracker.track(_clip(length)[::-1], mirrored))
+    assert [frame.frame for frame in back] == [length - 1 - frame.frame for frame in forth]
+    for ours, theirs in zip(back, forth, strict=True):
+        assert_close(ours.low_res_logits, theirs.low_res_logits, f"logits of {ours.frame}")
+        assert_close(ours.object_score, theirs.object_score, f"scores of {ours.frame}")
+
+
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
 def test_objects_tracked_together_equal_objects_tracked_alone(
     tracker: VideoTracker, direction: str
 ) -> None:
-    prompts = [_point(0, 1), _box(0, 2), _mask(0, 3)]
-    prompts = [FramePrompt(4, item.object_id, item.prompt) for item in prompts]
+    # Points, boxes and masks are answered by different means: their order must survive that.
+    prompts = [_mask(4, 3), _point(4, 1), _box(4, 2), _point(4, 8, 40, 30), _mask(4, 5)]
     together = list(tracker.track(_clip(10), prompts, direction))
     for item in prompts:
         alone = list(tracker.track(_clip(10), [item], direction))
