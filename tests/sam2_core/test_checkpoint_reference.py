@@ -204,7 +204,9 @@ def test_memories_are_recalled_as_in_transformers(pair):
     pixels = torch.randn(1, SIDE**2, 128, generator=generator)
     tokens, positions = torch.randn(2, 1, 2 * SIDE**2 + 4, 64, generator=generator)
 
-    memory = MemoryTokens(torch.arange(1), tokens, positions, pointer_tokens=4)
+    memory = MemoryTokens(
+        torch.arange(1), tokens[:, :-4], positions[:, :-4], tokens[:, -4:], positions[:, -4:]
+    )
     ours = model.memory_attention(pixels, torch.arange(1), [memory])
     expected = theirs.memory_attention(
         current_vision_features=pixels.transpose(0, 1),

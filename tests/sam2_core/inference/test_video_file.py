@@ -159,6 +159,8 @@ def test_a_reading_may_be_left_early(clip: Path) -> None:
         ("clip.mkv", "libx264"),
         ("clip.avi", "mpeg4"),
         ("clip.avi", "mjpeg"),
+        ("clip.avi", "libx264"),
+        ("clip.flv", "libx264"),
         ("clip.ts", "libx264"),
         ("clip.webm", "libvpx-vp9"),
         ("clip.mpg", "mpeg2video"),

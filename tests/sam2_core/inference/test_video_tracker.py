@@ -566,6 +566,14 @@ def test_a_bare_prompt_in_place_of_a_frame_prompt_is_refused(tracker: VideoTrack
         tracker.track(_clip(2), [Prompt(points=[(1, 1)], labels=[1])])
 
 
+@pytest.mark.parametrize("prompt", [None, {"points": [(1, 1)], "labels": [1]}, (1, 1)])
+def test_a_frame_prompt_that_holds_no_prompt_is_refused(
+    tracker: VideoTracker, prompt: object
+) -> None:
+    with pytest.raises(PromptError, match=f"Object 1, frame 0.*{type(prompt).__name__}"):
+        tracker.track(_clip(2), [FramePrompt(0, 1, prompt)])
+
+
 def test_an_empty_clip_is_refused_with_words(tracker: VideoTracker) -> None:
     with pytest.raises((PromptError, FrameSourceError), match=r"no frame"):
         tracker.track([], [_point(0)])
