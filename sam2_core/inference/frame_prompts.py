@@ -43,6 +43,8 @@ def check_frame_prompt(
 ) -> CheckedPrompt:
     """One prompt of a clip; what tells where, and what is wrong."""
     place = f"Object {item.object_id}, frame {item.frame}"
+    if not isinstance(item.prompt, Prompt):
+        raise PromptError(f"{place}: expected a Prompt, got {type(item.prompt).__name__}.")
     try:
         _refuse_mixtures(item.prompt)
         return check_prompt(item.prompt, size_hw, config)

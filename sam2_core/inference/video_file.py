@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 _BACKWARD_CHUNK = 32  # frames decoded ahead when reading backward
 
 
+# Only in these do frames keep their times after a seek; in others, AVI for one, the numbers that a
+# decoder gives depend on where it began, and a wrong picture would pass for the right one.
+_TRUE_TIMES = ("mov", "matroska")
+
+
 @dataclass(frozen=True, slots=True)
 class _Index:
     """When each frame is shown, in units of the stream, and where decoding may start."""
@@ -72,7 +77,7 @@ class VideoFile(FrameSource):
         with self._open() as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            if seeks:
+            if seeks and _has_true_times(container):
                 key = index.key_times[max(0, bisect_right(index.key_times, index.times[first]) - 1)]
                 container.seek(key, stream=stream, backward=True)
             for number, frame in self._numbered(container, stream, index):
@@ -88,8 +93,10 @@ class VideoFile(FrameSource):
     ) -> Iterator[tuple[int, av.VideoFrame]]:
         numbers = {time: number for number, time in enumerate(index.times)}
         try:
-            for frame in container.decode(stream):
-                if frame.pts in numbers:
+            for count, frame in enumerate(container.decode(stream)):
+                if not _has_true_times(container):  # never sought in: decoders give shown order
+                    yield count, frame
+                elif frame.pts in numbers:
                     yield numbers[frame.pts], frame
         except _decoding_errors() as error:
             raise FrameSourceError(f"{self.path}: decoding broke off ({error}).") from error
@@ -130,6 +137,10 @@ class VideoFile(FrameSource):
             container.close()
             raise FrameSourceError(f"{self.path}: holds no video stream.")
         return container
+
+
+def _has_true_times(container: InputContainer) -> bool:
+    return container.format.name.startswith(_TRUE_TIMES)
 
 
 def to_rgb(frame: av.VideoFrame) -> RgbArray:
