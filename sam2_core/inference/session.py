@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from ..config import LOGIT_CLAMP
 from ..data import FramePrompt, ImageEmbedding, ObjectPrediction
@@ -17,7 +16,6 @@ from .frame_prompts import check_frame_prompts
 from .frame_sources import FrameSource, PictureIterator
 from .memory_bank import MemoryBank
 from .object_steps import (
-    Bank,
     Recall,
     answer_prompts,
     follow_memory,
@@ -26,36 +24,9 @@ from .object_steps import (
 )
 from .preprocess import RgbArray, frames_to_pixels
 from .prompts import CheckedPrompt
+from .session_object import PendingAnswer, SessionObject, clone_prediction, to_host
 from .tracked_frame import TrackedFrame
 from .tracking_config import DIRECTIONS, Direction, TrackingConfig
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pending:
-    """An answer that is shown, but does not count as memory before the next propagation."""
-
-    shown: ObjectPrediction
-    features_PC: Tensor
-    pointer_C: Tensor
-    conditions: bool  # will count as prompted; else it is forgotten when its frame is tracked again
-
-
-@dataclass(slots=True, eq=False)
-class _Object:
-    """All that a session knows of one object; tensors are on the host."""
-
-    object_id: int
-    bank: Bank
-    prompts: dict[int, CheckedPrompt] = field(default_factory=dict)
-    pending: dict[int, _Pending] = field(default_factory=dict)
-    shown: dict[int, ObjectPrediction] = field(default_factory=dict)
-    went_backward: dict[int, bool] = field(default_factory=dict)  # every frame ever tracked
-
-    def last_seen(self, frame: int) -> ObjectPrediction | None:
-        """The latest answer on a frame."""
-        if frame in self.pending:
-            return self.pending[frame].shown
-        return self.shown.get(frame)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +47,7 @@ class TrackingSession:
         self.model = model
         self.source = source
         self.config = config
-        self._objects: dict[int, _Object] = {}
+        self._objects: dict[int, SessionObject] = {}
         self._current: _Embedded | None = None
 
     @property
@@ -163,24 +134,26 @@ class TrackingSession:
         answer = answer_prompts(self.model, embedding, [checked], self.config, previous)
         conditions = is_first or self.config.add_all_frames_to_correct_as_cond
         memory = remember_prompted(self.model, bare, answer, self.config)
-        tracked.pending[item.frame] = _Pending(
-            _to_host(answer), memory.features_NPC[0].cpu(), memory.pointer_NC[0].cpu(), conditions
+        tracked.pending[item.frame] = PendingAnswer(
+            to_host(answer), memory.features_NPC[0].cpu(), memory.pointer_NC[0].cpu(), conditions
         )
         return self._show(item.frame)
 
-    def _new_object(self, object_id: int) -> _Object:
-        return _Object(object_id, MemoryBank(self.config.rules(self.model.config)))
+    def _new_object(self, object_id: int) -> SessionObject:
+        return SessionObject(object_id, MemoryBank(self.config.rules(self.model.config)))
 
-    def _condition(self, tracked: _Object, frame: int, embedding: ImageEmbedding) -> ImageEmbedding:
+    def _condition(
+        self, tracked: SessionObject, frame: int, embedding: ImageEmbedding
+    ) -> ImageEmbedding:
         recall = self._recall(tracked, frame, tracked.went_backward[frame])
         return self.model.recall(embedding, gather_memories([recall], self.model.device))
 
-    def _recall(self, tracked: _Object, frame: int, backward: bool) -> Recall:
+    def _recall(self, tracked: SessionObject, frame: int, backward: bool) -> Recall:
         reach = self.source.reach()
         recollection = tracked.bank.recollect(frame, backward=backward, reach=reach)
         return Recall(0, tracked.bank, recollection, reach)
 
-    def _known(self, object_id: int) -> _Object:
+    def _known(self, object_id: int) -> SessionObject:
         if object_id not in self._objects:
             known = ", ".join(map(str, self._objects)) or "none"
             raise PromptError(f"No object {object_id} in this session; objects: {known}.")
@@ -202,7 +175,7 @@ class TrackingSession:
                     f"Object {tracked.object_id} has no prompt left: prompt it, or remove it."
                 )
 
-    def _remember_pending(self, tracked: _Object, frame: int, pending: _Pending) -> None:
+    def _remember_pending(self, tracked: SessionObject, frame: int, pending: PendingAnswer) -> None:
         remember = tracked.bank.remember
         if pending.conditions:
             remember = tracked.bank.remember_prompted
@@ -280,20 +253,20 @@ class TrackingSession:
         return self._show(frame)
 
     def _follow(
-        self, followers: list[_Object], frame: int, backward: bool, embedding: ImageEmbedding
+        self, followers: list[SessionObject], frame: int, backward: bool, embedding: ImageEmbedding
     ) -> None:
         recalls = [self._recall(tracked, frame, backward) for tracked in followers]
         result = follow_memory(self.model, embedding, recalls, self.config)
         features, pointers = result.memory.features_NPC.cpu(), result.memory.pointer_NC.cpu()
-        shown = _to_host(result.shown)
+        shown = to_host(result.shown)
         for row, tracked in enumerate(followers):
             # Clones: objects may be removed one by one, and a row would keep its batch alive.
             tracked.bank.remember(frame, features[row].clone(), pointers[row].clone())
-            tracked.shown[frame] = _clone(shown.rows(slice(row, row + 1)))
+            tracked.shown[frame] = clone_prediction(shown.rows(slice(row, row + 1)))
 
     # --- history
 
-    def _bound_history(self, tracked: _Object, frame: int, backward: bool) -> None:
+    def _bound_history(self, tracked: SessionObject, frame: int, backward: bool) -> None:
         """Keep the latest frames only, but never less than the ring that tracking recalls."""
         if self.config.history_frames is None:
             return
@@ -306,7 +279,7 @@ class TrackingSession:
             if old not in tracked.bank.prompted:
                 tracked.shown.pop(old, None)
 
-    def _restore(self, tracked: _Object, frame: int) -> None:
+    def _restore(self, tracked: SessionObject, frame: int) -> None:
         """Track again what a correction needs and history has dropped."""
         backward = tracked.went_backward[frame]
         sign = -1 if backward else 1
@@ -321,7 +294,7 @@ class TrackingSession:
         if frame not in tracked.shown:
             self._follow([tracked], frame, backward, self._embedding(frame))
 
-    def _misses(self, tracked: _Object, frame: int, backward: bool) -> bool:
+    def _misses(self, tracked: SessionObject, frame: int, backward: bool) -> bool:
         """Whether a frame would recall what is not at hand."""
         if frame in tracked.bank.prompted:
             return False
@@ -382,20 +355,3 @@ class TrackingSession:
             self.source.size_hw(),
             non_overlapping=self.config.non_overlap_masks,
         )
-
-
-def _to_host(prediction: ObjectPrediction) -> ObjectPrediction:
-    return _each(prediction, lambda x: x.cpu())
-
-
-def _clone(prediction: ObjectPrediction) -> ObjectPrediction:
-    return _each(prediction, torch.clone)
-
-
-def _each(prediction: ObjectPrediction, change: Callable[[Tensor], Tensor]) -> ObjectPrediction:
-    return ObjectPrediction(
-        change(prediction.logits_Nhw),
-        change(prediction.predicted_iou_N),
-        change(prediction.object_score_N),
-        change(prediction.pointer_NC),
-    )
