@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +254,7 @@ def _blobs(order: dict) -> torch.Tensor:
 
 
 def _runs_reference(order: dict) -> Work:
-    from sam2.utils.amg import mask_to_rle_pytorch
+    mask_to_rle_pytorch = import_module("sam2.utils.amg").mask_to_rle_pytorch
 
     masks = _blobs(order)
 
@@ -275,13 +276,13 @@ def _runs_ours(order: dict) -> Work:
 
 
 def _unruns_reference(order: dict) -> Work:
-    from sam2.utils.amg import mask_to_rle_pytorch, rle_to_mask
+    amg = import_module("sam2.utils.amg")  # not there where types are checked
 
-    runs = mask_to_rle_pytorch(_blobs(order))
+    runs = amg.mask_to_rle_pytorch(_blobs(order))
 
     def work() -> None:
         for one in runs:
-            rle_to_mask(one)
+            amg.rle_to_mask(one)
 
     return work
 

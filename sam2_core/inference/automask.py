@@ -64,9 +64,8 @@ class AutoMaskConfig:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("crop_n_layers", "min_mask_region_area"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("pred_iou_thresh", "stability_score_thresh", "crop_overlap_ratio"):
-            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "within 0..1")
-        for name in ("box_nms_thresh", "crop_nms_thresh"):
+        shares = ("pred_iou_thresh", "stability_score_thresh", "crop_overlap_ratio")
+        for name in (*shares, "box_nms_thresh", "crop_nms_thresh"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "within 0..1")
         for name in ("mask_threshold", "stability_score_offset"):
             _require(math.isfinite(getattr(self, name)), name, getattr(self, name), "finite")
