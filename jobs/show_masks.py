@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sam2_core import RELEASED, AutoMaskConfig, Mask, MaskGenerator, load_sam2, read_image
+from sam2_core import (
+    RELEASED,
+    AutoMaskConfig,
+    Mask,
+    MaskGenerator,
+    Sam2Error,
+    load_sam2,
+    read_image,
+)
 
 
 def main() -> None:
@@ -42,4 +50,8 @@ def painted(picture: np.ndarray, masks: list[Mask]) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (Sam2Error, OSError, ValueError) as error:
+        print(f"show_masks: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from typing import get_args
 
 import torch
 
 from .checkpoint import Weights, pour, read_weights
-from .config import Compile, ModelConfig, Precision, model_config
+from .config import NANO, Compile, ModelConfig, Precision, model_config
 from .download import cache_folder, published_checkpoint
 from .errors import ConfigError
 from .network.sam2 import Sam2
+from .untrained import own_random_numbers, untrained_weights
 
-_UNTRAINED = "nano"  # no file is published for it, so its weights are drawn, always the same
-_SEED = 21
+_UNTRAINED = NANO.name  # no file is published for it, so its weights are drawn, always the same
 
 
 def build_sam2(name_or_config: str | ModelConfig, *, device: str | torch.device = "cpu") -> Sam2:
     """Build a network in eval mode with random weights; those of nano are the same everywhere."""
     config = model_config(name_or_config)
     if config.name == _UNTRAINED:
-        return _build_alike(config).to(device)
+        return _untrained(config).to(device)
     return Sam2(config).eval().to(device)
 
 
@@ -45,8 +44,10 @@ def load_sam2(
     _check_choice("compile", compile, get_args(Compile))
     config = model_config(name)
     weights = _weights_of(config, checkpoint)
-    model = _build_alike(config)
-    if weights is not None:
+    if weights is None:
+        model = _untrained(config)
+    else:
+        model = _blank(config)
         pour(weights, model)
     model.to(device)
     if precision == "fp32" and compile == "off":
@@ -65,18 +66,17 @@ def _weights_of(config: ModelConfig, checkpoint: str | os.PathLike[str] | None) 
     return read_weights(published_checkpoint(config.name))
 
 
-def _build_alike(config: ModelConfig) -> Sam2:
-    """Build the same weights in every process, and leave everybody's random numbers alone."""
-    with _own_random_numbers(), torch.device("cpu"):
+def _blank(config: ModelConfig) -> Sam2:
+    """Build on the CPU whatever the default device, and use nobody's random numbers."""
+    with own_random_numbers(), torch.device("cpu"):
         return Sam2(config).eval()
 
 
-@contextmanager
-def _own_random_numbers() -> Iterator[None]:
-    # torch.manual_seed would seed the accelerators too, which nothing here restores.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_SEED)
-        yield
+def _untrained(config: ModelConfig) -> Sam2:
+    model = _blank(config)
+    if replace(config, image_size=NANO.image_size) == NANO:  # other shapes are merely random
+        model.load_state_dict(untrained_weights())
+    return model
 
 
 def _check_choice(setting: str, value: str, allowed: tuple[str, ...]) -> None:

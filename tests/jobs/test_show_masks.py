@@ -1,0 +1,44 @@
+"""The README's first command, run as written there but for the installation."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "jobs" / "show_masks.py"
+
+
+def run(*arguments, folder):
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_handful_of_masks_is_drawn_beside_a_picture(tmp_path):
+    done = run(folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    count = re.search(r"^(\d+) masks, drawn in masks\.png\.$", done.stdout, re.MULTILINE)
+    assert count is not None
+    assert 5 <= int(count[1]) <= 50
+    assert "UNTRAINED" in done.stdout
+    drawn = np.array(Image.open(tmp_path / "masks.png"))
+    left, right = np.hsplit(drawn, 2)
+    assert (left != right).any()
+
+
+def test_a_file_that_is_no_picture_is_refused_in_one_line(tmp_path):
+    (tmp_path / "notes.txt").write_text("not a picture")
+    for name in ("notes.txt", "absent.jpg"):
+        done = run(name, folder=tmp_path)
+        assert done.returncode == 2
+        assert name in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "masks.png").exists()
