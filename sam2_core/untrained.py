@@ -31,13 +31,19 @@ _LOUDNESS = 30.0  # of logits, so that a disc's edge is steep
 @cache
 def untrained_weights() -> dict[str, Tensor]:
     """Draw the state dict, the same in every process; nobody else's random numbers change."""
-    with torch.no_grad(), own_random_numbers(), torch.device("cpu"):
+    with own_random_numbers(), torch.device("cpu"):
         model = Sam2(NANO).eval()
-        _let_places_meet(model)
-        _repeat_coarse_pixels(model.mask_decoder)
-        _soften_pictures(model)
-        _fit_masks_to_discs(model)
+        wire(model)
     return model.state_dict()
+
+
+@torch.no_grad()
+def wire(model: Sam2) -> None:
+    """Change random weights of any shape so that a click finds something near itself."""
+    _let_places_meet(model)
+    _repeat_coarse_pixels(model.mask_decoder)
+    _soften_pictures(model)
+    _fit_masks_to_discs(model)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from ops import RunLengths, decode_run_lengths, from_coco_strings, point_grids_b
 from ..config import ModelConfig
 from ..data import ArrayLike
 from ..errors import ConfigError
+from .settings import require_setting
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 _OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
@@ -61,17 +62,16 @@ class AutoMaskConfig:
             grids = tuple(tuple(map(tuple, np.asarray(g).tolist())) for g in self.point_grids)
             object.__setattr__(self, "point_grids", grids)
         for name in ("points_per_batch", "crop_n_points_downscale_factor"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+            require_setting(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("crop_n_layers", "min_mask_region_area"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+            require_setting(self, name, getattr(self, name) >= 0, "at least 0")
         shares = ("pred_iou_thresh", "stability_score_thresh", "crop_overlap_ratio")
         for name in (*shares, "box_nms_thresh", "crop_nms_thresh"):
-            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "within 0..1")
+            require_setting(self, name, 0 <= getattr(self, name) <= 1, "within 0..1")
         for name in ("mask_threshold", "stability_score_offset"):
-            _require(math.isfinite(getattr(self, name)), name, getattr(self, name), "finite")
-        _require(
-            self.output_mode in _OUTPUT_MODES, "output_mode", self.output_mode, str(_OUTPUT_MODES)
-        )
+            require_setting(self, name, math.isfinite(getattr(self, name)), "finite")
+        is_known = self.output_mode in _OUTPUT_MODES
+        require_setting(self, "output_mode", is_known, f"one of {', '.join(_OUTPUT_MODES)}")
 
     def _check_grids(self) -> None:
         if (self.points_per_side is None) == (self.point_grids is None):
@@ -80,9 +80,7 @@ class AutoMaskConfig:
                 "set points_per_side=None."
             )
         if self.points_per_side is not None:
-            _require(
-                self.points_per_side >= 1, "points_per_side", self.points_per_side, "at least 1"
-            )
+            require_setting(self, "points_per_side", self.points_per_side >= 1, "at least 1")
         if self.point_grids is None:
             return
         if len(self.point_grids) != self.crop_n_layers + 1:
@@ -150,8 +148,3 @@ class Mask:
     def decode(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """The mask as a boolean array [H, W]."""
         return decode_run_lengths(self.run_lengths())[0].numpy()
-
-
-def _require(holds: bool, name: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise ConfigError(f"AutoMaskConfig.{name}={value!r}: it must be {wanted}.")

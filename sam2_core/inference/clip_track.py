@@ -74,7 +74,9 @@ class ClipTrack:
         direction: Direction,
         config: TrackingConfig,
         model: ModelConfig,
+        place: str = "",
     ) -> None:
+        self.place = place  # which of several clips, for errors
         self.source = source
         self.config = config
         self.objects = [
@@ -86,6 +88,7 @@ class ClipTrack:
         self._both = direction == "both"
         self._passes = plan_passes(direction, self.prompted, source.length())
         self._visits = self._walk()
+        self._break: FrameSourceError | None = None
         self.ahead: deque[tuple[Visit, ImageEmbedding | None]] = deque()
         self.reach = source.reach()
 
@@ -111,11 +114,20 @@ class ClipTrack:
 
     def _walk(self) -> Iterator[tuple[Visit, RgbArray]]:
         for one in self._passes:
-            frame = -1
+            yield from self._go_through(one)
+
+    def _go_through(self, one: Pass) -> Iterator[tuple[Visit, RgbArray]]:
+        """A pass as far as it can be read; where it breaks off, the next one still comes."""
+        frame = -1
+        try:
             for frame, picture in zip(one.frames, self.source.read(one.frames), strict=False):
                 shown = not (one.hides_first and frame == one.frames.start)
                 yield Visit(frame, one.backward, shown), picture
             self._refuse_unreached(frame)
+            if not one.backward:
+                self.source.refuse_loss()
+        except FrameSourceError as error:
+            self._break = self._break or error
 
     def _refuse_unreached(self, last: int) -> None:
         missed = [f for o in self.objects for f in o.prompts if f not in o.answers and f > last]
@@ -128,12 +140,17 @@ class ClipTrack:
             )
 
     def fetch(self, count: int) -> list[tuple[Visit, RgbArray | None]]:
-        """The next visits, with the picture where it will be looked at."""
+        """The next visits, with the picture where it will be looked at.
+
+        What broke a clip off is raised behind the last visit, so that nothing before it is lost.
+        """
         fetched: list[tuple[Visit, RgbArray | None]] = []
         for visit, picture in self._visits:
             fetched.append((visit, picture if self._is_looked_at(visit.frame) else None))
             if len(fetched) == count:
                 break
+        if not fetched and self._break is not None:
+            raise self._break
         return fetched
 
     def _is_looked_at(self, frame: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..config import ModelConfig
 from ..data import FramePrompt, Prompt
@@ -18,15 +18,14 @@ def check_frame_prompts(
     prompts: Sequence[FramePrompt], source: FrameSource, config: ModelConfig
 ) -> ObjectPrompts:
     """Prompts by object and frame, both in order of first appearance."""
-    if not prompts:
-        raise PromptError("There is nothing to track: give at least one FramePrompt.")
     by_object: ObjectPrompts = {}
-    for number, item in enumerate(prompts):
+    for number, item in enumerate(_listed(prompts)):
         if not isinstance(item, FramePrompt):
             raise PromptError(
                 f"Prompt {number}: expected a FramePrompt, got {type(item).__name__}. Write "
                 "FramePrompt(frame, object_id, Prompt(...))."
             )
+        check_object_id(item.object_id, f"Prompt {number}: ")
         frame = _check_frame(item, source)
         of_object = by_object.setdefault(item.object_id, {})
         if frame in of_object:
@@ -36,6 +35,37 @@ def check_frame_prompts(
             )
         of_object[frame] = check_frame_prompt(item, source.size_hw(), config)
     return by_object
+
+
+def check_object_id(object_id: object, place: str = "") -> None:
+    """Refuse what cannot tell objects apart."""
+    try:
+        hash(object_id)
+    except TypeError as error:
+        raise PromptError(
+            f"{place}object_id={object_id!r} cannot name an object: write an integer."
+        ) from error
+
+
+def whole_number(value: int, name: str) -> int:
+    """An integer of any kind, but neither true nor false."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError("bool")
+        return operator.index(value)
+    except TypeError as error:
+        raise PromptError(f"{name} must be an integer, not {value!r}.") from error
+
+
+def _listed(prompts: Sequence[FramePrompt]) -> list[FramePrompt]:
+    if not isinstance(prompts, Iterable) or isinstance(prompts, Mapping | str):
+        way_out = "[prompt]" if isinstance(prompts, FramePrompt) else "[FramePrompt(...), ...]"
+        raise PromptError(
+            f"Prompts are a list of FramePrompt, not a {type(prompts).__name__}: write {way_out}."
+        )
+    if not (listed := list(prompts)):
+        raise PromptError("There is nothing to track: give at least one FramePrompt.")
+    return listed
 
 
 def check_frame_prompt(
@@ -61,13 +91,12 @@ def _refuse_mixtures(prompt: Prompt) -> None:
 
 
 def _check_frame(item: FramePrompt, source: FrameSource) -> int:
-    try:
-        frame = operator.index(item.frame)
-    except TypeError as error:
-        raise PromptError(f"frame must be an integer, not {item.frame!r}.") from error
+    frame = whole_number(item.frame, f"Object {item.object_id}: frame")
     length = source.length()
     if length == 0:
         raise FrameSourceError(f"{source.name} holds no frame.")
+    if length is not None and frame >= length:
+        source.refuse_loss()
     if frame < 0 or (length is not None and frame >= length):
         known = "from 0 on" if length is None else f"0 to {length - 1}"
         raise PromptError(

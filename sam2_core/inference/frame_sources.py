@@ -6,9 +6,12 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from PIL import Image
 
 from ..errors import FrameSourceError, ImageError
 from .preprocess import Picture, RgbArray, as_rgb
@@ -37,6 +40,16 @@ class FrameSource(ABC):
     def length(self) -> int | None:
         """How many frames there are; None if an iterator has not said yet."""
 
+    def loss(self) -> str | None:
+        """What is known to be missing behind the last frame."""
+        return None
+
+    def refuse_loss(self) -> None:
+        """Say at the end of a clip that it should go on; what there is has been given by then."""
+        loss = self.loss()
+        if loss is not None:
+            raise FrameSourceError(f"{self.name}: {loss}")
+
     @abstractmethod
     def fetch(self, indices: range) -> Iterator[RgbArray]:
         """Frames by index, in the order of the range."""
@@ -52,6 +65,13 @@ class FrameSource(ABC):
                 )
             self._size_hw = size
             yield frame
+
+    def read_one(self, index: int) -> RgbArray:
+        """One frame by its index."""
+        frame = next(self.read(range(index, index + 1)), None)
+        if frame is None:
+            raise FrameSourceError(f"{self.name} ended before frame {index}.")
+        return frame
 
     def size_hw(self) -> tuple[int, int]:
         """Height and width of the frames."""
@@ -124,15 +144,27 @@ class PictureIterator(FrameSource):
                 "instead."
             )
         for index in indices:
-            frame = None
-            while self._next <= index:
-                self._hold(1)
-                if not self._held:
-                    return
-                frame = self._held.popleft()
-                self._next += 1
-            assert frame is not None
+            if index < self._next:
+                raise FrameSourceError(
+                    f"{self.name} has passed frame {index} (it stands at {self._next}): somebody "
+                    "else took it, such as a second propagation or a prompt on a later frame. Let "
+                    "one reading end before the next, or give a list, a folder or a file instead."
+                )
+            frame = self._take(index)
+            if frame is None:
+                return
             yield frame
+
+    def _take(self, index: int) -> RgbArray | None:
+        """The frame, with those before it dropped; None if the end comes first."""
+        frame = None
+        while self._next <= index:
+            self._hold(1)
+            if not self._held:
+                return None
+            frame = self._held.popleft()
+            self._next += 1
+        return frame
 
     def _hold(self, count: int) -> None:
         while len(self._held) < count and not self._ended:
@@ -157,13 +189,40 @@ def open_frames(frames: Frames) -> FrameSource:
         return frames
     if isinstance(frames, str | os.PathLike):
         return _open_path(Path(frames))
+    _refuse_no_clip(frames)
     if hasattr(frames, "__getitem__") and hasattr(frames, "__len__"):  # an array [T, H, W, 3], too
         return PictureList(cast("Sequence[Picture]", frames))
     if isinstance(frames, Iterable):
         return PictureIterator(frames)
-    raise FrameSourceError(
-        f"Frames are a list, an iterator, a folder or a video file, not a {type(frames).__name__}."
-    )
+    raise FrameSourceError(_describe_no_clip(frames))
+
+
+def _refuse_no_clip(frames: object) -> None:
+    """Refuse what can be counted or gone through, but holds no frames in order."""
+    if isinstance(frames, Image.Image):
+        raise FrameSourceError(f"{_describe_no_clip(frames)} Write [picture] for a clip of one.")
+    if isinstance(frames, np.ndarray) and _is_one_picture(frames):
+        raise FrameSourceError(
+            f"An array of shape {frames.shape} is one picture, not a clip: write [picture] for a "
+            "clip of one frame. An array of several has shape (frames, height, width, 3)."
+        )
+    if isinstance(frames, Mapping):
+        raise FrameSourceError(
+            f"{_describe_no_clip(frames)} Write list(frames.values()) if they are in order."
+        )
+    if isinstance(frames, Set | bytes | bytearray | memoryview):
+        raise FrameSourceError(_describe_no_clip(frames))
+
+
+def _is_one_picture(array: np.ndarray[Any, Any]) -> bool:
+    if array.ndim == 3:  # of grey frames, [T, H, W], none is so narrow
+        return array.shape[2] in (1, 3, 4)
+    return array.ndim == 2 and array.dtype.kind in "biuf"
+
+
+def _describe_no_clip(frames: object) -> str:
+    kind = type(frames).__name__
+    return f"Frames are a list, an iterator, a folder or a video file, not a {kind}."
 
 
 def _open_path(path: Path) -> FrameSource:

@@ -46,9 +46,11 @@ def recollect(
     backward: bool = False,
     reach: int = 16,
     rules: BankRules | None = None,
+    pointed: Container[int] | None = None,
 ) -> Recollection:
-    """Choose what to recall on a frame.
+    """Choose what to recall on a frame: memories of `tracked` frames and pointers of `pointed`.
 
+    Pointers are kept longer than memories; where `pointed` is left out, they are kept alike.
     Prompted frames count as one memory at any distance, past and future; of the others the latest
     six. Pointers come from prompted frames of the past and from the reach - 1 frames before.
     """
@@ -56,18 +58,20 @@ def recollect(
     sign = -1 if backward else 1
     chosen = nearest_prompted(frame, prompted, rules.max_prompted)
 
-    def known(other: int) -> bool:  # a prompted frame over the limit counts as any other
-        return other not in chosen and (other in tracked or other in prompted)
+    def known(other: int, kept: Container[int]) -> bool:
+        """Whether an ordinary frame is kept; a prompted one over the limit is one, too."""
+        return other not in chosen and (other in kept or other in prompted)
 
     memories = [Recalled(rules.max_memories - 1, other) for other in chosen]
     for age in range(rules.max_memories - 1, 0, -1):
         other = earlier_frame(frame, age, backward, rules.stride)
-        if known(other):
+        if known(other, tracked):
             memories.append(Recalled(age - 1, other))
     pointers = [
         Recalled((frame - other) * sign, other) for other in chosen if (frame - other) * sign >= 0
     ]
-    ages = (age for age in range(1, reach) if known(frame - age * sign))
+    kept = tracked if pointed is None else pointed
+    ages = (age for age in range(1, reach) if known(frame - age * sign, kept))
     pointers += [Recalled(age, frame - age * sign) for age in ages]
     return Recollection(tuple(memories), tuple(pointers))
 
@@ -126,16 +130,14 @@ class MemoryBank(Generic[Features, Pointer]):
 
     def recollect(self, frame: int, *, backward: bool, reach: int) -> Recollection:
         """What to recall on a frame, of what is at hand."""
-        return Recollection(
-            self._choose(frame, self.features, backward, reach).memories,
-            self._choose(frame, self.pointers, backward, reach).pointers,
-        )
-
-    def _choose(
-        self, frame: int, at_hand: Container[int], backward: bool, reach: int
-    ) -> Recollection:
         return recollect(
-            frame, self.prompted, at_hand, backward=backward, reach=reach, rules=self.rules
+            frame,
+            self.prompted,
+            self.features,
+            pointed=self.pointers,
+            backward=backward,
+            reach=reach,
+            rules=self.rules,
         )
 
     def keep_only(

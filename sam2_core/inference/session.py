@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 
@@ -12,9 +13,9 @@ from ..data import FramePrompt, ImageEmbedding, ObjectPrediction
 from ..errors import FrameSourceError, PromptError
 from ..network.sam2 import Sam2
 from .clip_track import Pass, absent_like, plan_passes, show_rows
-from .frame_prompts import check_frame_prompts
+from .frame_prompts import check_frame_prompts, check_object_id, whole_number
 from .frame_sources import FrameSource, PictureIterator
-from .memory_bank import MemoryBank
+from .memory_bank import MemoryBank, recollect
 from .object_steps import (
     Recall,
     answer_prompts,
@@ -83,7 +84,7 @@ class TrackingSession:
     def clear(self, frame: int, object_id: int) -> TrackedFrame:
         """Take back what an object was prompted with on a frame."""
         tracked = self._known(object_id)
-        self._refuse_foreign(frame, "frame")
+        frame = self._check_index(frame, "frame")
         tracked.prompts.pop(frame, None)
         tracked.pending.pop(frame, None)
         if frame in tracked.bank.prompted:
@@ -106,7 +107,12 @@ class TrackingSession:
         start: int | None = None,
         max_frames: int | None = None,
     ) -> Iterator[TrackedFrame]:
-        """Track all objects, from the first prompted frame, or backward from the last one."""
+        """Track all objects, from the first prompted frame, or backward from the last one.
+
+        A clip that breaks off is a FrameSourceError behind the last frame that can be tracked.
+        """
+        if max_frames is not None:
+            max_frames = whole_number(max_frames, "max_frames")
         self._settle()
         if max_frames is not None and max_frames < 1:
             return iter(())
@@ -154,6 +160,7 @@ class TrackingSession:
         return Recall(0, tracked.bank, recollection, reach)
 
     def _known(self, object_id: int) -> SessionObject:
+        check_object_id(object_id)
         if object_id not in self._objects:
             known = ", ".join(map(str, self._objects)) or "none"
             raise PromptError(f"No object {object_id} in this session; objects: {known}.")
@@ -189,8 +196,7 @@ class TrackingSession:
     def _plan(self, direction: Direction, start: int | None) -> list[Pass]:
         prompted = sorted({f for o in self._objects.values() for f in o.bank.prompted})
         if start is not None:
-            self._refuse_foreign(start, "start")
-            prompted = [start]
+            prompted = [self._check_index(start, "start")]
         if direction not in DIRECTIONS:
             raise PromptError(f"direction={direction!r}: write one of {', '.join(DIRECTIONS)}.")
         if direction != "forward" and not self.source.rereadable:
@@ -202,11 +208,15 @@ class TrackingSession:
         self._refuse_passed(passes[0].frames.start)
         return passes
 
-    def _refuse_foreign(self, frame: int, what: str) -> None:
+    def _check_index(self, frame: int, what: str) -> int:
+        frame = whole_number(frame, what)
         length = self.source.length()
+        if length is not None and frame >= length:
+            self.source.refuse_loss()
         if frame < 0 or (length is not None and frame >= length):
             count = "only later ones" if length is None else f"{length} frames"
             raise PromptError(f"{what}={frame}: {self.source.name} has {count}.")
+        return frame
 
     def _refuse_passed(self, frame: int) -> None:
         at_hand = self._current is not None and self._current.frame == frame
@@ -218,16 +228,27 @@ class TrackingSession:
             )
 
     def _run(self, passes: list[Pass], max_frames: int | None) -> Iterator[TrackedFrame]:
-        shown = 0
+        # Not one frame more is taken than is shown: an iterator gives it once.
+        return islice(self._track_along(passes), max_frames)
+
+    def _track_along(self, passes: list[Pass]) -> Iterator[TrackedFrame]:
+        breaks: list[FrameSourceError] = []
         for one in passes:
+            yield from self._go_through(one, breaks)
+        if breaks:
+            raise breaks[0]
+
+    def _go_through(self, one: Pass, breaks: list[FrameSourceError]) -> Iterator[TrackedFrame]:
+        """A pass as far as it can be read; where it breaks off, the next one still comes."""
+        try:
             for frame, look in self._look_along(one):
                 found = self._track(frame, one.backward, look)
-                if one.hides_first and frame == one.frames.start:
-                    continue
-                yield found
-                shown += 1
-                if shown == max_frames:  # before the next frame is taken: an iterator gives it once
-                    return
+                if not (one.hides_first and frame == one.frames.start):
+                    yield found
+            if not one.backward:
+                self.source.refuse_loss()
+        except FrameSourceError as error:
+            breaks.append(error)
 
     def _look_along(self, one: Pass) -> Iterator[tuple[int, Callable[[], ImageEmbedding]]]:
         """Frames of a pass, each with how to get its embedding if anybody needs it."""
@@ -298,15 +319,17 @@ class TrackingSession:
         """Whether a frame would recall what is not at hand."""
         if frame in tracked.bank.prompted:
             return False
-        ever = MemoryBank(
-            tracked.bank.rules,
-            dict.fromkeys(tracked.went_backward),
-            dict.fromkeys(tracked.went_backward),
-            tracked.bank.prompted,
+        bank = tracked.bank
+        wanted = recollect(
+            frame,
+            bank.prompted,
+            tracked.went_backward,
+            backward=backward,
+            reach=self.source.reach(),
+            rules=bank.rules,
         )
-        wanted = ever.recollect(frame, backward=backward, reach=self.source.reach())
-        return any(seen.frame not in tracked.bank.features for seen in wanted.memories) or any(
-            seen.frame not in tracked.bank.pointers for seen in wanted.pointers
+        return any(seen.frame not in bank.features for seen in wanted.memories) or any(
+            seen.frame not in bank.pointers for seen in wanted.pointers
         )
 
     # --- pictures
@@ -314,10 +337,7 @@ class TrackingSession:
     def _embedding(self, frame: int) -> ImageEmbedding:
         if self._current is not None and self._current.frame == frame:
             return self._current.embedding
-        picture = next(self.source.read(range(frame, frame + 1)), None)
-        if picture is None:
-            raise FrameSourceError(f"{self.source.name} ended before frame {frame}.")
-        return self._embed(frame, picture)
+        return self._embed(frame, self.source.read_one(frame))
 
     def _embed(self, frame: int, picture: RgbArray) -> ImageEmbedding:
         if self._current is None or self._current.frame != frame:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..config import ModelConfig
-from ..errors import ConfigError
 from .memory_bank import BankRules
+from .settings import require_setting
 
 Direction = Literal["forward", "backward", "both"]
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward", "both")
@@ -32,13 +32,15 @@ class TrackingConfig:
     history_frames: int | None = None  # of a session, per object; None: all
 
     def __post_init__(self) -> None:
-        _require(self.fill_hole_area >= 0, "fill_hole_area", self.fill_hole_area, "at least 0")
-        limit = self.max_cond_frames_in_attn
-        _require(limit == -1 or limit >= 2, "max_cond_frames_in_attn", limit, "-1 or at least 2")
-        stride = self.memory_temporal_stride_for_eval
-        _require(stride >= 1, "memory_temporal_stride_for_eval", stride, "at least 1")
+        limit, stride = self.max_cond_frames_in_attn, self.memory_temporal_stride_for_eval
         history = self.history_frames
-        _require(history is None or history >= 1, "history_frames", history, "None or at least 1")
+        for name, holds, wanted in (
+            ("fill_hole_area", self.fill_hole_area >= 0, "at least 0"),
+            ("max_cond_frames_in_attn", limit == -1 or limit >= 2, "-1 or at least 2"),
+            ("memory_temporal_stride_for_eval", stride >= 1, "at least 1"),
+            ("history_frames", history is None or history >= 1, "None or at least 1"),
+        ):
+            require_setting(self, name, holds, wanted)
 
     def rules(self, model: ModelConfig) -> BankRules:
         """How far memory reaches with this model."""
@@ -48,8 +50,3 @@ class TrackingConfig:
             stride=self.memory_temporal_stride_for_eval,
             max_prompted=self.max_cond_frames_in_attn,
         )
-
-
-def _require(holds: bool, name: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise ConfigError(f"TrackingConfig.{name}={value!r}: it must be {wanted}.")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import FrameSourceError
 from .frame_sources import FrameSource
 from .preprocess import RgbArray
+from .video_index import VideoIndex, decoding_errors, open_video, read_index
 
 if TYPE_CHECKING:
     import av
@@ -23,124 +24,117 @@ if TYPE_CHECKING:
 _BACKWARD_CHUNK = 32  # frames decoded ahead when reading backward
 
 
-# Only in these do frames keep their times after a seek; in others, AVI for one, the numbers that a
-# decoder gives depend on where it began, and a wrong picture would pass for the right one.
-_TRUE_TIMES = ("mov", "matroska")
-
-
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """When each frame is shown, in units of the stream, and where decoding may start."""
-
-    times: tuple[int, ...]
-    key_times: tuple[int, ...]
-
-
 class VideoFile(FrameSource):
-    """Any file that PyAV decodes; frames count in the order in which they are shown."""
+    """Any file that PyAV decodes; frames count in the order in which they are shown.
+
+    Frames that are lost are never passed over in silence, and those before them come first. In MP4
+    and Matroska each packet is a frame and each file says where it ends: there a frame that cannot
+    be decoded is an error, and `loss` tells what a file that was cut off lacks. Of other containers
+    packets can be counted but not relied on: frames that are missing at the end are a warning.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self.path = path
-        self._index: _Index | None = None
+        self._known_index: VideoIndex | None = None
 
     def length(self) -> int:
-        """How many frames the file announces packet by packet."""
-        return len(self._times().times)
+        """How many frames there are, going by packets."""
+        return len(self._index.times)
+
+    def loss(self) -> str | None:
+        """What a file that was cut off lacks."""
+        return self._index.loss
 
     def fetch(self, indices: range) -> Iterator[RgbArray]:
         """Frames by index; backward in chunks, each decoded from the key frame before it."""
-        if not indices:
-            return
         if indices.step > 0:
-            yield from self._forward(indices[0], indices[-1], indices.step)
+            given = 0
+            for frame in self._forward(indices):
+                yield frame
+                given += 1
+            self._report_shortage(indices[given:], is_bearable=given > 0)
             return
         for start in range(0, len(indices), _BACKWARD_CHUNK):
-            part = indices[start : start + _BACKWARD_CHUNK]
-            yield from reversed(list(self._forward(part[-1], part[0], -part.step)))
+            part = indices[start : start + _BACKWARD_CHUNK][::-1]
+            frames = list(self._forward(part))
+            self._report_shortage(part[len(frames) :], is_bearable=False)
+            yield from reversed(frames)
 
-    def _forward(self, first: int, last: int, step: int) -> Iterator[RgbArray]:
-        wanted = range(first, last + 1, step)
-        found = self._decode(first, last, seeks=first > 0)
+    def _report_shortage(self, missing: range, *, is_bearable: bool) -> None:
+        if not missing:
+            return
+        if self._index.has_true_times:
+            raise FrameSourceError(
+                f"{self.path}: frame {missing[0]} cannot be decoded, its data are damaged; those "
+                f"before it are as they should be. Fetch the file again, or leave out what is "
+                f"damaged: ffmpeg -i {self.path.name} mended.mp4"
+            )
+        shortage = (
+            f"{self.path}: its packets announce {self.length()} frames, but decoding ended before "
+            f"frame {missing[0]}. If more should be there, fetch the file again."
+        )
+        if not is_bearable:
+            raise FrameSourceError(shortage)
+        warnings.warn(shortage, stacklevel=2)
+
+    def _forward(self, indices: range) -> Iterator[RgbArray]:
+        """Frames by index, up to the first one that does not come."""
+        if not indices:
+            return
+        seeks = indices[0] > 0 and self._index.has_true_times
+        found = self._decode(indices, seeks=seeks)
         head = next(found, None)
-        if first > 0 and (head is None or head[0] > first):
+        if seeks and (head is None or head[0] > indices[0]):
             # Some containers seek past what was asked for: then there is no short cut.
-            found = self._decode(first, last, seeks=False)
+            found = self._decode(indices, seeks=False)
             head = next(found, None)
-        for number, frame in chain([head] if head else [], found):
-            if number in wanted:
-                yield to_rgb(frame)
+        wanted = (item for item in chain([head] if head else [], found) if item[0] in indices)
+        for index, (number, frame) in zip(indices, wanted, strict=False):
+            if number != index:
+                return
+            yield to_rgb(frame)
 
-    def _decode(self, first: int, last: int, *, seeks: bool) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Frames up to `last`, from a key frame before `first` or from the start."""
-        index = self._times()
-        with self._open() as container:
+    def _decode(self, indices: range, *, seeks: bool) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Numbered frames up to the last index, from a key frame before the first or the start."""
+        index = self._index
+        with open_video(self.path) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            if seeks and _has_true_times(container):
-                key = index.key_times[max(0, bisect_right(index.key_times, index.times[first]) - 1)]
+            if seeks:
+                before = bisect_right(index.key_times, index.times[indices[0]]) - 1
+                key = index.key_times[max(0, before)]
                 container.seek(key, stream=stream, backward=True)
-            for number, frame in self._numbered(container, stream, index):
-                if number > last:
+            for number, frame in self._numbered(container, stream):
+                if number > indices[-1]:
                     return
                 yield number, frame
 
     def _numbered(
-        self,
-        container: InputContainer,
-        stream: VideoStream,
-        index: _Index,
+        self, container: InputContainer, stream: VideoStream
     ) -> Iterator[tuple[int, av.VideoFrame]]:
-        numbers = {time: number for number, time in enumerate(index.times)}
+        if not self._index.has_true_times:  # never sought in: decoders give shown order
+            yield from enumerate(self._decoded(container, stream))
+            return
+        numbers = {time: number for number, time in enumerate(self._index.times)}
+        for frame in self._decoded(container, stream):
+            if frame.pts in numbers:
+                yield numbers[frame.pts], frame
+
+    def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
         try:
-            for count, frame in enumerate(container.decode(stream)):
-                if not _has_true_times(container):  # never sought in: decoders give shown order
-                    yield count, frame
-                elif frame.pts in numbers:
-                    yield numbers[frame.pts], frame
-        except _decoding_errors() as error:
+            for packet in container.demux(stream):
+                # A torn packet is not only no frame: it would cost those that threads hold back.
+                if not (packet.is_corrupt and self._index.loss):
+                    yield from packet.decode()
+        except decoding_errors() as error:
             raise FrameSourceError(f"{self.path}: decoding broke off ({error}).") from error
 
-    def _times(self) -> _Index:
-        if self._index is None:
-            self._index = self._read_index()
-        return self._index
-
-    def _read_index(self) -> _Index:
-        """Read packets without decoding them."""
-        times, keys = [], []
-        with self._open() as container:
-            stream = container.streams.video[0]
-            try:
-                for packet in container.demux(stream):
-                    if packet.pts is None or packet.is_discard:
-                        continue
-                    times.append(packet.pts)
-                    if packet.is_keyframe:
-                        keys.append(packet.pts)
-            except _decoding_errors() as error:
-                raise FrameSourceError(f"{self.path}: cannot be read ({error}).") from error
-        if not times:
-            raise FrameSourceError(f"{self.path}: its video stream has no frame.")
-        return _Index(tuple(sorted(set(times))), tuple(sorted(keys)) or (min(times),))
-
-    def _open(self) -> InputContainer:
-        import av
-
-        try:
-            container = av.open(str(self.path))
-        except _decoding_errors() as error:
-            raise FrameSourceError(
-                f"{self.path}: not a video that can be read ({error})."
-            ) from error
-        if not container.streams.video:
-            container.close()
-            raise FrameSourceError(f"{self.path}: holds no video stream.")
-        return container
-
-
-def _has_true_times(container: InputContainer) -> bool:
-    return container.format.name.startswith(_TRUE_TIMES)
+    @property
+    def _index(self) -> VideoIndex:
+        if self._known_index is None:
+            self._known_index = read_index(self.path)
+        return self._known_index
 
 
 def to_rgb(frame: av.VideoFrame) -> RgbArray:
@@ -148,9 +142,3 @@ def to_rgb(frame: av.VideoFrame) -> RgbArray:
     array = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
-
-
-def _decoding_errors() -> tuple[type[Exception], ...]:
-    from av.error import FFmpegError
-
-    return (FFmpegError, OSError, ValueError)

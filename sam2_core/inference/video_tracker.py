@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
 from ..data import FramePrompt, ImageEmbedding, concatenate_embeddings
-from ..errors import ConfigError
+from ..errors import ConfigError, PromptError, Sam2Error
 from ..network.sam2 import Sam2
 from .clip_track import ClipTrack, TrackedObject, Visit
 from .frame_prompts import check_frame_prompts
@@ -55,25 +56,33 @@ class VideoTracker:
         """Track all objects through a clip; every prompt is known before the first frame.
 
         Memory is bounded whatever the length: a ring of recent frames, and the prompted ones.
+        A clip that breaks off, such as a file that was cut, is a FrameSourceError behind the last
+        frame that can be tracked: whoever keeps frames as they come keeps them all.
         """
         lane = self._open(Clip(frames, prompts, direction))  # errors come now, not on first use
         return (found.tracked for found in self._run(iter([(0, lane)]), 1))
 
     def track_many(self, clips: Iterable[Clip], lanes: int = 4) -> Iterator[ClipFrame]:
-        """Track several clips side by side; a lane that is done takes the next clip."""
+        """Track several clips side by side; a lane that is done takes the next clip.
+
+        An error says which clip it is about, and ends all of them.
+        """
         if lanes < 1:
             raise ConfigError(f"lanes={lanes}: at least one clip must be open.")
-        opened = ((number, self._open(clip)) for number, clip in enumerate(clips))
+        opened = ((n, self._open(clip, f"Clip {n}: ")) for n, clip in enumerate(clips))
         return self._run(opened, lanes)
 
     def session(self, frames: Frames) -> TrackingSession:
         """Track interactively: prompt, look, correct, propagate."""
         return TrackingSession(self.model, open_frames(frames), self.config)
 
-    def _open(self, clip: Clip) -> ClipTrack:
-        source = open_frames(clip.frames)
-        prompts = check_frame_prompts(clip.prompts, source, self.model.config)
-        return ClipTrack(source, prompts, clip.direction, self.config, self.model.config)
+    def _open(self, clip: Clip, place: str = "") -> ClipTrack:
+        with _saying(place):
+            if not isinstance(clip, Clip):
+                raise PromptError(f"expected Clip(frames, prompts), got {type(clip).__name__}.")
+            source = open_frames(clip.frames)
+            prompts = check_frame_prompts(clip.prompts, source, self.model.config)
+            return ClipTrack(source, prompts, clip.direction, self.config, self.model.config, place)
 
     def _run(self, waiting: Iterator[tuple[int, ClipTrack]], lanes: int) -> Iterator[ClipFrame]:
         running: list[tuple[int, ClipTrack]] = []
@@ -96,7 +105,8 @@ class VideoTracker:
         if not lane.source.rereadable:
             return
         for frame in lane.prompted:
-            picture = next(lane.source.read(range(frame, frame + 1)))
+            with _saying(lane.place):
+                picture = lane.source.read_one(frame)
             self._answer(lane, frame, self._embed([picture]))
 
     def _answer(self, lane: ClipTrack, frame: int, embedding: ImageEmbedding) -> None:
@@ -119,7 +129,10 @@ class VideoTracker:
             return
         on_cpu = self.model.device.type == "cpu"
         count = 1 if on_cpu else max(1, _DEVICE_BATCH // len(lanes))
-        fetched = [(lane, visit, picture) for lane in empty for visit, picture in lane.fetch(count)]
+        fetched: list[tuple[ClipTrack, Visit, RgbArray | None]] = []
+        for lane in empty:
+            with _saying(lane.place):
+                fetched += [(lane, visit, picture) for visit, picture in lane.fetch(count)]
         pictures = [picture for _, _, picture in fetched if picture is not None]
         embedding = self._embed(pictures) if pictures else None
         row = 0
@@ -165,3 +178,14 @@ class VideoTracker:
             return None, first_rows
         batch = concatenate_embeddings(embeddings)
         return follow_memory(self.model, batch, recalls, self.config), first_rows
+
+
+@contextmanager
+def _saying(place: str) -> Iterator[None]:
+    """Say in errors which of several clips they are about."""
+    try:
+        yield
+    except Sam2Error as error:
+        if not place:
+            raise
+        raise type(error)(f"{place}{error}") from error

@@ -195,6 +195,36 @@ def test_something_that_holds_no_frames_is_refused_by_its_type(frames: object) -
         open_frames(frames)
 
 
+@pytest.mark.parametrize("picture", [_clip()[0], _clip()[0, :, :, :1], _clip()[0, :, :, 0]])
+def test_one_picture_as_an_array_is_no_clip_and_the_way_out_is_said(picture: np.ndarray) -> None:
+    """Its rows would pass for frames: an array [H, W, 3] for H grey ones of 3 pixels' width."""
+    with pytest.raises(FrameSourceError, match=r"shape \(4, 6.*\) is one picture.*\[picture\]"):
+        open_frames(picture)
+    assert open_frames([picture]).size_hw() == (4, 6)
+
+
+def test_grey_frames_as_an_array_are_a_clip() -> None:
+    assert _levels(open_frames(_clip()[..., 0]), range(5)) == [0, 1, 2, 3, 4]
+
+
+def test_one_pillow_picture_is_no_clip_and_the_way_out_is_said() -> None:
+    with pytest.raises(FrameSourceError, match=r"not a Image\. Write \[picture\]"):
+        open_frames(Image.fromarray(_clip()[0]))
+
+
+def test_a_dictionary_is_no_clip_and_the_way_out_is_said() -> None:
+    frames = dict(enumerate(_clip()))
+    with pytest.raises(FrameSourceError, match=r"not a dict\. Write list\(frames\.values\(\)\)"):
+        open_frames(frames)
+    assert open_frames(list(frames.values())).length() == 5
+
+
+@pytest.mark.parametrize("frames", [{"b.png", "a.png"}, b"content of a file", bytearray(9)])
+def test_what_has_no_order_or_no_pictures_is_refused_by_its_type(frames: object) -> None:
+    with pytest.raises(FrameSourceError, match=f"not a {type(frames).__name__}"):
+        open_frames(frames)
+
+
 @pytest.mark.parametrize("empty", [[], (), iter([]), _clip(0)], ids=str)
 def test_a_clip_without_a_frame_says_so_when_its_size_is_asked(empty: object) -> None:
     with pytest.raises(FrameSourceError, match="holds no frame"):
@@ -256,6 +286,14 @@ def test_the_look_ahead_is_sixteen_frames() -> None:
         assert counted.pulled <= max(16, index + 2)
 
 
+def test_one_frame_is_read_by_its_index_or_missed_by_it() -> None:
+    for frames in (_clip(9), iter(_clip(9))):
+        source = open_frames(frames)
+        assert source.read_one(7).flat[0] == 7
+    with pytest.raises(FrameSourceError, match="The iterator ended before frame 12"):
+        source.read_one(12)
+
+
 @pytest.mark.parametrize("length", [0, 1, 15])
 def test_a_short_iterator_is_known_to_be_short(length: int) -> None:
     source = open_frames(iter(_clip(length)))
@@ -289,6 +327,18 @@ def test_an_iterator_cannot_go_back_and_says_so_at_once(stop: int) -> None:
     list(source.read(range(5)))
     with pytest.raises(FrameSourceError, match=r"passed frame 3 \(it stands at 5\).*give a list"):
         next(source.read(range(3, stop)))
+
+
+def test_two_readings_of_one_iterator_do_not_share_its_frames() -> None:
+    source = open_frames(iter(_clip(30)))
+    one, other = source.read(range(30)), source.read(range(1, 30))
+    next(one)
+    next(other)
+    with pytest.raises(
+        FrameSourceError, match=r"has passed frame 1 \(it stands at 2\): somebody else.*give a list"
+    ):
+        next(one)
+    assert next(other).flat[0] == 2
 
 
 GOING_BACK = """

@@ -77,6 +77,12 @@ def test_backward_looks_the_other_way() -> None:
     assert found.pointers == (Recalled(35, 40), *(Recalled(age, 5 + age) for age in range(1, 16)))
 
 
+def test_pointers_may_be_kept_of_frames_whose_memories_are_gone() -> None:
+    found = recollect(5, [0], {3, 4}, pointed={1, 2, 3, 4})
+    assert _frames(found.memories) == [0, 3, 4]
+    assert _frames(found.pointers) == [0, 4, 3, 2, 1]
+
+
 def test_a_prompted_frame_is_not_recalled_a_second_time_as_an_ordinary_one() -> None:
     found = recollect(5, [3], {0, 1, 2, 3, 4})
     assert _frames(found.memories) == [3, 0, 1, 2, 4]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from agreement import assert_close
 from make_clip import moving_shapes
+from prompt_factories import SMALL
 from small_models import lively_model
 
 from sam2_core import (
@@ -24,25 +25,10 @@ from sam2_core import (
     VideoTracker,
 )
 
-HEIGHT, WIDTH = 40, 56
+HEIGHT, WIDTH = SMALL.height, SMALL.width
 SIZE = 64
 LENGTH = 9
-
-
-def _point(
-    frame: int, object_id: int = 1, x: float = 26, y: float = 17, on: int = 1
-) -> FramePrompt:
-    return FramePrompt(frame, object_id, Prompt(points=[(x, y)], labels=[on]))
-
-
-def _box(frame: int, object_id: int = 2) -> FramePrompt:
-    return FramePrompt(frame, object_id, Prompt(box=(9, 7, 39, 31)))
-
-
-def _mask(frame: int, object_id: int = 3) -> FramePrompt:
-    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    mask[9:27, 13:35] = True
-    return FramePrompt(frame, object_id, Prompt(mask=mask))
+_point, _box, _mask = SMALL.point, SMALL.box, SMALL.mask
 
 
 @cache
@@ -391,6 +377,38 @@ def test_a_start_outside_the_clip_is_refused(session: TrackingSession, start: in
         session.propagate(start=start)
 
 
+@pytest.mark.parametrize("number", [1.5, True, "1", np.array([1, 2])], ids=repr)
+def test_what_is_no_integer_is_no_frame_and_no_number_of_frames(
+    session: TrackingSession, number: object
+) -> None:
+    session.prompt(_point(0, 1))
+    with pytest.raises(PromptError, match="start must be an integer, not"):
+        session.propagate(start=number)
+    with pytest.raises(PromptError, match="max_frames must be an integer, not"):
+        session.propagate(max_frames=number)
+    with pytest.raises(PromptError, match="frame must be an integer, not"):
+        session.clear(number, 1)
+    with pytest.raises(PromptError, match="Object 2: frame must be an integer, not"):
+        session.prompt(_point(number, 2))
+
+
+def test_a_numpy_integer_is_a_start_and_a_number_of_frames(session: TrackingSession) -> None:
+    session.prompt(_point(0, 1))
+    found = session.propagate(start=np.int64(2), max_frames=np.int32(3))
+    assert _numbers(list(found)) == [2, 3, 4]
+
+
+def test_what_cannot_name_an_object_is_refused(session: TrackingSession) -> None:
+    for act in (
+        lambda: session.prompt(_point(0, [1])),
+        lambda: session.correct(_point(0, [1])),
+        lambda: session.clear(0, [1]),
+        lambda: session.remove([1]),
+    ):
+        with pytest.raises(PromptError, match=r"object_id=\[1\] cannot name an object"):
+            act()
+
+
 def test_an_unknown_direction_is_refused(session: TrackingSession) -> None:
     session.prompt(_point(0, 1))
     with pytest.raises(PromptError, match=r"direction='sideways'.*forward, backward, both"):
@@ -468,6 +486,30 @@ def test_two_objects_may_be_prompted_on_the_frame_where_an_iterator_stands() -> 
     session.prompt(_box(0, 2))
     expected = list(_tracker().track(_clip(20), [_point(0, 1), _box(0, 2)]))
     _same(list(session.propagate()), expected)
+
+
+@pytest.mark.parametrize("taker", ["propagation", "prompt"])
+def test_a_propagation_whose_frame_of_an_iterator_was_taken_says_so(taker: str) -> None:
+    session = _tracker().session(iter(_clip(20)))
+    session.prompt(_point(0, 1))
+    one = session.propagate()
+    assert [next(one).frame, next(one).frame] == [0, 1]
+    other = session.propagate(start=1)
+    if taker == "propagation":
+        assert [next(other).frame, next(other).frame] == [1, 2]
+    else:
+        session.prompt(_point(2, 2))
+    with pytest.raises(FrameSourceError, match=r"passed frame 2.*somebody else.*give a list"):
+        next(one)
+    if taker == "propagation":
+        assert _numbers(list(other)) == list(range(3, 20))
+
+
+def test_propagations_of_a_list_may_be_interleaved(session: TrackingSession) -> None:
+    session.prompt(_point(0, 1))
+    one, other = session.propagate(), session.propagate()
+    pairs = [(next(one).frame, next(other).frame) for _ in range(LENGTH)]
+    assert pairs == [(frame, frame) for frame in range(LENGTH)]
 
 
 def test_an_iterator_cannot_be_prompted_behind_where_it_stands() -> None:

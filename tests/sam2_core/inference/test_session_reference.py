@@ -6,19 +6,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from agreement import assert_close
 from make_clip import moving_shapes
 from oracle import small, twins
+from prompt_factories import LARGER
 from reference_video import prompt, propagate, start, write_frames
 
-from sam2_core import FramePrompt, Prompt, TrackingConfig, TrackingSession, VideoTracker
+from sam2_core import FramePrompt, TrackingConfig, TrackingSession, VideoTracker
 
 pytestmark = pytest.mark.reference
 
-HEIGHT, WIDTH, LENGTH = 90, 130, 9
+HEIGHT, WIDTH, LENGTH = LARGER.height, LARGER.width, 9
+_click, _box, _mask = LARGER.point, LARGER.box, LARGER.mask
 
 
 @cache
@@ -61,19 +62,9 @@ class Pair:
             assert_close(logits, theirs[frame], f"frame {frame}")
 
 
-def _click(frame: int, object_id: int, x: float, y: float, label: int = 1) -> FramePrompt:
-    return FramePrompt(frame, object_id, Prompt(points=[(x, y)], labels=[label]))
-
-
-def _mask(frame: int, object_id: int) -> FramePrompt:
-    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    mask[20:60, 30:80] = True
-    return FramePrompt(frame, object_id, Prompt(mask=mask))
-
-
 def test_clicks_before_propagation_equal_the_reference(pair: Pair) -> None:
     pair.prompt(_click(0, 1, 60, 40))
-    pair.correct(_click(0, 1, 20, 20, label=0))
+    pair.correct(_click(0, 1, 20, 20, on=0))
     pair.correct(_click(0, 1, 70, 50))
     pair.propagate()
 
@@ -81,7 +72,7 @@ def test_clicks_before_propagation_equal_the_reference(pair: Pair) -> None:
 def test_rounds_of_corrections_equal_the_reference(pair: Pair) -> None:
     pair.prompt(_click(0, 1, 60, 40))
     pair.propagate()
-    pair.prompt(_click(4, 1, 30, 60, label=0))
+    pair.prompt(_click(4, 1, 30, 60, on=0))
     pair.correct(_click(4, 1, 80, 30))
     pair.propagate()
     pair.prompt(_mask(6, 1))
@@ -92,7 +83,7 @@ def test_rounds_of_corrections_equal_the_reference(pair: Pair) -> None:
 def test_objects_added_after_propagation_equal_the_reference(pair: Pair) -> None:
     pair.prompt(_click(0, 1, 60, 40))
     pair.propagate()
-    pair.prompt(FramePrompt(5, 2, Prompt(box=(20, 15, 90, 70))))
+    pair.prompt(_box(5, 2))
     pair.propagate()
     pair.prompt(_click(2, 2, 40, 40))
     pair.propagate(backward=True, first=7)
@@ -110,7 +101,7 @@ def test_a_cleared_prompt_equals_the_reference(pair: Pair) -> None:
 def test_a_removed_object_leaves_the_others_as_the_reference_does(pair: Pair) -> None:
     pair.prompt(_click(0, 1, 60, 40))
     pair.prompt(_mask(2, 2))
-    pair.prompt(FramePrompt(0, 3, Prompt(box=(20, 15, 90, 70))))
+    pair.prompt(_box(0, 3))
     pair.propagate()
     pair.reference.remove_object(pair.state, 2, need_output=False)
     pair.ours.remove(2)

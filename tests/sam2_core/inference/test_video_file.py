@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,14 @@ import pytest
 from av.video.frame import PictureType
 from small_models import lively_model
 
-from sam2_core import FramePrompt, FrameSourceError, Prompt, TrackingConfig, VideoTracker
+from sam2_core import (
+    FramePrompt,
+    FrameSourceError,
+    Prompt,
+    TrackedFrame,
+    TrackingConfig,
+    VideoTracker,
+)
 from sam2_core.inference.frame_sources import FrameSource, open_frames
 from sam2_core.inference.video_file import VideoFile
 
@@ -164,6 +172,9 @@ def test_a_reading_may_be_left_early(clip: Path) -> None:
         ("clip.ts", "libx264"),
         ("clip.webm", "libvpx-vp9"),
         ("clip.mpg", "mpeg2video"),
+        ("raw.h264", "libx264"),  # raw streams have no times at all
+        ("raw.m4v", "mpeg4"),
+        ("raw.mjpeg", "mjpeg"),
     ],
 )
 @pytest.mark.parametrize("b_frames", [0, 2])
@@ -302,64 +313,247 @@ def test_a_file_whose_end_with_the_index_is_missing_is_refused(tmp_path: Path) -
         open_frames(path).length()
 
 
-def _cut_in_the_middle(path: Path) -> Path:
-    """The index comes first and promises every frame; the pictures end half way."""
-    _write(path, 40, b_frames=2, container_options={"movflags": "faststart"})
-    content = path.read_bytes()
-    assert content.index(b"moov") < content.index(b"mdat")
-    start = content.index(b"mdat")
-    path.write_bytes(content[: start + (len(content) - start) // 2])
+# ---------------------------------------------------------------- what was cut off
+
+
+CUTTABLE = {
+    "index first.mp4": {"container_options": {"movflags": "faststart"}},
+    "fragments.mp4": {"container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "clip.mkv": {},
+}
+
+
+def _cut(path: Path, part: float = 0.5) -> Path:
+    """A clip of which only the first part of its pictures is there."""
+    kind = path.name if path.name in CUTTABLE else "index first.mp4"
+    content = _write(path, 40, b_frames=3, **CUTTABLE[kind]).read_bytes()
+    start = content.find(b"mdat") if kind == "index first.mp4" else len(content) // 3
+    path.write_bytes(content[: start + int((len(content) - start) * part)])
     return path
 
 
-def _readable(source: FrameSource, indices: range) -> list[tuple[int, int]]:
-    """Index and painted number of all that comes before an error or the end."""
+def _readable(source: FrameSource, indices: range) -> tuple[list[int], str]:
+    """Painted numbers of all that comes before an error or the end, and what is said there."""
     found = []
     try:
-        for index, frame in zip(indices, source.read(indices), strict=False):
-            found.append((index, _number_of(frame)))
+        found.extend(_number_of(frame) for frame in source.read(indices))  # up to an error
+        source.refuse_loss()
     except FrameSourceError as error:
-        assert source.name in str(error)  # noqa: PT017 - both ends are fine
-    return found
+        return found, str(error)
+    return found, ""
 
 
-@pytest.mark.parametrize("backward", [False, True])
-def test_a_file_that_was_cut_off_never_gives_a_frame_under_a_wrong_number(
-    tmp_path: Path, backward: bool
+@pytest.mark.parametrize("name", CUTTABLE)
+@pytest.mark.parametrize("part", [0.5, 0.61, 0.75, 0.8, 0.9])
+def test_a_file_that_was_cut_off_gives_what_is_there_under_its_numbers_and_says_so(
+    tmp_path: Path, name: str, part: float
 ) -> None:
-    source = open_frames(_cut_in_the_middle(tmp_path / "cut.mp4"))
+    source = open_frames(_cut(tmp_path / name, part))
     length = source.length()
-    assert 5 < length <= 40
-    found = _readable(source, range(length - 1, -1, -1) if backward else range(length))
-    wrong = [(index, number) for index, number in found if index != number]
-    # The one picture in which the file ends is patched up by the decoder, from its neighbours.
-    assert len(wrong) <= 1, "(index, number painted on the frame)"
+    assert 0 < length <= 40
+    found, said = _readable(source, range(length))
+    assert found == list(range(length))
+    assert re.search(rf"{name}: the file is cut off after \d+ of \d+ bytes, and {length}\b", said)
+    assert "Fetch it again" in said
+    found, _ = _readable(source, range(length - 1, -1, -1))
+    assert found == list(range(length - 1, -1, -1))
 
 
-def test_a_file_that_was_cut_off_says_so_or_gives_all_frames_that_it_announces(
-    tmp_path: Path,
+def test_a_cut_is_noticed_at_every_byte_of_the_last_frames(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    options = {"movflags": "faststart"}
+    content = _write(path, 12, b_frames=2, container_options=options).read_bytes()
+    assert _readable(open_frames(path), range(12)) == (list(range(12)), "")
+    for end in range(len(content) - 80, len(content)):
+        path.write_bytes(content[:end])
+        source = open_frames(path)
+        length = source.length()
+        assert 5 < length < 12
+        found, said = _readable(source, range(length))
+        assert found == list(range(length)), f"cut at {end} of {len(content)}"
+        assert f"{length} of 12 frames can be read" in said
+
+
+def test_a_file_whose_first_picture_is_cut_off_says_so_at_once(tmp_path: Path) -> None:
+    path = _cut(tmp_path / "cut.mp4", 0.05)
+    with pytest.raises(FrameSourceError, match=r"cut\.mp4: .* cut off .* 0 of 40 frames"):
+        open_frames(path).size_hw()
+
+
+def _append_half_a_box(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + struct.pack(">I4s", 1000, b"free") + bytes(90))
+
+
+def _append_zeros(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + bytes(333))
+
+
+def _let_the_pictures_go_on_to_the_end(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    start = content.index(b"mdat") - 4
+    content[start : start + 4] = bytes(4)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "change", [_append_half_a_box, _append_zeros, _let_the_pictures_go_on_to_the_end]
+)
+def test_a_file_that_lacks_no_picture_is_whole_whatever_its_end_looks_like(
+    tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
-    source = open_frames(_cut_in_the_middle(tmp_path / "cut.mp4"))
-    length = source.length()
+    options = {"movflags": "faststart"}
+    path = _write(tmp_path / "clip.mp4", 40, b_frames=2, container_options=options)
+    change(path)
+    assert _readable(open_frames(path), range(40)) == (list(range(40)), "")
+
+
+def test_a_recording_that_does_not_say_how_long_it_is_counts_as_whole(tmp_path: Path) -> None:
+    path = _write(tmp_path / "live.mkv", 40, b_frames=2, container_options={"live": "1"})
+    assert _readable(open_frames(path), range(40)) == (list(range(40)), "")
+
+
+TRACKER_SETTINGS = TrackingConfig(fill_hole_area=0)
+
+
+def _tracked(found: Iterator[TrackedFrame]) -> tuple[list[int], str]:
+    """Frames up to an error or the end, and what is said there."""
+    frames = []
     try:
-        found = len(list(source.read(range(length))))
-    except FrameSourceError:
-        return
-    assert found == length
+        frames.extend(frame.frame for frame in found)  # up to an error
+    except FrameSourceError as error:
+        return frames, str(error)
+    return frames, ""
 
 
-def test_tracking_a_file_that_was_cut_off_ends_in_our_own_error_or_at_its_last_frame(
-    tmp_path: Path,
+@pytest.mark.parametrize("in_session", [False, True], ids=["tracker", "session"])
+def test_tracking_a_file_that_was_cut_off_gives_all_that_is_there_then_says_so(
+    tmp_path: Path, in_session: bool
 ) -> None:
-    path = _cut_in_the_middle(tmp_path / "cut.mp4")
-    last = open_frames(path).length() - 1
-    tracker = VideoTracker(lively_model(64), TrackingConfig(fill_hole_area=0))
-    prompt = FramePrompt(last, 1, Prompt(points=[(30, 20)], labels=[1]))
-    try:
+    path = _cut(tmp_path / "cut.mp4")
+    length = open_frames(path).length()
+    prompt = FramePrompt(3, 1, Prompt(points=[(30, 20)], labels=[1]))
+    forward = list(range(3, length))
+    expected = {
+        "forward": (forward, True),
+        "both": ([*forward, 2, 1, 0], True),
+        "backward": ([3, 2, 1, 0], False),  # of what was asked for nothing is missing
+    }
+    for direction, (frames, is_short) in expected.items():
+        tracker = VideoTracker(lively_model(64), TRACKER_SETTINGS)
+        if in_session:
+            session = tracker.session(path)
+            session.prompt(prompt)
+            found, said = _tracked(session.propagate(direction))
+        else:
+            found, said = _tracked(tracker.track(path, [prompt], direction))
+        assert found == frames, direction
+        assert (f"{length} of 40 frames can be read" in said) == is_short, direction
+
+
+@pytest.mark.parametrize("frame", [30, 39])
+def test_a_prompt_on_a_frame_that_was_cut_off_says_that_it_was(tmp_path: Path, frame: int) -> None:
+    path = _cut(tmp_path / "cut.mp4")
+    tracker = VideoTracker(lively_model(64), TRACKER_SETTINGS)
+    prompt = FramePrompt(frame, 1, Prompt(points=[(30, 20)], labels=[1]))
+    with pytest.raises(FrameSourceError, match="of 40 frames can be read"):
+        tracker.track(path, [prompt])
+    with pytest.raises(FrameSourceError, match="of 40 frames can be read"):
+        tracker.session(path).prompt(prompt)
+
+
+# ---------------------------------------------------------------- what begins in the middle
+
+
+def _remux(source: Path, path: Path, change: Callable[[int, av.Packet], av.Packet | None]) -> Path:
+    """Copy packets, changed or left out by their number in the order of decoding."""
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(video=0)):
+            if packet.dts is None:
+                continue
+            changed = change(number, packet)
+            if changed is not None:
+                changed.stream = stream
+                new.mux(changed)
+    return path
+
+
+def _begin_late(source: Path, path: Path, first: int = 5) -> Path:
+    """A copy without its first key frame; the next is twelve frames into the clip."""
+    return _remux(source, path, lambda number, packet: packet if number >= first else None)
+
+
+@pytest.mark.parametrize("name", ["late.mp4", "late.mkv"])
+def test_frames_count_from_the_first_that_can_be_decoded(
+    clip: Path, tmp_path: Path, name: str
+) -> None:
+    source = open_frames(_begin_late(clip, tmp_path / name))
+    assert source.length() == 28
+    painted = list(range(12, 40))
+    assert _numbers(source, range(28)) == painted
+    assert _numbers(source, range(27, -1, -1)) == painted[::-1]
+    for index in (0, 1, 11, 20, 27):
+        assert _numbers(source, range(index, index + 1)) == [12 + index]
+
+
+def test_where_packets_only_estimate_the_frames_a_shortage_is_a_warning_with_both_counts(
+    clip: Path, tmp_path: Path
+) -> None:
+    source = open_frames(_begin_late(clip, tmp_path / "late.ts"))
+    assert source.length() == 35
+    with pytest.warns(UserWarning, match=r"late\.ts: .* 35 frames.* ended before frame 28"):
+        assert _numbers(source, range(35)) == list(range(12, 40))
+    assert _numbers(source, range(27, -1, -1)) == list(range(39, 11, -1))
+    with pytest.raises(FrameSourceError, match="ended before frame 28"):
+        list(source.read(range(34, -1, -1)))  # the frames that came would have wrong numbers
+
+
+def test_a_shortage_of_frames_is_a_warning_behind_the_last_tracked_frame(
+    clip: Path, tmp_path: Path
+) -> None:
+    path = _begin_late(clip, tmp_path / "late.ts")
+    tracker = VideoTracker(lively_model(64), TRACKER_SETTINGS)
+    prompt = FramePrompt(20, 1, Prompt(points=[(30, 20)], labels=[1]))
+    with pytest.warns(UserWarning, match="35 frames.* ended before frame 28"):
         found = [frame.frame for frame in tracker.track(path, [prompt])]
-    except FrameSourceError:
-        return
-    assert found == [last]
+    assert found == list(range(20, 28))
+
+
+def test_a_prompt_on_a_frame_that_never_comes_is_refused_with_words(
+    clip: Path, tmp_path: Path
+) -> None:
+    path = _begin_late(clip, tmp_path / "late.ts")
+    tracker = VideoTracker(lively_model(64), TRACKER_SETTINGS)
+    prompt = FramePrompt(30, 1, Prompt(points=[(30, 20)], labels=[1]))
+    with pytest.raises(FrameSourceError, match="ended before frame 30"):
+        list(tracker.track(path, [prompt]))
+    with pytest.raises(FrameSourceError, match="ended before frame 30"):
+        tracker.session(path).prompt(prompt)
+
+
+# ---------------------------------------------------------------- what is hidden or damaged
+
+
+@pytest.mark.parametrize("name", ["hidden.webm", "hidden.mkv"])
+def test_frames_of_vp8_that_are_never_shown_do_not_count(tmp_path: Path, name: str) -> None:
+    """Encoders hide frames that others refer to; each is a packet with a time of its own."""
+
+    def hide(number: int, packet: av.Packet) -> av.Packet:
+        if number not in (5, 17):
+            return packet
+        content = bytearray(bytes(packet))
+        content[0] &= ~0x10
+        hidden = av.Packet(bytes(content))
+        hidden.pts, hidden.dts, hidden.time_base = packet.pts, packet.dts, packet.time_base
+        return hidden
+
+    whole = _write(tmp_path / "whole.webm", 30, codec="libvpx")
+    source = open_frames(_remux(whole, tmp_path / name, hide))
+    shown = [number for number in range(30) if number not in (5, 17)]
+    assert source.length() == 28
+    assert _numbers(source, range(28)) == shown
+    assert _numbers(source, range(27, -1, -1)) == shown[::-1]
+    assert _numbers(source, range(10, 12)) == [11, 12]
 
 
 def _damage(path: Path, number: int) -> None:
@@ -383,9 +577,19 @@ def test_a_frame_that_cannot_be_decoded_does_not_shift_the_others(
     _damage(path, 20)
     source = open_frames(path)
     assert source.length() == 40
-    found = _readable(source, range(39, -1, -1) if backward else range(40))
-    wrong = [(index, number) for index, number in found if index != number and index != 20]
-    assert not wrong, "(index, number painted on the frame)"
+    indices = range(39, -1, -1) if backward else range(40)
+    found, said = _readable(source, indices)
+    wrong = [pair for pair in zip(indices, found, strict=False) if len(set(pair)) > 1]
+    assert all(index == 20 for index, _ in wrong), "(index, number painted on the frame)"
+    assert len(found) == 40 or "damaged.mp4: " in said
+
+
+def test_all_frames_before_one_that_cannot_be_decoded_are_given(tmp_path: Path) -> None:
+    path = _write(tmp_path / "damaged.mp4", 40, codec="mjpeg", pixels="yuvj420p", gop=1)
+    _damage(path, 20)
+    found, said = _readable(open_frames(path), range(40))
+    assert found[:20] == list(range(20))
+    assert len(found) == 40 or re.search(r"damaged\.mp4: .*(frame 20|broke off)", said)
 
 
 def test_reading_a_single_frame_that_cannot_be_decoded_is_our_own_error_or_a_picture(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from agreement import assert_close
 from make_clip import moving_shapes
+from prompt_factories import SMALL
 from scipy import ndimage
 from small_models import lively_model
 
@@ -28,22 +29,9 @@ from sam2_core import (
     VideoTracker,
 )
 
-HEIGHT, WIDTH = 40, 56
+HEIGHT, WIDTH = SMALL.height, SMALL.width
 SIZE = 64
-
-
-def _point(frame: int, object_id: int = 1, x: float = 26, y: float = 17) -> FramePrompt:
-    return FramePrompt(frame, object_id, Prompt(points=[(x, y)], labels=[1]))
-
-
-def _box(frame: int, object_id: int = 2) -> FramePrompt:
-    return FramePrompt(frame, object_id, Prompt(box=(9, 7, 39, 31)))
-
-
-def _mask(frame: int, object_id: int = 3) -> FramePrompt:
-    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    mask[9:27, 13:35] = True
-    return FramePrompt(frame, object_id, Prompt(mask=mask))
+_point, _box, _mask = SMALL.point, SMALL.box, SMALL.mask
 
 
 @cache
@@ -412,6 +400,31 @@ def test_frames_of_several_clips_meet_in_one_step(
     assert len(attention) == 15
 
 
+def test_a_wrong_prompt_says_in_which_of_several_clips_it_is(tracker: VideoTracker) -> None:
+    clips = [Clip(_clip(2), [_point(0)]), Clip(_clip(2), [_point(0), _point(5, 4)])]
+    with pytest.raises(PromptError, match="Clip 1: Object 4 is prompted on frame 5"):
+        list(tracker.track_many(clips))
+    with pytest.raises(FrameSourceError, match="Clip 0: Frames are a list"):
+        list(tracker.track_many([Clip(3, [_point(0)])]))
+    with pytest.raises(PromptError, match=r"Clip 1: expected Clip\(frames, prompts\), got tuple"):
+        list(tracker.track_many([clips[0], (_clip(2), [_point(0)])]))
+
+
+def test_a_clip_that_breaks_off_says_which_of_several_it_is(tracker: VideoTracker) -> None:
+    odd = [*_clip(3), moving_shapes(1, HEIGHT + 2, WIDTH)[0]]
+    clips = [Clip(_clip(9), [_point(0)]), Clip(odd, [_point(0)])]
+    found = []
+    with pytest.raises(FrameSourceError, match="Clip 1: The clip: frame 3 is 56 x 42"):
+        found.extend(item.clip for item in tracker.track_many(clips))
+    assert found.count(1) == 3
+    far = Clip(iter(_clip(20)), [_point(25)])
+    with pytest.raises(FrameSourceError, match="Clip 0: The iterator ended after frame 19"):
+        list(tracker.track_many([far]))
+    odd_prompt = Clip(odd, [_point(0), _point(3)])
+    with pytest.raises(FrameSourceError, match="Clip 0: The clip: frame 3 is 56 x 42"):
+        list(tracker.track_many([odd_prompt]))
+
+
 def test_no_clip_gives_no_frame(tracker: VideoTracker) -> None:
     assert list(tracker.track_many([])) == []
 
@@ -518,7 +531,33 @@ def test_a_prompt_on_a_frame_that_is_not_there_is_refused(
         tracker.track(_clip(8), [_point(frame)])
 
 
-@pytest.mark.parametrize("frame", [1.5, "0", None])
+def test_a_frame_prompt_that_is_not_in_a_list_is_refused_with_the_way_out(
+    tracker: VideoTracker,
+) -> None:
+    with pytest.raises(PromptError, match=r"list of FramePrompt, not a FramePrompt.*\[prompt\]"):
+        tracker.track(_clip(2), _point(0))
+
+
+@pytest.mark.parametrize("prompts", [None, 3, {0: _point(0)}, "box"], ids=repr)
+def test_prompts_that_are_no_list_are_refused(tracker: VideoTracker, prompts: object) -> None:
+    with pytest.raises(PromptError, match=f"list of FramePrompt, not a {type(prompts).__name__}"):
+        tracker.track(_clip(2), prompts)
+
+
+def test_prompts_may_come_from_a_generator_and_then_be_none_at_all(tracker: VideoTracker) -> None:
+    found = list(tracker.track(_clip(2), (_point(0, number) for number in (4, 7))))
+    assert [frame.object_ids for frame in found] == [(4, 7)] * 2
+    with pytest.raises(PromptError, match="nothing to track"):
+        tracker.track(_clip(2), (_point(0, number) for number in ()))
+
+
+@pytest.mark.parametrize("object_id", [[1], {}, (1, [2]), np.array(1)], ids=repr)
+def test_what_cannot_name_an_object_is_refused(tracker: VideoTracker, object_id: object) -> None:
+    with pytest.raises(PromptError, match=r"Prompt 1: object_id=.* cannot name an object"):
+        tracker.track(_clip(2), [_point(0), _point(0, object_id)])
+
+
+@pytest.mark.parametrize("frame", [1.5, "0", None, True])
 def test_a_frame_that_is_no_integer_is_refused(tracker: VideoTracker, frame: object) -> None:
     with pytest.raises(PromptError, match="frame must be an integer"):
         tracker.track(_clip(3), [FramePrompt(frame, 1, Prompt(points=[(2, 2)], labels=[1]))])
@@ -583,6 +622,14 @@ def test_a_frame_of_another_size_stops_the_clip_and_is_named(tracker: VideoTrack
     clip = [*_clip(3), moving_shapes(1, HEIGHT + 2, WIDTH)[0]]
     with pytest.raises(FrameSourceError, match="frame 3 is 56 x 42"):
         list(tracker.track(clip, [_point(0)]))
+
+
+def test_a_clip_that_breaks_off_is_still_tracked_backward(tracker: VideoTracker) -> None:
+    clip = [*_clip(5), moving_shapes(1, HEIGHT + 2, WIDTH)[0], *_clip(2)]
+    found = []
+    with pytest.raises(FrameSourceError, match="frame 5 is 56 x 42"):
+        found.extend(frame.frame for frame in tracker.track(clip, [_point(2)], "both"))
+    assert found == [2, 3, 4, 1, 0]
 
 
 @pytest.mark.parametrize(

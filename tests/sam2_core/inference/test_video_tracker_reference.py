@@ -13,6 +13,7 @@ import torch
 from agreement import assert_close, mean_iou
 from make_clip import moving_shapes
 from oracle import lend_components, small, twins
+from prompt_factories import LARGER
 from reference_video import object_scores, prompt, propagate, start, write_frames
 
 from sam2_core import FramePrompt, Prompt, TrackingConfig, VideoTracker
@@ -24,8 +25,9 @@ from sam2_core.inference.tracked_frame import TrackedFrame
 
 pytestmark = pytest.mark.reference
 
-HEIGHT, WIDTH = 90, 130
+HEIGHT, WIDTH = LARGER.height, LARGER.width
 NO_FILL = TrackingConfig(fill_hole_area=0)
+_point, _box, _mask = LARGER.point, LARGER.box, LARGER.mask
 
 
 @cache
@@ -33,20 +35,6 @@ def _models(name: str = "sam2.1_hiera_tiny", object_lift: float = 0.3) -> tuple[
     ours, reference = twins(small(name, 128), video=True, object_lift=object_lift)
     reference.fill_hole_area = 0
     return ours, reference
-
-
-def _point(frame: int, object_id: int, x: float, y: float) -> FramePrompt:
-    return FramePrompt(frame, object_id, Prompt(points=[(x, y)], labels=[1]))
-
-
-def _box(frame: int, object_id: int) -> FramePrompt:
-    return FramePrompt(frame, object_id, Prompt(box=(20, 15, 90, 70)))
-
-
-def _mask(frame: int, object_id: int) -> FramePrompt:
-    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    mask[20:60, 30:80] = True
-    return FramePrompt(frame, object_id, Prompt(mask=mask))
 
 
 THREE = [_point(1, 5, 60, 40), _box(3, 2), _mask(6, 9)]
