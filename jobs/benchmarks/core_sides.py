@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
@@ -67,17 +67,29 @@ def _picture(order: dict) -> np.ndarray:
     return np.array(Image.open(order["picture"]).convert("RGB"))
 
 
-def _weights(state_shapes: dict) -> dict[str, torch.Tensor]:
-    """Lively weights whose scores pass the default thresholds about as often as trained ones do."""
+def _weights(order: dict, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    """Random weights under their official names, the same for all sides.
+
+    For all masks they are wired so that clicks find things of their own, and so that about as many
+    pass each of the default filters as with trained weights: where all masks are one mask, most of
+    the work that is measured would never be done.
+    """
     from recipe import lively_state
 
-    state = lively_state(state_shapes)
-    head = "sam_mask_decoder"
-    for i in range(4):
-        for kind in ("weight", "bias"):
-            state[f"{head}.output_hypernetworks_mlps.{i}.layers.2.{kind}"] *= 5
-    state[f"{head}.iou_prediction_head.layers.2.bias"] += 1.2
-    return state
+    return _wired_state(order) if order["what"] == "masks" else lively_state(shapes)
+
+
+def _wired_state(order: dict) -> dict[str, torch.Tensor]:
+    from sam2_core import export_checkpoint
+    from sam2_core.untrained import wire
+
+    torch.manual_seed(1)
+    model = Sam2(_config(order)).eval()
+    wire(model)
+    last = cast("torch.nn.Linear", model.mask_decoder.iou_head.layers[-1])
+    last.weight.data.mul_(4)
+    last.bias.data.add_(1.5)
+    return export_checkpoint(model)["model"]
 
 
 def _config(order: dict) -> ModelConfig:
@@ -93,14 +105,15 @@ def _ours(order: dict) -> Sam2:
     with torch.device("meta"):
         shapes = {key: tuple(value.shape) for key, value in Sam2(config).state_dict().items()}
     names = rename(shapes, OURS, OFFICIAL)
-    return loaded(config, _weights({names[key]: shape for key, shape in shapes.items()}))
+    return loaded(config, _weights(order, {names[key]: shape for key, shape in shapes.items()}))
 
 
 def _reference(order: dict, *, video: bool = False) -> Any:  # noqa: ANN401 not ours
     from oracle import reference_model
 
     model = reference_model(_config(order), video=video)
-    model.load_state_dict(_weights({k: tuple(v.shape) for k, v in model.state_dict().items()}))
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    model.load_state_dict(_weights(order, shapes))
     return model
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .cpu import prefers_pieces, rows_per_piece
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -26,9 +29,17 @@ class MLP(nn.Module):
         widths = [dim_in, *[dim_hidden] * (layers - 1), dim_out]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.activation = activation
+        self.widest = max(widths)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., dim_in] to [..., dim_out]."""
+        rows = rows_per_piece(self.widest)
+        if not prefers_pieces(x) or x.shape[:-1].numel() <= rows:
+            return self._map(x)
+        pieces = x.flatten(0, -2).split(rows)
+        return torch.cat([self._map(piece) for piece in pieces]).unflatten(0, x.shape[:-1])
+
+    def _map(self, x: Tensor) -> Tensor:
         *inner, last = self.layers
         for layer in inner:
             x = self.activation(layer(x))

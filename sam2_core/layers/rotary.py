@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .cpu import prefers_pieces
+
 _THETA = 10000.0
 
 
@@ -20,13 +22,14 @@ def rotary_table(side: int, channels: int) -> Tensor:
 def rotate(x_NLC: Tensor, cosines_PD: Tensor, sines_PD: Tensor) -> Tensor:
     """Rotate channel pairs by their position; L = repeats x P, every repeat with the same angles.
 
-    Computed in fp32 whatever comes in, and given back in the dtype that came in.
+    Computed in fp32 whatever comes in, and given back in the dtype that came in. What comes in may
+    be overwritten.
     """
     batch, length, channels = x_NLC.shape
     repeats = length // cosines_PD.shape[0]
     pairs = x_NLC.float().reshape(batch, repeats, -1, channels // 2, 2)
-    if x_NLC.device.type == "cpu" and not torch.compiler.is_compiling():
-        turned = torch.view_as_complex(pairs) * torch.complex(cosines_PD, sines_PD)
+    if prefers_pieces(x_NLC):
+        turned = torch.view_as_complex(pairs).mul_(torch.complex(cosines_PD, sines_PD))
         rotated = torch.view_as_real(turned)
     else:  # compilers and half precision want plain real arithmetic
         a, b = pairs.unbind(-1)

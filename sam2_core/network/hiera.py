@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ModelConfig
+from ..layers.cpu import prefers_pieces, rows_per_piece
 from ..layers.mlp import MLP
 from ..layers.position import Derived
 from ..layers.windows import merge_windows, partition_windows, pool_pairs
@@ -18,23 +19,36 @@ _MLP_RATIO = 4
 class WindowAttention(nn.Module):
     """Self-attention inside windows; queries may be pooled to half the side."""
 
-    def __init__(self, dim: int, dim_out: int, heads: int, pools: bool) -> None:
+    def __init__(self, dim: int, dim_out: int, heads: int, window: int, pools: bool) -> None:
         super().__init__()
         self.heads = heads
+        self.window = window  # 0: the whole map
         self.pools = pools
         self.qkv = nn.Linear(dim, 3 * dim_out)
         self.out = nn.Linear(dim_out, dim_out)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """Mix each window's tokens: [B, H, W, C] -> [B, H', W', C']."""
-        query, key, value = self.qkv(x_BHWC).chunk(3, dim=-1)
+        batch, height, width, _ = x_BHWC.shape
+        qkv = self.qkv(x_BHWC)
+        if self.window:
+            # What fills up windows are zeros before this projection, so its bias behind it.
+            qkv = partition_windows(qkv, self.window, self.qkv.bias)
+        mixed = self._mix(qkv)
+        if self.window:
+            shrink = 2 if self.pools else 1
+            mixed = merge_windows(mixed, batch, height // shrink, width // shrink)
+        return self.out(mixed)
+
+    def _mix(self, qkv_BHWC: Tensor) -> Tensor:
+        query, key, value = qkv_BHWC.chunk(3, dim=-1)
         if self.pools:
             query = pool_pairs(query)
         height, width = query.shape[1:3]
         mixed = F.scaled_dot_product_attention(
             self._heads(query), self._heads(key), self._heads(value)
         )
-        return self.out(mixed.transpose(1, 2).reshape(-1, height, width, self.out.in_features))
+        return mixed.transpose(1, 2).reshape(-1, height, width, self.out.in_features)
 
     def _heads(self, x_BHWC: Tensor) -> Tensor:
         return x_BHWC.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -45,35 +59,36 @@ class HieraBlock(nn.Module):
 
     def __init__(self, dim: int, dim_out: int, heads: int, window: int, pools: bool) -> None:
         super().__init__()
-        self.window = window  # 0: the whole map
         self.pools = pools
         self.norm1 = nn.LayerNorm(dim, eps=_NORM_EPS)
-        self.attention = WindowAttention(dim, dim_out, heads, pools)
+        self.attention = WindowAttention(dim, dim_out, heads, window, pools)
         self.norm2 = nn.LayerNorm(dim_out, eps=_NORM_EPS)
         self.mlp = MLP(dim_out, _MLP_RATIO * dim_out, dim_out, 2, F.gelu)
         self.widen = nn.Linear(dim, dim_out) if dim != dim_out else None
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """[B, H, W, C] -> the same shape, or [B, H/2, W/2, 2C] at the start of a stage."""
+        window = self.attention.window
+        if not window or not prefers_pieces(x_BHWC):
+            return self._advance(x_BHWC)
+        # Windows do not meet, so bands of them go through the whole block one by one.
+        rows = rows_per_piece(x_BHWC.shape[2] * self.mlp.widest) // window * window
+        pictures = [
+            torch.cat([self._advance(band) for band in one.split(max(window, rows), dim=1)], dim=1)
+            for one in x_BHWC.split(1)
+        ]
+        return torch.cat(pictures) if len(pictures) > 1 else pictures[0]
+
+    def _advance(self, x_BHWC: Tensor) -> Tensor:
         normed = self.norm1(x_BHWC)
-        x = x_BHWC + self._attend(normed) if self.widen is None else self._change_stage(normed)
+        x = x_BHWC + self.attention(normed) if self.widen is None else self._change_stage(normed)
         return x + self.mlp(self.norm2(x))
 
     def _change_stage(self, normed: Tensor) -> Tensor:
         # Released weights project the shortcut from the normed input, not from the input.
         assert self.widen is not None
         shortcut = self.widen(normed)
-        return (pool_pairs(shortcut) if self.pools else shortcut) + self._attend(normed)
-
-    def _attend(self, normed: Tensor) -> Tensor:
-        if self.window == 0:
-            return self.attention(normed)
-        batch, height, width, _ = normed.shape
-        if self.pools:
-            height, width = height // 2, width // 2
-        return merge_windows(
-            self.attention(partition_windows(normed, self.window)), batch, height, width
-        )
+        return (pool_pairs(shortcut) if self.pools else shortcut) + self.attention(normed)
 
 
 class Hiera(nn.Module):

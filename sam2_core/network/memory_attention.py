@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ModelConfig
+from ..layers.cpu import attend_by_columns, prefers_pieces
 from ..layers.mlp import StreamNorm
 from ..layers.position import sine_map
 from ..layers.rotary import rotary_table, rotate
@@ -37,6 +38,11 @@ class MemoryTokens:
             self.pointer_positions_NLC,
         )
 
+    def one_by_one(self) -> Iterator[MemoryTokens]:
+        """Split into memories of a single row."""
+        for n in range(len(self.rows_N)):
+            yield MemoryTokens(self.rows_N[n : n + 1], *(x[n : n + 1] for x in self.tensors()))
+
 
 class RotaryAttention(nn.Module):
     """One head whose queries, and those keys that have a place, are rotated by it."""
@@ -57,8 +63,12 @@ class RotaryAttention(nn.Module):
         """Attend to memory with queries that are projected and rotated already."""
         placed = turn(self.key(memory.placed_NLC + memory.placed_positions_NLC))
         pointers = self.key(memory.pointers_NLC + memory.pointer_positions_NLC)
-        values = self.value(torch.cat([memory.placed_NLC, memory.pointers_NLC], dim=1))
-        return self.out(_attend(query_NPC, torch.cat([placed, pointers], dim=1), values))
+        keys = torch.cat([placed, pointers], dim=1)
+        bare = torch.cat([memory.placed_NLC, memory.pointers_NLC], dim=1)
+        if prefers_pieces(bare):
+            # Shares sum to one, so what is mixed can be projected, a quarter as wide before.
+            return self.out(self.value(_attend(query_NPC, keys, bare)))
+        return self.out(_attend(query_NPC, keys, self.value(bare)))
 
 
 class Turn:
@@ -73,6 +83,9 @@ class Turn:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    if prefers_pieces(query):
+        rows = zip(query, key, value, strict=True)
+        return torch.stack([attend_by_columns(*row) for row in rows])
     mixed = F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None])
     return mixed.squeeze(1)
 
@@ -101,7 +114,7 @@ class MemoryLayer(nn.Module):
 
     def think(self, x_NPC: Tensor) -> Tensor:
         """Last third of the layer."""
-        return x_NPC + self.narrow(F.relu(self.widen(self.norm3(x_NPC))))
+        return x_NPC + self.narrow(F.relu(self.widen(self.norm3(x_NPC)), inplace=True))
 
 
 class MemoryAttention(nn.Module):
@@ -132,17 +145,36 @@ class MemoryAttention(nn.Module):
     ) -> Tensor:
         """Read memories; rows of `memories` together are exactly the N objects."""
         turn = Turn(self.cosines, self.sines)
-        first, *others = cast("list[MemoryLayer]", list(self.layers))
         x = pixels_BPC.float() + _POSITION_SHARE * self.positions
         # Until the first look at memory, objects of a frame are alike: computed once per frame.
-        x = first.attend_to_self(x, turn)
-        query = first.query_memory(x, turn)
-        x = first.think(x[source_index_N] + _look(first, query, source_index_N, memories, turn))
+        x = self._layers()[0].attend_to_self(x, turn)
+        query = self._layers()[0].query_memory(x, turn)
+        if not prefers_pieces(x):
+            return self._read(x, query, source_index_N, memories, turn)
+        alone = [one for memory in memories for one in memory.one_by_one()]
+        parts = [self._read(x, query, source_index_N[one.rows_N], [one], turn) for one in alone]
+        return torch.cat(parts)[torch.argsort(torch.cat([one.rows_N for one in alone]))]
+
+    def _read(
+        self,
+        pixels_BPC: Tensor,
+        query_BPC: Tensor,
+        source_index_N: Tensor,
+        memories: Sequence[MemoryTokens],
+        turn: Turn,
+    ) -> Tensor:
+        """Go on from the first look at memory, each object with pixels of its own."""
+        first, *others = self._layers()
+        seen = _look(first, query_BPC, source_index_N, memories, turn)
+        x = first.think(pixels_BPC[source_index_N] + seen)
         rows = torch.arange(len(x), device=x.device)
         for layer in others:
             x = layer.attend_to_self(x, turn)
             x = layer.think(x + _look(layer, layer.query_memory(x, turn), rows, memories, turn))
         return self.norm(x)
+
+    def _layers(self) -> list[MemoryLayer]:
+        return cast("list[MemoryLayer]", list(self.layers))
 
 
 def _look(

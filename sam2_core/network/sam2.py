@@ -21,6 +21,7 @@ from ..data import (
     concatenate_embeddings,
     concatenate_predictions,
 )
+from ..layers.cpu import prefers_pieces
 from .feature_pyramid import FeaturePyramid
 from .hiera import Hiera
 from .mask_decoder import Answer, MaskDecoder
@@ -253,6 +254,24 @@ class Sam2(nn.Module):
         """Turn bare features and settled masks into memory; `binarize` what a user prompted."""
         if source_index_N is None:
             source_index_N = torch.arange(len(embedding), device=self.device)
+        count = len(source_index_N)
+        step = 1 if prefers_pieces(embedding.coarse_BPC) else max(1, count)
+        parts = [slice(start, start + step) for start in range(0, max(1, count), step)]
+        features = torch.cat(
+            [
+                self._remember(embedding, prediction.rows(part), source_index_N[part], binarize)
+                for part in parts
+            ]
+        )
+        return FrameMemory(features, prediction.pointer_NC)
+
+    def _remember(
+        self,
+        embedding: ImageEmbedding,
+        prediction: ObjectPrediction,
+        source_index_N: Tensor,
+        binarize: bool,
+    ) -> Tensor:
         count, side = len(source_index_N), self.config.image_size
         filling = self._filling(count)
         logits = upsample_logits(prediction.logits_Nhw[filling].unsqueeze(1), (side, side))
@@ -265,7 +284,7 @@ class Sam2(nn.Module):
         if self.absent_memory is not None:
             absent = (prediction.object_score_N <= 0)[:, None, None]
             features = features + absent * self.absent_memory.to(features.dtype)
-        return FrameMemory(features.to(torch.bfloat16), prediction.pointer_NC)
+        return features.to(torch.bfloat16)
 
     def _filling(self, count: int) -> slice | Tensor:
         """Rows of a batch, filled up with its first row to a size that was compiled."""

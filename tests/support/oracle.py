@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import io
 import logging
 import sys
@@ -162,7 +163,7 @@ def lend_components() -> None:
     module = types.ModuleType("sam2._C")
     module.get_connected_componnets = _components  # type: ignore[attr-defined] # its own spelling
     sys.modules["sam2._C"] = module
-    sys.modules["sam2"]._C = module  # type: ignore[attr-defined]
+    importlib.import_module("sam2")._C = module  # type: ignore[attr-defined]
 
 
 def _components(masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,6 +10,7 @@ from torch.nn.functional import conv_transpose2d, max_pool2d
 from sam2_core.layers.windows import merge_windows, nest, partition_windows, pool_pairs, unnest
 
 MAPS = [(2, 8, 8), (1, 16, 8), (3, 5, 7), (2, 1, 9), (1, 14, 14)]
+FILLER = torch.tensor([1.0, -2.0, 3.0])
 
 
 def _map(batch: int, height: int, width: int, channels: int = 3) -> Tensor:
@@ -21,31 +22,29 @@ def _map(batch: int, height: int, width: int, channels: int = 3) -> Tensor:
 @pytest.mark.parametrize("size", [1, 2, 4, 7])
 def test_merging_undoes_partitioning(shape: tuple[int, int, int], size: int) -> None:
     x = _map(*shape)
-    assert torch.equal(merge_windows(partition_windows(x, size), *shape), x)
+    assert torch.equal(merge_windows(partition_windows(x, size, FILLER), *shape), x)
 
 
 @pytest.mark.parametrize("shape", MAPS)
 @pytest.mark.parametrize("size", [2, 4, 7])
-def test_windows_are_cut_row_by_row_and_filled_up_with_zeros(
-    shape: tuple[int, int, int], size: int
-) -> None:
+def test_windows_are_cut_row_by_row_and_filled_up(shape: tuple[int, int, int], size: int) -> None:
     x = _map(*shape)
     _, height, width = shape
     expected = []
     for image in x:
         for top in range(0, height, size):
             for left in range(0, width, size):
-                window = torch.zeros(size, size, 3)
+                window = FILLER.repeat(size, size, 1)
                 cut = image[top : top + size, left : left + size]
                 window[: cut.shape[0], : cut.shape[1]] = cut
                 expected.append(window)
-    assert torch.equal(partition_windows(x, size), torch.stack(expected))
+    assert torch.equal(partition_windows(x, size, FILLER), torch.stack(expected))
 
 
 def test_pooled_windows_are_merged_into_the_pooled_map() -> None:
     """A stage's first block pools inside its windows and merges with half their size."""
     x = _map(2, 8, 12)
-    pooled = pool_pairs(partition_windows(x, 4))
+    pooled = pool_pairs(partition_windows(x, 4, FILLER))
     assert torch.equal(merge_windows(pooled, 2, 4, 6), pool_pairs(x))
 
 
