@@ -60,7 +60,7 @@ def _pillow_to_rgb(image: Image.Image) -> RgbArray:
         return _array_to_rgb(np.asarray(upright).astype(np.uint16))
     if upright.mode == "P" and "transparency" in upright.info:
         upright = upright.convert("RGBA")
-    return np.asarray(upright.convert("RGB"))
+    return np.array(upright.convert("RGB"))  # a copy: Pillow lends its own read-only
 
 
 def _array_to_rgb(array: np.ndarray[Any, Any]) -> RgbArray:
