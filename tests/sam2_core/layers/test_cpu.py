@@ -22,6 +22,7 @@ from sam2_core.layers.rotary import rotary_table, rotate
 def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces so small that every test cuts many."""
     monkeypatch.setattr(cpu, "_PIECE", 1 << 12)
+    monkeypatch.setattr(cpu, "_SCORES", 1 << 12)
 
 
 def _numbers(*shape: int) -> Tensor:
@@ -39,10 +40,10 @@ def test_attention_by_columns_is_attention(count: int, length: int, width: int) 
 
 
 @torch.inference_mode()
-def test_more_keys_than_a_piece_has_numbers_are_attended_to(
+def test_more_keys_than_the_place_for_scores_holds_are_attended_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cpu, "_PIECE", 100)
+    monkeypatch.setattr(cpu, "_SCORES", 100)
     monkeypatch.setattr(cpu, "_place", cpu._Place())
     query, key, value = _numbers(3, 4), _numbers(250, 4), _numbers(250, 2)
     expected = torch.softmax(query @ key.T / 2, dim=1) @ value
