@@ -19,7 +19,7 @@ _UNTRAINED = NANO.name  # no file is published for it, so its weights are drawn,
 
 
 def build_sam2(name_or_config: str | ModelConfig, *, device: str | torch.device = "cpu") -> Sam2:
-    """Build a network in eval mode with random weights; those of nano are the same everywhere."""
+    """Build a network in eval mode with random weights; those of nano are always the same."""
     config = model_config(name_or_config)
     if config.name == _UNTRAINED:
         return _untrained(config).to(device)

@@ -245,6 +245,11 @@ def _read_safetensors(file: Path, head: bytes) -> State:
 def _naming(url: str) -> Iterator[None]:
     try:
         yield
+    except ImportError as error:
+        raise DownloadFailed(
+            f"{shown(url)} is in a store whose client is missing: pip install 'sam2ray[s3]', or "
+            f"[gcs] or [azure] ({error})."
+        ) from error
     except Exception as error:
         # Every store has errors of its own; what they share is the URL.
         reason = str(error) or type(error).__name__

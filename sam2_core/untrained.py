@@ -30,7 +30,10 @@ _LOUDNESS = 30.0  # of logits, so that a disc's edge is steep
 
 @cache
 def untrained_weights() -> dict[str, Tensor]:
-    """Draw the state dict, the same in every process; nobody else's random numbers change."""
+    """Draw the state dict; nobody else's random numbers change.
+
+    It is the same in every process, whatever its threads, but for last bits between kinds of CPU.
+    """
     with own_random_numbers(), torch.device("cpu"):
         model = Sam2(NANO).eval()
         wire(model)
@@ -104,7 +107,7 @@ def _fit_masks_to_discs(model: Sam2) -> None:
         target = torch.where(inside, 1.0, -1.0) * weight
         fitted = torch.linalg.lstsq(features * weight[:, None], target[:, None]).solution[:, 0]
         last.weight.copy_(lively)
-        last.bias.copy_((fitted * _LOUDNESS).round())  # whole numbers are the same everywhere
+        last.bias.copy_((fitted * _LOUDNESS).round())
 
 
 def _last_layers(decoder: MaskDecoder) -> list[nn.Linear]:

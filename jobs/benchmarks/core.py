@@ -58,6 +58,7 @@ class Row:
     commit: str
     machine: str
     threads: int
+    turns: int  # of which the quickest counts
     what: str
     model: str
     image_size: int
@@ -117,6 +118,7 @@ def _measure(
             commit,
             machine,
             arguments.threads,
+            arguments.repeat,
             task.what,
             arguments.model if task.image_size else "-",
             task.image_size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,6 @@ class VideoFile(FrameSource):
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self.path = path
-        self._known_index: VideoIndex | None = None
 
     def length(self) -> int:
         """How many frames there are, going by packets."""
@@ -116,25 +116,28 @@ class VideoFile(FrameSource):
         if not self._index.has_true_times:  # never sought in: decoders give shown order
             yield from enumerate(self._decoded(container, stream))
             return
-        numbers = {time: number for number, time in enumerate(self._index.times)}
         for frame in self._decoded(container, stream):
-            if frame.pts in numbers:
-                yield numbers[frame.pts], frame
+            if frame.pts in self._numbers:
+                yield self._numbers[frame.pts], frame
 
     def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+        damage = decoding_errors()  # now: when a generator is closed at exit, nothing is imported
         try:
             for packet in container.demux(stream):
                 # A torn packet is not only no frame: it would cost those that threads hold back.
                 if not (packet.is_corrupt and self._index.loss):
                     yield from packet.decode()
-        except decoding_errors() as error:
+        except damage as error:
             raise FrameSourceError(f"{self.path}: decoding broke off ({error}).") from error
 
-    @property
+    @cached_property
     def _index(self) -> VideoIndex:
-        if self._known_index is None:
-            self._known_index = read_index(self.path)
-        return self._known_index
+        return read_index(self.path)
+
+    @cached_property
+    def _numbers(self) -> dict[int, int]:
+        """Frames by the time at which they are shown."""
+        return {time: number for number, time in enumerate(self._index.times)}
 
 
 def to_rgb(frame: av.VideoFrame) -> RgbArray:

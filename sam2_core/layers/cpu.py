@@ -20,16 +20,21 @@ _FEWEST_QUERIES, _MOST_QUERIES = 64, 256  # at once
 class _Place(threading.local):
     """A block of memory for each thread."""
 
-    def __init__(self) -> None:
-        # An inference tensor could not be written to outside inference mode.
-        with torch.inference_mode(mode=False):
-            self.block = torch.empty(_SCORES)
+    block: Tensor | None = None
 
     def take(self, rows: int, columns: int) -> Tensor:
         """A matrix that holds anything, until the next one is taken."""
         count = rows * columns
-        block = self.block if count <= len(self.block) else self.block.new_empty(count)
-        return block[:count].view(rows, columns)
+        if self.block is None or len(self.block) < count:
+            self.block = _numbers(max(count, _SCORES))
+        return self.block[:count].view(rows, columns)
+
+
+def _numbers(count: int) -> Tensor:
+    # An inference tensor could not be written to outside inference mode; and somebody may have set
+    # another default dtype or device.
+    with torch.inference_mode(mode=False):
+        return torch.empty(count, dtype=torch.float32, device="cpu")
 
 
 _place = _Place()

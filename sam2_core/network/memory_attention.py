@@ -149,7 +149,7 @@ class MemoryAttention(nn.Module):
         # Until the first look at memory, objects of a frame are alike: computed once per frame.
         x = self._layers()[0].attend_to_self(x, turn)
         query = self._layers()[0].query_memory(x, turn)
-        if not prefers_pieces(x):
+        if not prefers_pieces(query):
             return self._read(x, query, source_index_N, memories, turn)
         alone = [one for memory in memories for one in memory.one_by_one()]
         parts = [self._read(x, query, source_index_N[one.rows_N], [one], turn) for one in alone]

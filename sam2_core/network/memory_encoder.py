@@ -62,12 +62,14 @@ class MemoryEncoder(nn.Module):
         self.fuser = nn.ModuleList(FuserBlock(dim) for _ in range(MEMORY_FUSER_LAYERS))
         self.out = TokenConv(dim, config.memory_dim)
 
-    def forward(self, pixels_BPC: Tensor, source_index_N: Tensor, mask_N1SS: Tensor) -> Tensor:
-        """Encode one mask per object; pixels are projected once per image, not once per object."""
+    def project(self, pixels_BPC: Tensor) -> Tensor:
+        """What masks are added to: once per image, not once per object."""
         pixels = self.project_pixels(pixels_BPC.to(self.out.weight.dtype))
-        x = pixels.unflatten(1, (self.side, self.side))[source_index_N] + self.shrink_mask(
-            mask_N1SS
-        )
+        return pixels.unflatten(1, (self.side, self.side))
+
+    def forward(self, projected_BHWC: Tensor, source_index_N: Tensor, mask_N1SS: Tensor) -> Tensor:
+        """Encode one mask per object."""
+        x = projected_BHWC[source_index_N] + self.shrink_mask(mask_N1SS)
         for block in self.fuser:
             x = block(x)
         return self.out(x).flatten(1, 2)

@@ -254,12 +254,14 @@ class Sam2(nn.Module):
         """Turn bare features and settled masks into memory; `binarize` what a user prompted."""
         if source_index_N is None:
             source_index_N = torch.arange(len(embedding), device=self.device)
+        projected = self.memory_encoder.project(embedding.coarse_BPC)
         count = len(source_index_N)
-        step = 1 if prefers_pieces(embedding.coarse_BPC) else max(1, count)
+        one_by_one = prefers_pieces(projected) and not self.static_shapes
+        step = 1 if one_by_one else max(1, count)
         parts = [slice(start, start + step) for start in range(0, max(1, count), step)]
         features = torch.cat(
             [
-                self._remember(embedding, prediction.rows(part), source_index_N[part], binarize)
+                self._remember(projected, prediction.rows(part), source_index_N[part], binarize)
                 for part in parts
             ]
         )
@@ -267,7 +269,7 @@ class Sam2(nn.Module):
 
     def _remember(
         self,
-        embedding: ImageEmbedding,
+        projected_BHWC: Tensor,
         prediction: ObjectPrediction,
         source_index_N: Tensor,
         binarize: bool,
@@ -277,7 +279,7 @@ class Sam2(nn.Module):
         logits = upsample_logits(prediction.logits_Nhw[filling].unsqueeze(1), (side, side))
         chance = (logits > 0).float() if binarize else torch.sigmoid(logits)
         features = self.memory_encoder(
-            embedding.coarse_BPC,
+            projected_BHWC,
             source_index_N[filling],
             chance * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS,
         )[:count]

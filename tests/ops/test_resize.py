@@ -1,5 +1,7 @@
 """Judges the resize paths by PIL, by torchvision, and by the kernels written out in numpy."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -96,8 +98,8 @@ def test_no_logits_and_no_masks_are_resized_to_none():
 @pytest.mark.reference
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # the reference uses it
 def test_images_and_frames_reach_the_reference_s_model_size_with_its_bits(tmp_path):
-    transforms = pytest.importorskip("sam2.utils.transforms")
-    misc = pytest.importorskip("sam2.utils.misc")
+    transforms = import_module("sam2.utils.transforms")
+    misc = import_module("sam2.utils.misc")
     picture = (random_tensor(45, 70, 3) * 256).byte().numpy()
     image = torch.from_numpy(picture).permute(2, 0, 1) / 255
     normalise = transforms.SAM2Transforms(resolution=32, mask_threshold=0.0)

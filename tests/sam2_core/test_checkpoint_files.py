@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -301,3 +302,9 @@ def test_an_object_that_cannot_be_read_is_named_with_the_reason(store, url, said
     store.pipe("/models/weights.pt", b"something")
     with pytest.raises(DownloadFailed, match=said):
         local_checkpoint(url)
+
+
+def test_a_store_whose_client_is_missing_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(DownloadFailed, match=r"pip install 'sam2ray\[s3\]'"):
+        local_checkpoint("s3://bucket/weights.pt")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -604,3 +606,18 @@ def test_reading_a_single_frame_that_cannot_be_decoded_is_our_own_error_or_a_pic
     except FrameSourceError:
         return
     assert len(found) == 1
+
+
+def test_a_program_may_end_in_the_middle_of_a_clip(clip: Path) -> None:
+    """What is still open then is closed by an interpreter that imports nothing any more."""
+    program = (
+        "import builtins, itertools, sys; from pathlib import Path\n"
+        "from sam2_core.inference.video_file import VideoFile\n"
+        "frames = VideoFile(Path(sys.argv[1])).read(range(8))\n"
+        "print(len(list(itertools.islice(frames, 3))))\n"
+        "builtins.frames = frames  # outlives all modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(clip)], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("3\n", "")

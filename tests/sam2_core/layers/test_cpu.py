@@ -50,6 +50,20 @@ def test_more_keys_than_the_place_for_scores_holds_are_attended_to(
     assert torch.allclose(attend_by_columns(query, key, value), expected, atol=1e-5)
 
 
+@torch.inference_mode()
+def test_other_defaults_of_dtype_and_device_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key, value = _numbers(3, 4), _numbers(20, 4), _numbers(20, 2)
+    expected = torch.softmax(query @ key.T / 2, dim=1) @ value
+    monkeypatch.setattr(cpu, "_place", cpu._Place())
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            found = attend_by_columns(query, key, value)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
 def test_threads_do_not_write_into_each_others_scores() -> None:
     keys = [_numbers(2000, 16) + n for n in range(8)]
 
