@@ -14,7 +14,7 @@ from ops import RunLengths, decode_run_lengths, from_coco_strings, point_grids_b
 from ..config import ModelConfig
 from ..data import ArrayLike
 from ..errors import ConfigError
-from .settings import require_setting
+from .settings import require_kinds, require_setting
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 _OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
@@ -57,6 +57,7 @@ class AutoMaskConfig:
     stability_fallback: bool = True  # where one mask is asked for; see ImageSegmenter
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         self._check_grids()
         if self.point_grids is not None:  # tuples, so that configs can be compared
             grids = tuple(tuple(map(tuple, np.asarray(g).tolist())) for g in self.point_grids)

@@ -16,7 +16,7 @@ from ..data import ImageEmbedding, MaskPrediction, Prompt, concatenate_predictio
 from ..errors import PromptError
 from ..network.mask_decoder import Answer
 from ..network.sam2 import Sam2, no_point_prompts
-from .preprocess import Picture, RgbArray, as_rgb, images_to_pixels
+from .preprocess import Picture, RgbArray, all_as_rgb, images_to_pixels
 from .prompts import CheckedPrompt, check_prompt, pack_prompts
 
 _ENCODE_BATCH = 8
@@ -70,7 +70,7 @@ class ImageSegmenter:
     @torch.inference_mode()
     def embed(self, images: Sequence[Picture]) -> EmbeddedImages:
         """Encode pictures, to be prompted as often as needed."""
-        arrays = [as_rgb(image) for image in images]
+        arrays = all_as_rgb(images)
         if not arrays:
             raise PromptError("There is no picture to embed.")
         return self._embed_arrays(arrays)
@@ -88,6 +88,9 @@ class ImageSegmenter:
         multimask: bool = True,
     ) -> list[Segmentation]:
         """Answer the prompts of each picture: prompts[i] are those of images[i], in order."""
+        if isinstance(prompts, Prompt):
+            raise PromptError("prompts holds one list of Prompts a picture: write [[prompt]].")
+        arrays = [] if isinstance(images, EmbeddedImages) else all_as_rgb(images)
         if len(images) != len(prompts):
             raise PromptError(
                 f"{len(images)} pictures but {len(prompts)} lists of prompts: give one list each, "
@@ -96,7 +99,6 @@ class ImageSegmenter:
         answer: Answer = "three" if multimask else self.single_answer
         if isinstance(images, EmbeddedImages):
             return self._answer(images, self._check(prompts, images.sizes_hw), answer)
-        arrays = [as_rgb(image) for image in images]
         # Every prompt is checked before the first second of encoding.
         checked = self._check(prompts, [(a.shape[0], a.shape[1]) for a in arrays])
         answers = []

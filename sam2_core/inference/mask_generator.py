@@ -21,11 +21,12 @@ from ops import (
 
 from ..config import LOGIT_CLAMP
 from ..data import ImageEmbedding, MaskPrediction, PackedPrompts, concatenate_predictions
+from ..errors import ConfigError
 from ..network.mask_decoder import Answer
 from ..network.sam2 import Sam2
 from .automask import AutoMaskConfig, Mask
 from .candidates import Candidates, concatenate_candidates, corners_of, mask_records, size_of
-from .preprocess import Picture, RgbArray, as_rgb, images_to_pixels
+from .preprocess import Picture, RgbArray, all_as_rgb, images_to_pixels
 from .prompts import to_model_pixels
 
 _ENCODE_BATCH = 4  # crops encoded at once
@@ -43,8 +44,10 @@ class MaskGenerator:
     """Find all masks of many pictures, `points_per_batch` prompts of any of them at a time."""
 
     def __init__(self, model: Sam2, config: AutoMaskConfig | None = None) -> None:
+        if config is not None and not isinstance(config, AutoMaskConfig):
+            raise ConfigError(f"config={config!r}: write AutoMaskConfig(...).")
         self.model = model
-        self.config = config or AutoMaskConfig()
+        self.config = config or AutoMaskConfig.for_model(model.config)
         self._single: Answer = "stable" if self.config.stability_fallback else "one"
         self._answer: Answer = "three" if self.config.multimask_output else self._single
         self._grids = self.config.grids()
@@ -52,7 +55,7 @@ class MaskGenerator:
     @torch.inference_mode()
     def generate(self, images: Sequence[Picture]) -> list[list[Mask]]:
         """Masks of each picture, in the reference's order; a picture may have none."""
-        arrays = [as_rgb(image) for image in images]
+        arrays = all_as_rgb(images)
         tasks = [
             _Task(number, crop)
             for number, array in enumerate(arrays)

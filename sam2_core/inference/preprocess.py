@@ -53,6 +53,18 @@ def read_image(path: str | os.PathLike[str]) -> RgbArray:
         ) from error
 
 
+def all_as_rgb(images: Sequence[Picture]) -> list[RgbArray]:
+    """Several pictures as arrays; a single one, whose rows would pass for pictures, is refused."""
+    single = None
+    if isinstance(images, np.ndarray) and images.ndim < 4:
+        single = f"an array of shape {images.shape}"
+    elif isinstance(images, Image.Image | str | bytes | os.PathLike):
+        single = f"of type {type(images).__name__}"
+    if single is not None:
+        raise ImageError(f"Pictures come as a list, and this is {single}: write [picture].")
+    return [as_rgb(image) for image in images]
+
+
 def _pillow_to_rgb(image: Image.Image) -> RgbArray:
     upright = ImageOps.exif_transpose(image)
     if upright.mode in _DEEP_MODES:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from numbers import Integral, Real
+from typing import Any
+
 from ..errors import ConfigError
+
+_KINDS: dict[str, tuple[type, str]] = {
+    "int": (Integral, "an integer"),
+    "float": (Real, "a number"),
+    "bool": (bool, "True or False"),
+}
 
 
 def require_setting(settings: object, name: str, holds: bool, wanted: str) -> None:
@@ -10,3 +20,16 @@ def require_setting(settings: object, name: str, holds: bool, wanted: str) -> No
     if not holds:
         value = getattr(settings, name)
         raise ConfigError(f"{type(settings).__name__}.{name}={value!r}: it must be {wanted}.")
+
+
+def require_kinds(settings: Any) -> None:  # noqa: ANN401 any dataclass
+    """Raise ConfigError where a plain field does not hold what its annotation says."""
+    for field in fields(settings):
+        annotation, value = str(field.type), getattr(settings, field.name)
+        optional = annotation.endswith(" | None")
+        kind = annotation.removesuffix(" | None")
+        if kind not in _KINDS or (optional and value is None):
+            continue
+        wanted, words = _KINDS[kind]
+        holds = isinstance(value, wanted) and (kind == "bool" or not isinstance(value, bool))
+        require_setting(settings, field.name, holds, words + (" or None" if optional else ""))

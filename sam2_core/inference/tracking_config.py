@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..config import ModelConfig
 from .memory_bank import BankRules
-from .settings import require_setting
+from .settings import require_kinds, require_setting
 
 Direction = Literal["forward", "backward", "both"]
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward", "both")
@@ -32,6 +32,7 @@ class TrackingConfig:
     history_frames: int | None = None  # of a session, per object; None: all
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         limit, stride = self.max_cond_frames_in_attn, self.memory_temporal_stride_for_eval
         history = self.history_frames
         for name, holds, wanted in (

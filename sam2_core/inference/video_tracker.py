@@ -44,6 +44,8 @@ class VideoTracker:
     """Track what prompts point at; it holds a model and settings, and no clip."""
 
     def __init__(self, model: Sam2, config: TrackingConfig | None = None) -> None:
+        if config is not None and not isinstance(config, TrackingConfig):
+            raise ConfigError(f"config={config!r}: write TrackingConfig(...).")
         self.model = model
         self.config = config or TrackingConfig()
 
