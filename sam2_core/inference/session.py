@@ -71,8 +71,7 @@ class TrackingSession:
                 f"Object {item.object_id}, frame {item.frame}: a correction adds points; a box or "
                 "a mask starts over: use prompt()."
             )
-        known = self._objects.get(item.object_id)
-        earlier = known.prompts.get(item.frame) if known else None
+        earlier = self._known(item.object_id).prompts.get(item.frame)
         if earlier is not None and earlier.mask_HW is None:
             checked = replace(
                 checked,

@@ -207,6 +207,15 @@ def test_a_correction_with_a_box_or_a_mask_is_refused(
         session.correct(item)
 
 
+def test_a_correction_of_an_object_that_nobody_prompted_is_refused_and_makes_none(
+    session: TrackingSession,
+) -> None:
+    session.prompt(_point(0, 1))
+    with pytest.raises(PromptError, match="No object 9 in this session; objects: 1"):
+        session.correct(_point(0, 9))
+    assert session.object_ids == (1,)
+
+
 def test_a_mask_on_a_frame_that_was_tracked_is_taken_as_it_is(session: TrackingSession) -> None:
     session.prompt(_point(0, 1))
     list(session.propagate())
