@@ -8,13 +8,13 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 from PIL import Image
 
 from ..errors import FrameSourceError, ImageError
-from .preprocess import Picture, RgbArray, as_rgb
+from .preprocess import Picture, RgbArray, as_rgb, is_one_picture
 
 LOOK_AHEAD = 16  # the age of pointers is encoded relative to min(length of the clip, 16)
 
@@ -201,7 +201,7 @@ def _refuse_no_clip(frames: object) -> None:
     """Refuse what can be counted or gone through, but holds no frames in order."""
     if isinstance(frames, Image.Image):
         raise FrameSourceError(f"{_describe_no_clip(frames)} Write [picture] for a clip of one.")
-    if isinstance(frames, np.ndarray) and _is_one_picture(frames):
+    if isinstance(frames, np.ndarray) and is_one_picture(frames):
         raise FrameSourceError(
             f"An array of shape {frames.shape} is one picture, not a clip: write [picture] for a "
             "clip of one frame. An array of several has shape (frames, height, width, 3)."
@@ -212,12 +212,6 @@ def _refuse_no_clip(frames: object) -> None:
         )
     if isinstance(frames, Set | bytes | bytearray | memoryview):
         raise FrameSourceError(_describe_no_clip(frames))
-
-
-def _is_one_picture(array: np.ndarray[Any, Any]) -> bool:
-    if array.ndim == 3:  # of grey frames, [T, H, W], none is so narrow
-        return array.shape[2] in (1, 3, 4)
-    return array.ndim == 2 and array.dtype.kind in "biuf"
 
 
 def _describe_no_clip(frames: object) -> str:

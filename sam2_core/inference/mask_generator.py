@@ -21,13 +21,13 @@ from ops import (
 
 from ..config import LOGIT_CLAMP
 from ..data import ImageEmbedding, MaskPrediction, PackedPrompts, concatenate_predictions
-from ..errors import ConfigError
 from ..network.mask_decoder import Answer
 from ..network.sam2 import Sam2
 from .automask import AutoMaskConfig, Mask
 from .candidates import Candidates, concatenate_candidates, corners_of, mask_records, size_of
 from .preprocess import Picture, RgbArray, all_as_rgb, images_to_pixels
 from .prompts import to_model_pixels
+from .settings import require_config
 
 _ENCODE_BATCH = 4  # crops encoded at once
 
@@ -44,10 +44,9 @@ class MaskGenerator:
     """Find all masks of many pictures, `points_per_batch` prompts of any of them at a time."""
 
     def __init__(self, model: Sam2, config: AutoMaskConfig | None = None) -> None:
-        if config is not None and not isinstance(config, AutoMaskConfig):
-            raise ConfigError(f"config={config!r}: write AutoMaskConfig(...).")
         self.model = model
-        self.config = config or AutoMaskConfig.for_model(model.config)
+        self.config = AutoMaskConfig.for_model(model.config) if config is None else config
+        require_config(self.config, AutoMaskConfig)
         self._single: Answer = "stable" if self.config.stability_fallback else "one"
         self._answer: Answer = "three" if self.config.multimask_output else self._single
         self._grids = self.config.grids()

@@ -56,13 +56,20 @@ def read_image(path: str | os.PathLike[str]) -> RgbArray:
 def all_as_rgb(images: Sequence[Picture]) -> list[RgbArray]:
     """Several pictures as arrays; a single one, whose rows would pass for pictures, is refused."""
     single = None
-    if isinstance(images, np.ndarray) and images.ndim < 4:
+    if isinstance(images, np.ndarray) and is_one_picture(images):
         single = f"an array of shape {images.shape}"
     elif isinstance(images, Image.Image | str | bytes | os.PathLike):
         single = f"of type {type(images).__name__}"
     if single is not None:
         raise ImageError(f"Pictures come as a list, and this is {single}: write [picture].")
     return [as_rgb(image) for image in images]
+
+
+def is_one_picture(array: np.ndarray[Any, Any]) -> bool:
+    """Whether an array is a single picture, and not several of them or of their paths."""
+    if array.ndim == 3:  # of grey pictures, [N, H, W], none is so narrow
+        return array.shape[2] in (1, 3, 4)
+    return array.ndim == 2 and array.dtype.kind in "biuf"
 
 
 def _pillow_to_rgb(image: Image.Image) -> RgbArray:

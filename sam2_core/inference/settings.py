@@ -22,6 +22,12 @@ def require_setting(settings: object, name: str, holds: bool, wanted: str) -> No
         raise ConfigError(f"{type(settings).__name__}.{name}={value!r}: it must be {wanted}.")
 
 
+def require_config(config: object, kind: type) -> None:
+    """Raise ConfigError unless these are settings of this kind."""
+    if not isinstance(config, kind):
+        raise ConfigError(f"config is a {type(config).__name__}: write {kind.__name__}(...).")
+
+
 def require_kinds(settings: Any) -> None:  # noqa: ANN401 any dataclass
     """Raise ConfigError where a plain field does not hold what its annotation says."""
     for field in fields(settings):

@@ -18,6 +18,7 @@ from .frame_sources import Frames, open_frames
 from .object_steps import StepResult, answer_prompts, follow_memory, remember_prompted
 from .preprocess import RgbArray, frames_to_pixels
 from .session import TrackingSession
+from .settings import require_config
 from .tracked_frame import TrackedFrame
 from .tracking_config import Direction, TrackingConfig
 
@@ -44,10 +45,9 @@ class VideoTracker:
     """Track what prompts point at; it holds a model and settings, and no clip."""
 
     def __init__(self, model: Sam2, config: TrackingConfig | None = None) -> None:
-        if config is not None and not isinstance(config, TrackingConfig):
-            raise ConfigError(f"config={config!r}: write TrackingConfig(...).")
         self.model = model
-        self.config = config or TrackingConfig()
+        self.config = TrackingConfig() if config is None else config
+        require_config(self.config, TrackingConfig)
 
     def track(
         self,

@@ -42,8 +42,9 @@ def test_a_single_picture_is_refused_with_the_way_out(picture: Any, words: str) 
             call()
 
 
-def test_pictures_may_come_as_one_array_of_four_dimensions() -> None:
-    pictures = np.zeros((2, 40, 60, 3), np.uint8)
+@pytest.mark.parametrize("shape", [(2, 40, 60, 3), (2, 40, 60)])
+def test_several_pictures_may_come_as_one_array(shape: tuple[int, ...]) -> None:
+    pictures = np.zeros(shape, np.uint8)
     assert len(ImageSegmenter(lively_model(64)).embed(pictures)) == 2  # type: ignore[arg-type]
 
 
