@@ -23,7 +23,7 @@ from .inference.preprocess import read_image
 from .inference.session import TrackingSession
 from .inference.tracked_frame import TrackedFrame
 from .inference.tracking_config import TrackingConfig
-from .inference.video_tracker import Clip, ClipFrame, VideoTracker
+from .inference.video_tracker import Clip, ClipEnd, ClipFrame, VideoTracker
 from .network.sam2 import Sam2
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "CheckpointMismatch",
     "CheckpointUnreadable",
     "Clip",
+    "ClipEnd",
     "ClipFrame",
     "ConfigError",
     "DownloadFailed",

@@ -20,10 +20,11 @@ _UNTRAINED = NANO.name  # no file is published for it, so its weights are drawn,
 
 def build_sam2(name_or_config: str | ModelConfig, *, device: str | torch.device = "cpu") -> Sam2:
     """Build a network in eval mode with random weights; those of nano are always the same."""
+    place = _usable(device)
     config = model_config(name_or_config)
     if config.name == _UNTRAINED:
-        return _untrained(config).to(device)
-    return Sam2(config).eval().to(device)
+        return _untrained(config).to(place)
+    return Sam2(config).eval().to(place)
 
 
 def load_sam2(
@@ -42,6 +43,7 @@ def load_sam2(
     """
     _check_choice("precision", precision, get_args(Precision))
     _check_choice("compile", compile, get_args(Compile))
+    place = _usable(device)
     config = model_config(name)
     weights = _weights_of(config, checkpoint)
     if weights is None:
@@ -49,13 +51,28 @@ def load_sam2(
     else:
         model = _blank(config)
         pour(weights, model)
-    model.to(device)
+    model.to(place)
     if precision == "fp32" and compile == "off":
         return model
     from .inference.compilation import prepare
 
     programs = cache_folder() / "programs"
     return prepare(model, precision=precision, compile=compile, programs=programs)
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    """The device, if this machine has it; said before weights are fetched."""
+    try:
+        place = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device={device!r}: write 'cpu', 'cuda' or 'cuda:1'.") from error
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if place.type == "cuda" and (place.index or 0) >= count:
+        raise ConfigError(
+            f"device={str(place)!r}: torch sees {count} GPUs here. Write device='cpu', or look at "
+            "nvidia-smi and at CUDA_VISIBLE_DEVICES."
+        )
+    return place
 
 
 def _weights_of(config: ModelConfig, checkpoint: str | os.PathLike[str] | None) -> Weights | None:

@@ -106,6 +106,8 @@ def unwrap(content: object, origin: str) -> State:
     for key in _WRAPPERS:
         if isinstance(inner := content.get(key), Mapping):
             return unwrap(inner, origin)
+    if not content:
+        raise CheckpointUnreadable(f"{origin}: holds no weights at all. {_SAVE_AGAIN}")
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise CheckpointUnreadable(

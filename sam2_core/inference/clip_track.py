@@ -74,9 +74,9 @@ class ClipTrack:
         direction: Direction,
         config: TrackingConfig,
         model: ModelConfig,
-        place: str = "",
+        number: int = 0,
     ) -> None:
-        self.place = place  # which of several clips, for errors
+        self.number = number  # which of several clips it is
         self.source = source
         self.config = config
         self.objects = [
@@ -88,7 +88,7 @@ class ClipTrack:
         self._both = direction == "both"
         self._passes = plan_passes(direction, self.prompted, source.length())
         self._visits = self._walk()
-        self._break: FrameSourceError | None = None
+        self.error: FrameSourceError | None = None  # what broke the clip off
         self.ahead: deque[tuple[Visit, ImageEmbedding | None]] = deque()
         self.reach = source.reach()
 
@@ -127,7 +127,7 @@ class ClipTrack:
             if not one.backward:
                 self.source.refuse_loss()
         except FrameSourceError as error:
-            self._break = self._break or error
+            self.error = self.error or error
 
     def _refuse_unreached(self, last: int) -> None:
         missed = [f for o in self.objects for f in o.prompts if f not in o.answers and f > last]
@@ -140,18 +140,18 @@ class ClipTrack:
             )
 
     def fetch(self, count: int) -> list[tuple[Visit, RgbArray | None]]:
-        """The next visits, with the picture where it will be looked at.
-
-        What broke a clip off is raised behind the last visit, so that nothing before it is lost.
-        """
+        """The next visits, with the picture where it will be looked at; none at the end."""
         fetched: list[tuple[Visit, RgbArray | None]] = []
         for visit, picture in self._visits:
             fetched.append((visit, picture if self._is_looked_at(visit.frame) else None))
             if len(fetched) == count:
                 break
-        if not fetched and self._break is not None:
-            raise self._break
         return fetched
+
+    def break_off(self, error: FrameSourceError) -> None:
+        """End the clip before any further visit."""
+        self.error = error
+        self._visits = iter(())
 
     def _is_looked_at(self, frame: int) -> bool:
         return any(frame not in o.answers for o in self.objects)

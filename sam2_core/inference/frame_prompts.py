@@ -25,9 +25,9 @@ def check_frame_prompts(
                 f"Prompt {number}: expected a FramePrompt, got {type(item).__name__}. Write "
                 "FramePrompt(frame, object_id, Prompt(...))."
             )
-        check_object_id(item.object_id, f"Prompt {number}: ")
+        object_id = check_object_id(item.object_id, f"Prompt {number}: ")
         frame = _check_frame(item, source)
-        of_object = by_object.setdefault(item.object_id, {})
+        of_object = by_object.setdefault(object_id, {})
         if frame in of_object:
             raise PromptError(
                 f"Object {item.object_id} has two prompts on frame {frame}: join their points, or "
@@ -37,14 +37,12 @@ def check_frame_prompts(
     return by_object
 
 
-def check_object_id(object_id: object, place: str = "") -> None:
-    """Refuse what cannot tell objects apart."""
-    try:
-        hash(object_id)
-    except TypeError as error:
-        raise PromptError(
-            f"{place}object_id={object_id!r} cannot name an object: write an integer."
-        ) from error
+def check_object_id(object_id: int, place: str = "") -> int:
+    """An integer that fits into the columns that tables of masks keep them in."""
+    number = whole_number(object_id, f"{place}object_id")
+    if not -(2**63) <= number < 2**63:
+        raise PromptError(f"{place}object_id={number} does not fit into 64 bits.")
+    return number
 
 
 def whole_number(value: int, name: str) -> int:

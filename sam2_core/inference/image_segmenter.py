@@ -88,8 +88,7 @@ class ImageSegmenter:
         multimask: bool = True,
     ) -> list[Segmentation]:
         """Answer the prompts of each picture: prompts[i] are those of images[i], in order."""
-        if isinstance(prompts, Prompt):
-            raise PromptError("prompts holds one list of Prompts a picture: write [[prompt]].")
+        _refuse_flat(prompts)
         arrays = [] if isinstance(images, EmbeddedImages) else all_as_rgb(images)
         if len(images) != len(prompts):
             raise PromptError(
@@ -110,12 +109,6 @@ class ImageSegmenter:
     def _check(
         self, prompts: Sequence[Iterable[Prompt]], sizes: Sequence[tuple[int, int]]
     ) -> list[list[CheckedPrompt]]:
-        for image, asked in enumerate(prompts):
-            if not isinstance(asked, Iterable):
-                raise PromptError(
-                    f"prompts[{image}] is a {type(asked).__name__}: prompts holds one list of "
-                    "Prompts a picture."
-                )
         return [
             [self._check_one(prompt, size, image, number) for number, prompt in enumerate(asked)]
             for image, (asked, size) in enumerate(zip(prompts, sizes, strict=True))
@@ -187,3 +180,15 @@ class ImageSegmenter:
             logits.clamp(-LOGIT_CLAMP, LOGIT_CLAMP).cpu(),
             prediction.object_score_N.cpu(),
         )
+
+
+def _refuse_flat(prompts: Sequence[Iterable[Prompt]]) -> None:
+    """Refuse prompts that are not one list a picture."""
+    if isinstance(prompts, Prompt):
+        raise PromptError("prompts holds one list of Prompts a picture: write [[prompt]].")
+    for image, asked in enumerate(prompts):
+        if not isinstance(asked, Iterable):
+            raise PromptError(
+                f"prompts[{image}] is a {type(asked).__name__}: prompts holds one list of "
+                "Prompts a picture."
+            )

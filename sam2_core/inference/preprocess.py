@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -62,6 +62,8 @@ def all_as_rgb(images: Sequence[Picture]) -> list[RgbArray]:
         single = f"of type {type(images).__name__}"
     if single is not None:
         raise ImageError(f"Pictures come as a list, and this is {single}: write [picture].")
+    if not isinstance(images, Iterable):
+        raise ImageError(f"Pictures come as a list, not as a {type(images).__name__}.")
     return [as_rgb(image) for image in images]
 
 

@@ -60,12 +60,11 @@ class TrackingSession:
 
     def prompt(self, item: FramePrompt) -> TrackedFrame:
         """Answer a prompt; it replaces what the object was prompted with on that frame."""
-        checked = self._check(item)
-        return self._ask(item, checked)
+        return self._ask(*self._check(item))
 
     def correct(self, item: FramePrompt) -> TrackedFrame:
         """Add points to those that the object has on a frame."""
-        checked = self._check(item)
+        item, checked = self._check(item)
         if checked.mask_HW is not None or item.prompt.box is not None:
             raise PromptError(
                 f"Object {item.object_id}, frame {item.frame}: a correction adds points; a box or "
@@ -119,9 +118,13 @@ class TrackingSession:
 
     # --- prompts
 
-    def _check(self, item: FramePrompt) -> CheckedPrompt:
-        checked = check_frame_prompts([item], self.source, self.model.config)
-        return checked[item.object_id][item.frame]
+    def _check(self, item: FramePrompt) -> tuple[FramePrompt, CheckedPrompt]:
+        """The prompt with plain integers, and checked."""
+        ((object_id, of_object),) = check_frame_prompts(
+            [item], self.source, self.model.config
+        ).items()
+        ((frame, checked),) = of_object.items()
+        return FramePrompt(frame, object_id, item.prompt), checked
 
     @torch.inference_mode()
     def _ask(self, item: FramePrompt, checked: CheckedPrompt) -> TrackedFrame:
@@ -159,7 +162,7 @@ class TrackingSession:
         return Recall(0, tracked.bank, recollection, reach)
 
     def _known(self, object_id: int) -> SessionObject:
-        check_object_id(object_id)
+        object_id = check_object_id(object_id)
         if object_id not in self._objects:
             known = ", ".join(map(str, self._objects)) or "none"
             raise PromptError(f"No object {object_id} in this session; objects: {known}.")

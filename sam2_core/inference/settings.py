@@ -6,12 +6,14 @@ from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 from ..errors import ConfigError
 
-_KINDS: dict[str, tuple[type, str]] = {
+_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "int": (Integral, "an integer"),
     "float": (Real, "a number"),
-    "bool": (bool, "True or False"),
+    "bool": ((bool, np.bool_), "True or False"),
 }
 
 

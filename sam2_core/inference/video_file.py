@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-_BACKWARD_CHUNK = 32  # frames decoded ahead when reading backward
+_BACKWARD_CHUNK = 32  # frames decoded ahead when reading backward, and
+_BACKWARD_BYTES = 1 << 28  # what they may take
 
 
 class VideoFile(FrameSource):
@@ -55,11 +56,16 @@ class VideoFile(FrameSource):
                 given += 1
             self._report_shortage(indices[given:], is_bearable=given > 0)
             return
-        for start in range(0, len(indices), _BACKWARD_CHUNK):
-            part = indices[start : start + _BACKWARD_CHUNK][::-1]
+        step = self._backward_chunk()
+        for start in range(0, len(indices), step):
+            part = indices[start : start + step][::-1]
             frames = list(self._forward(part))
             self._report_shortage(part[len(frames) :], is_bearable=False)
             yield from reversed(frames)
+
+    def _backward_chunk(self) -> int:
+        height, width = self.size_hw()
+        return max(1, min(_BACKWARD_CHUNK, _BACKWARD_BYTES // (height * width * 3)))
 
     def _report_shortage(self, missing: range, *, is_bearable: bool) -> None:
         if not missing:
@@ -67,8 +73,7 @@ class VideoFile(FrameSource):
         if self._index.has_true_times:
             raise FrameSourceError(
                 f"{self.path}: frame {missing[0]} cannot be decoded, its data are damaged; those "
-                f"before it are as they should be. Fetch the file again, or leave out what is "
-                f"damaged: ffmpeg -i {self.path.name} mended.mp4"
+                f"before it are as they should be. {self._way_out()}"
             )
         shortage = (
             f"{self.path}: its packets announce {self.length()} frames, but decoding ended before "
@@ -77,6 +82,12 @@ class VideoFile(FrameSource):
         if not is_bearable:
             raise FrameSourceError(shortage)
         warnings.warn(shortage, stacklevel=2)
+
+    def _way_out(self) -> str:
+        return (
+            "Fetch the file again, or leave out what is damaged: "
+            f"ffmpeg -i {self.path.name} mended.mp4"
+        )
 
     def _forward(self, indices: range) -> Iterator[RgbArray]:
         """Frames by index, up to the first one that does not come."""
@@ -98,6 +109,8 @@ class VideoFile(FrameSource):
     def _decode(self, indices: range, *, seeks: bool) -> Iterator[tuple[int, av.VideoFrame]]:
         """Numbered frames up to the last index, from a key frame before the first or the start."""
         index = self._index
+        damage = decoding_errors()  # now: when a generator is closed at exit, nothing is imported
+        number = -1
         with open_video(self.path) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
@@ -105,10 +118,16 @@ class VideoFile(FrameSource):
                 before = bisect_right(index.key_times, index.times[indices[0]]) - 1
                 key = index.key_times[max(0, before)]
                 container.seek(key, stream=stream, backward=True)
-            for number, frame in self._numbered(container, stream):
-                if number > indices[-1]:
-                    return
-                yield number, frame
+            try:
+                for number, frame in self._numbered(container, stream):
+                    if number > indices[-1]:
+                        return
+                    yield number, frame
+            except damage as error:
+                place = f"behind frame {number}" if number >= 0 else "before its first frame"
+                raise FrameSourceError(
+                    f"{self.path}: decoding broke off {place} ({error}). {self._way_out()}"
+                ) from error
 
     def _numbered(
         self, container: InputContainer, stream: VideoStream
@@ -121,14 +140,10 @@ class VideoFile(FrameSource):
                 yield self._numbers[frame.pts], frame
 
     def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-        damage = decoding_errors()  # now: when a generator is closed at exit, nothing is imported
-        try:
-            for packet in container.demux(stream):
-                # A torn packet is not only no frame: it would cost those that threads hold back.
-                if not (packet.is_corrupt and self._index.loss):
-                    yield from packet.decode()
-        except damage as error:
-            raise FrameSourceError(f"{self.path}: decoding broke off ({error}).") from error
+        for packet in container.demux(stream):
+            # A torn packet is not only no frame: it would cost those that threads hold back.
+            if not (packet.is_corrupt and self._index.loss):
+                yield from packet.decode()
 
     @cached_property
     def _index(self) -> VideoIndex:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
 from ..data import FramePrompt, ImageEmbedding, concatenate_embeddings
-from ..errors import ConfigError, PromptError, Sam2Error
+from ..errors import ConfigError, FrameSourceError, PromptError, Sam2Error
 from ..network.sam2 import Sam2
 from .clip_track import ClipTrack, TrackedObject, Visit
 from .frame_prompts import check_frame_prompts
@@ -41,6 +40,13 @@ class ClipFrame(NamedTuple):
     tracked: TrackedFrame
 
 
+class ClipEnd(NamedTuple):
+    """A clip of which no frame will follow, and why it ended early; None if it did not."""
+
+    clip: int
+    error: Sam2Error | None
+
+
 class VideoTracker:
     """Track what prompts point at; it holds a model and settings, and no clip."""
 
@@ -61,45 +67,63 @@ class VideoTracker:
         A clip that breaks off, such as a file that was cut, is a FrameSourceError behind the last
         frame that can be tracked: whoever keeps frames as they come keeps them all.
         """
-        lane = self._open(Clip(frames, prompts, direction))  # errors come now, not on first use
-        return (found.tracked for found in self._run(iter([(0, lane)]), 1))
+        lane = self._open(0, Clip(frames, prompts, direction))  # errors come now, not on first use
+        return self._alone(lane)
 
-    def track_many(self, clips: Iterable[Clip], lanes: int = 4) -> Iterator[ClipFrame]:
+    def _alone(self, lane: ClipTrack) -> Iterator[TrackedFrame]:
+        for event in self._run(iter([lane]), 1):
+            if isinstance(event, ClipFrame):
+                yield event.tracked
+            elif event.error is not None:
+                raise event.error
+
+    def track_many(self, clips: Iterable[Clip], lanes: int = 4) -> Iterator[ClipFrame | ClipEnd]:
         """Track several clips side by side; a lane that is done takes the next clip.
 
-        An error says which clip it is about, and ends all of them.
+        Every clip has one ClipEnd. A clip that cannot be opened, or breaks off, says so there and
+        leaves the others alone.
         """
-        if lanes < 1:
-            raise ConfigError(f"lanes={lanes}: at least one clip must be open.")
-        opened = ((n, self._open(clip, f"Clip {n}: ")) for n, clip in enumerate(clips))
-        return self._run(opened, lanes)
+        if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1:
+            raise ConfigError(f"lanes={lanes!r}: it is how many clips are open, at least 1.")
+        arrivals = (self._try_to_open(number, clip) for number, clip in enumerate(clips))
+        return self._run(arrivals, lanes)
 
     def session(self, frames: Frames) -> TrackingSession:
         """Track interactively: prompt, look, correct, propagate."""
         return TrackingSession(self.model, open_frames(frames), self.config)
 
-    def _open(self, clip: Clip, place: str = "") -> ClipTrack:
-        with _saying(place):
-            if not isinstance(clip, Clip):
-                raise PromptError(f"expected Clip(frames, prompts), got {type(clip).__name__}.")
-            source = open_frames(clip.frames)
-            prompts = check_frame_prompts(clip.prompts, source, self.model.config)
-            return ClipTrack(source, prompts, clip.direction, self.config, self.model.config, place)
+    def _try_to_open(self, number: int, clip: Clip) -> ClipTrack | ClipEnd:
+        try:
+            return self._open(number, clip)
+        except Sam2Error as error:
+            return ClipEnd(number, error)
 
-    def _run(self, waiting: Iterator[tuple[int, ClipTrack]], lanes: int) -> Iterator[ClipFrame]:
-        running: list[tuple[int, ClipTrack]] = []
+    def _open(self, number: int, clip: Clip) -> ClipTrack:
+        if not isinstance(clip, Clip):
+            raise PromptError(f"expected Clip(frames, prompts), got {type(clip).__name__}.")
+        source = open_frames(clip.frames)
+        prompts = check_frame_prompts(clip.prompts, source, self.model.config)
+        return ClipTrack(source, prompts, clip.direction, self.config, self.model.config, number)
+
+    def _run(
+        self, arrivals: Iterator[ClipTrack | ClipEnd], lanes: int
+    ) -> Iterator[ClipFrame | ClipEnd]:
+        running: list[ClipTrack] = []
         while True:
-            while len(running) < lanes and (arrival := next(waiting, None)) is not None:
-                self._answer_ahead(arrival[1])
-                running.append(arrival)
+            while len(running) < lanes and (arrival := next(arrivals, None)) is not None:
+                if isinstance(arrival, ClipEnd):
+                    yield arrival
+                else:
+                    self._answer_ahead(arrival)
+                    running.append(arrival)
             if not running:
                 return
-            self._look_ahead([lane for _, lane in running])
-            running = [(number, lane) for number, lane in running if lane.ahead]  # others ended
-            shown = self._step([lane for _, lane in running])
-            for (number, _), frame in zip(running, shown, strict=True):
+            self._look_ahead(running)
+            yield from (ClipEnd(lane.number, lane.error) for lane in running if not lane.ahead)
+            running = [lane for lane in running if lane.ahead]
+            for lane, frame in zip(running, self._step(running), strict=True):
                 if frame is not None:
-                    yield ClipFrame(number, frame)
+                    yield ClipFrame(lane.number, frame)
 
     @torch.inference_mode()
     def _answer_ahead(self, lane: ClipTrack) -> None:
@@ -107,8 +131,11 @@ class VideoTracker:
         if not lane.source.rereadable:
             return
         for frame in lane.prompted:
-            with _saying(lane.place):
+            try:
                 picture = lane.source.read_one(frame)
+            except FrameSourceError as error:
+                lane.break_off(error)
+                return
             self._answer(lane, frame, self._embed([picture]))
 
     def _answer(self, lane: ClipTrack, frame: int, embedding: ImageEmbedding) -> None:
@@ -133,8 +160,7 @@ class VideoTracker:
         count = 1 if on_cpu else max(1, _DEVICE_BATCH // len(lanes))
         fetched: list[tuple[ClipTrack, Visit, RgbArray | None]] = []
         for lane in empty:
-            with _saying(lane.place):
-                fetched += [(lane, visit, picture) for visit, picture in lane.fetch(count)]
+            fetched += [(lane, visit, picture) for visit, picture in lane.fetch(count)]
         pictures = [picture for _, _, picture in fetched if picture is not None]
         embedding = self._embed(pictures) if pictures else None
         row = 0
@@ -180,14 +206,3 @@ class VideoTracker:
             return None, first_rows
         batch = concatenate_embeddings(embeddings)
         return follow_memory(self.model, batch, recalls, self.config), first_rows
-
-
-@contextmanager
-def _saying(place: str) -> Iterator[None]:
-    """Say in errors which of several clips they are about."""
-    try:
-        yield
-    except Sam2Error as error:
-        if not place:
-            raise
-        raise type(error)(f"{place}{error}") from error

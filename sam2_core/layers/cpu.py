@@ -62,6 +62,7 @@ def attend_by_columns(query_PC: Tensor, key_LC: Tensor, value_LD: Tensor) -> Ten
     product runs half as fast again this way round.
     """
     length, count = len(key_LC), len(query_PC)
+    assert length, "there is nothing to attend to"
     # Other numbers of columns than these leave rows out of line, and take half as long again.
     step = _SCORES // length // _FEWEST_QUERIES * _FEWEST_QUERIES
     step = min(_MOST_QUERIES, max(_FEWEST_QUERIES, step))

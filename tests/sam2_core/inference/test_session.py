@@ -414,7 +414,7 @@ def test_what_cannot_name_an_object_is_refused(session: TrackingSession) -> None
         lambda: session.clear(0, [1]),
         lambda: session.remove([1]),
     ):
-        with pytest.raises(PromptError, match=r"object_id=\[1\] cannot name an object"):
+        with pytest.raises(PromptError, match=r"object_id must be an integer, not \[1\]"):
             act()
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from small_models import lively_model
 from ops import decode_run_lengths
 from sam2_core import (
     Clip,
+    ClipEnd,
+    ClipFrame,
     ConfigError,
     FramePrompt,
     FrameSourceError,
@@ -29,6 +32,9 @@ from sam2_core import (
     VideoTracker,
 )
 
+if TYPE_CHECKING:
+    from sam2_core.inference.frame_sources import Frames
+
 HEIGHT, WIDTH = SMALL.height, SMALL.width
 SIZE = 64
 _point, _box, _mask = SMALL.point, SMALL.box, SMALL.mask
@@ -37,6 +43,11 @@ _point, _box, _mask = SMALL.point, SMALL.box, SMALL.mask
 @cache
 def _clip(length: int = 8, seed: int = 3) -> tuple[np.ndarray, ...]:
     return tuple(moving_shapes(length, HEIGHT, WIDTH, seed))
+
+
+def _widening() -> list[np.ndarray]:
+    """A clip whose fourth frame is wider."""
+    return [*_clip(3), *moving_shapes(1, HEIGHT, WIDTH + 2)]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +86,10 @@ def _only(frames: Sequence[TrackedFrame], object_id: int) -> list[TrackedFrame]:
             )
         )
     return alone
+
+
+def _frames(events: Iterable[ClipFrame | ClipEnd]) -> list[ClipFrame]:
+    return [event for event in events if isinstance(event, ClipFrame)]
 
 
 class Counter:
@@ -359,8 +374,9 @@ def test_clips_side_by_side_equal_clips_alone(tracker: VideoTracker) -> None:
         Clip(_clip(9, seed=5), [_point(4, 1), _mask(5, 2)], "both"),
     ]
     found: dict[int, list[TrackedFrame]] = {}
-    for number, tracked in tracker.track_many(clips, lanes=2):
-        found.setdefault(number, []).append(tracked)
+    for event in tracker.track_many(clips, lanes=2):
+        if isinstance(event, ClipFrame):
+            found.setdefault(event.clip, []).append(event.tracked)
     assert sorted(found) == [0, 1, 2, 3, 4]
     for number, clip in enumerate(clips):
         frames = _clip(18, seed=3) if number == 2 else clip.frames
@@ -371,7 +387,7 @@ def test_a_lane_that_is_done_takes_the_next_clip_while_the_other_goes_on(
     tracker: VideoTracker,
 ) -> None:
     clips = [Clip(_clip(n), [_point(0)]) for n in (9, 2, 3, 2)]
-    order = [number for number, _ in tracker.track_many(clips, lanes=2)]
+    order = [event.clip for event in _frames(tracker.track_many(clips, lanes=2))]
     assert order.index(3) < len(order) - 1 - order[::-1].index(0)
     assert [order.count(number) for number in range(4)] == [9, 2, 3, 2]
 
@@ -396,42 +412,69 @@ def test_frames_of_several_clips_meet_in_one_step(
 ) -> None:
     attention = Counter(monkeypatch, model.memory_attention, "forward")
     clips = [Clip(_clip(16, seed=n), [_point(0)]) for n in range(3)]
-    assert len(list(tracker.track_many(clips, lanes=3))) == 48
+    assert len(_frames(tracker.track_many(clips, lanes=3))) == 48
     assert len(attention) == 15
 
 
-def test_a_wrong_prompt_says_in_which_of_several_clips_it_is(tracker: VideoTracker) -> None:
-    clips = [Clip(_clip(2), [_point(0)]), Clip(_clip(2), [_point(0), _point(5, 4)])]
-    with pytest.raises(PromptError, match="Clip 1: Object 4 is prompted on frame 5"):
-        list(tracker.track_many(clips))
-    with pytest.raises(FrameSourceError, match="Clip 0: Frames are a list"):
-        list(tracker.track_many([Clip(3, [_point(0)])]))
-    with pytest.raises(PromptError, match=r"Clip 1: expected Clip\(frames, prompts\), got tuple"):
-        list(tracker.track_many([clips[0], (_clip(2), [_point(0)])]))
+def test_every_clip_ends_once_behind_its_last_frame(tracker: VideoTracker) -> None:
+    clips = [Clip(_clip(n), [_point(0)]) for n in (4, 1, 3)]
+    events = list(tracker.track_many(clips, lanes=2))
+    ends = [event for event in events if isinstance(event, ClipEnd)]
+    assert sorted(ends) == [ClipEnd(0, None), ClipEnd(1, None), ClipEnd(2, None)]
+    for end in ends:
+        assert all(event.clip != end.clip for event in events[events.index(end) + 1 :])
 
 
-def test_a_clip_that_breaks_off_says_which_of_several_it_is(tracker: VideoTracker) -> None:
-    odd = [*_clip(3), moving_shapes(1, HEIGHT + 2, WIDTH)[0]]
-    clips = [Clip(_clip(9), [_point(0)]), Clip(odd, [_point(0)])]
-    found = []
-    with pytest.raises(FrameSourceError, match="Clip 1: The clip: frame 3 is 56 x 42"):
-        found.extend(item.clip for item in tracker.track_many(clips))
-    assert found.count(1) == 3
-    far = Clip(iter(_clip(20)), [_point(25)])
-    with pytest.raises(FrameSourceError, match="Clip 0: The iterator ended after frame 19"):
-        list(tracker.track_many([far]))
-    odd_prompt = Clip(odd, [_point(0), _point(3)])
-    with pytest.raises(FrameSourceError, match="Clip 0: The clip: frame 3 is 56 x 42"):
-        list(tracker.track_many([odd_prompt]))
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (Clip(_clip(2), [_point(0), _point(5, 4)]), "^Object 4 is prompted on frame 5"),
+        (Clip(cast("Frames", 3), [_point(0)]), "^Frames are a list"),
+        (cast("Clip", (_clip(2), [_point(0)])), r"^expected Clip\(frames, prompts\), got tuple"),
+        (
+            Clip([*_clip(3), *moving_shapes(1, HEIGHT, WIDTH + 2)], [_point(0), _point(3)]),
+            "frame 3 is 58 x",
+        ),
+    ],
+)
+def test_a_clip_that_cannot_be_tracked_leaves_the_others_alone(
+    tracker: VideoTracker, bad: Clip, message: str
+) -> None:
+    good = [Clip(_clip(4, seed=n), [_point(0)]) for n in range(2)]
+    events = list(tracker.track_many([good[0], bad, good[1]], lanes=2))
+    errors = {e.clip: e.error for e in events if isinstance(e, ClipEnd)}
+    assert errors[0] is None
+    assert errors[2] is None
+    with pytest.raises((PromptError, FrameSourceError), match=message):
+        raise cast("Exception", errors[1])
+    for number, clip in ((0, good[0]), (2, good[1])):
+        found = [e.tracked for e in _frames(events) if e.clip == number]
+        _same(found, list(tracker.track(clip.frames, clip.prompts)))
+
+
+def test_a_clip_that_breaks_off_shows_what_came_before(tracker: VideoTracker) -> None:
+    clips = [
+        Clip(_clip(9), [_point(0)]),
+        Clip(_widening(), [_point(0)]),
+        Clip(iter(_clip(20)), [_point(0), _point(25, 2)]),
+    ]
+    events = list(tracker.track_many(clips))
+    counts = [sum(e.clip == n for e in _frames(events)) for n in range(3)]
+    assert counts == [9, 3, 20]
+    errors = {e.clip: str(e.error) for e in events if isinstance(e, ClipEnd)}
+    assert errors[0] == "None"
+    assert "frame 3 is 58 x 40" in errors[1]
+    assert "ended after frame 19: the prompt on frame 25" in errors[2]
 
 
 def test_no_clip_gives_no_frame(tracker: VideoTracker) -> None:
     assert list(tracker.track_many([])) == []
 
 
-def test_zero_lanes_are_refused(tracker: VideoTracker) -> None:
-    with pytest.raises(ConfigError, match="lanes=0"):
-        tracker.track_many([], lanes=0)
+@pytest.mark.parametrize("lanes", [0, True, "2", 1.5])
+def test_lanes_that_are_no_number_of_clips_are_refused(tracker: VideoTracker, lanes: int) -> None:
+    with pytest.raises(ConfigError, match=f"lanes={lanes!r}"):
+        tracker.track_many([], lanes=lanes)
 
 
 # ---------------------------------------------------------------- iterators
@@ -551,9 +594,9 @@ def test_prompts_may_come_from_a_generator_and_then_be_none_at_all(tracker: Vide
         tracker.track(_clip(2), (_point(0, number) for number in ()))
 
 
-@pytest.mark.parametrize("object_id", [[1], {}, (1, [2]), np.array(1)], ids=repr)
+@pytest.mark.parametrize("object_id", [[1], {}, "cat", 1.0, True, None, np.ones(2)], ids=repr)
 def test_what_cannot_name_an_object_is_refused(tracker: VideoTracker, object_id: object) -> None:
-    with pytest.raises(PromptError, match=r"Prompt 1: object_id=.* cannot name an object"):
+    with pytest.raises(PromptError, match="Prompt 1: object_id must be an integer, not"):
         tracker.track(_clip(2), [_point(0), _point(0, object_id)])
 
 
