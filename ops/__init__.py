@@ -20,7 +20,12 @@ from .run_lengths import (
 )
 from .stability import stability_scores
 from .suppression import suppress
-from .upsampling import UpsampledMeasures, measure_upsampled, upsample_masks
+from .upsampling import (
+    UpsampledMeasures,
+    measure_upsampled,
+    upsample_masks,
+    upsampled_run_lengths,
+)
 
 __all__ = [
     "CropBox",
@@ -53,6 +58,7 @@ __all__ = [
     "touches_crop_edge",
     "upsample_logits",
     "upsample_masks",
+    "upsampled_run_lengths",
     "xywh_to_xyxy",
     "xyxy_to_xywh",
 ]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .boxes import spans_to_boxes
 from .resize import upsample_logits
+from .run_lengths import RunLengths, concatenate_runs, encode_run_lengths
 
 _CHUNK_PIXELS = 1 << 22  # of float logits alive at once: 16 MiB stay near the cache
 
@@ -34,6 +35,18 @@ def upsample_masks(logits_Nhw: Tensor, size_hw: tuple[int, int], threshold: floa
     for part in _chunks(len(logits_Nhw), size_hw):
         masks[part] = _upsample(logits_Nhw[part], size_hw) > threshold
     return masks
+
+
+def upsampled_run_lengths(
+    logits_Nhw: Tensor, size_hw: tuple[int, int], threshold: float = 0.0
+) -> RunLengths:
+    """Masks at full resolution as run lengths; few of them are pixels at a time."""
+    return concatenate_runs(
+        [
+            encode_run_lengths(_upsample(logits_Nhw[part], size_hw) > threshold)
+            for part in _chunks(len(logits_Nhw), size_hw)
+        ]
+    )
 
 
 def measure_upsampled(

@@ -19,7 +19,7 @@ from .errors import (
 from .inference.automask import AutoMaskConfig, Mask
 from .inference.image_segmenter import EmbeddedImages, ImageSegmenter, Segmentation
 from .inference.mask_generator import MaskGenerator
-from .inference.preprocess import read_image
+from .inference.preprocess import Picture, ResizedPicture, read_image, resize_picture
 from .inference.session import TrackingSession
 from .inference.tracked_frame import TrackedFrame
 from .inference.tracking_config import TrackingConfig
@@ -45,8 +45,10 @@ __all__ = [
     "Mask",
     "MaskGenerator",
     "ModelConfig",
+    "Picture",
     "Prompt",
     "PromptError",
+    "ResizedPicture",
     "Sam2",
     "Sam2Error",
     "Segmentation",
@@ -59,4 +61,5 @@ __all__ = [
     "load_checkpoint",
     "load_sam2",
     "read_image",
+    "resize_picture",
 ]

@@ -17,7 +17,7 @@ from .frame_prompts import ObjectPrompts
 from .frame_sources import FrameSource, PictureIterator
 from .memory_bank import MemoryBank
 from .object_steps import Bank, Recall, StepResult
-from .preprocess import RgbArray
+from .preprocess import SizedPicture
 from .prompts import CheckedPrompt
 from .tracked_frame import TrackedFrame
 from .tracking_config import DIRECTIONS, Direction, TrackingConfig
@@ -112,11 +112,11 @@ class ClipTrack:
 
     # --- frames
 
-    def _walk(self) -> Iterator[tuple[Visit, RgbArray]]:
+    def _walk(self) -> Iterator[tuple[Visit, SizedPicture]]:
         for one in self._passes:
             yield from self._go_through(one)
 
-    def _go_through(self, one: Pass) -> Iterator[tuple[Visit, RgbArray]]:
+    def _go_through(self, one: Pass) -> Iterator[tuple[Visit, SizedPicture]]:
         """A pass as far as it can be read; where it breaks off, the next one still comes."""
         frame = -1
         try:
@@ -139,9 +139,9 @@ class ClipTrack:
                 "was never reached."
             )
 
-    def fetch(self, count: int) -> list[tuple[Visit, RgbArray | None]]:
+    def fetch(self, count: int) -> list[tuple[Visit, SizedPicture | None]]:
         """The next visits, with the picture where it will be looked at; none at the end."""
-        fetched: list[tuple[Visit, RgbArray | None]] = []
+        fetched: list[tuple[Visit, SizedPicture | None]] = []
         for visit, picture in self._visits:
             fetched.append((visit, picture if self._is_looked_at(visit.frame) else None))
             if len(fetched) == count:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import FrameSourceError, ImageError
-from .preprocess import Picture, RgbArray, as_rgb, is_one_picture
+from .preprocess import Picture, SizedPicture, as_sized, is_one_picture, size_hw_of
 
 LOOK_AHEAD = 16  # the age of pointers is encoded relative to min(length of the clip, 16)
 
@@ -51,13 +51,13 @@ class FrameSource(ABC):
             raise FrameSourceError(f"{self.name}: {loss}")
 
     @abstractmethod
-    def fetch(self, indices: range) -> Iterator[RgbArray]:
+    def fetch(self, indices: range) -> Iterator[SizedPicture]:
         """Frames by index, in the order of the range."""
 
-    def read(self, indices: range) -> Iterator[RgbArray]:
+    def read(self, indices: range) -> Iterator[SizedPicture]:
         """Frames by index; refuses one whose size differs from the first one's."""
         for index, frame in zip(indices, self.fetch(indices), strict=False):
-            size = (frame.shape[0], frame.shape[1])
+            size = size_hw_of(frame)
             if self._size_hw is not None and size != self._size_hw:
                 raise FrameSourceError(
                     f"{self.name}: frame {index} is {size[1]} x {size[0]} pixels, the ones before "
@@ -66,7 +66,7 @@ class FrameSource(ABC):
             self._size_hw = size
             yield frame
 
-    def read_one(self, index: int) -> RgbArray:
+    def read_one(self, index: int) -> SizedPicture:
         """One frame by its index."""
         frame = next(self.read(range(index, index + 1)), None)
         if frame is None:
@@ -98,10 +98,10 @@ class PictureList(FrameSource):
         """How many pictures there are."""
         return len(self._pictures)
 
-    def fetch(self, indices: range) -> Iterator[RgbArray]:
+    def fetch(self, indices: range) -> Iterator[SizedPicture]:
         """Frames by index."""
         for index in indices:
-            yield _to_rgb(self._pictures[index], f"{self.name}: frame {index}")
+            yield _to_sized(self._pictures[index], f"{self.name}: frame {index}")
 
 
 class PictureIterator(FrameSource):
@@ -112,7 +112,7 @@ class PictureIterator(FrameSource):
     def __init__(self, pictures: Iterable[Picture], name: str = "The iterator") -> None:
         super().__init__(name)
         self._pictures = iter(pictures)
-        self._held: deque[RgbArray] = deque()
+        self._held: deque[SizedPicture] = deque()
         self._next = 0  # index of the first frame that was not handed out
         self._ended = False
 
@@ -132,10 +132,10 @@ class PictureIterator(FrameSource):
         if not self._held and self._size_hw is None:
             raise FrameSourceError(f"{self.name} holds no frame.")
         if self._size_hw is None:
-            self._size_hw = (self._held[0].shape[0], self._held[0].shape[1])
+            self._size_hw = size_hw_of(self._held[0])
         return self._size_hw
 
-    def fetch(self, indices: range) -> Iterator[RgbArray]:
+    def fetch(self, indices: range) -> Iterator[SizedPicture]:
         """Frames from the current position on; those skipped are gone."""
         if indices and (indices.step != 1 or indices[0] < self._next):
             raise FrameSourceError(
@@ -155,7 +155,7 @@ class PictureIterator(FrameSource):
                 return
             yield frame
 
-    def _take(self, index: int) -> RgbArray | None:
+    def _take(self, index: int) -> SizedPicture | None:
         """The frame, with those before it dropped; None if the end comes first."""
         frame = None
         while self._next <= index:
@@ -173,12 +173,12 @@ class PictureIterator(FrameSource):
                 self._ended = True
             else:
                 place = f"{self.name}: frame {self._next + len(self._held)}"
-                self._held.append(_to_rgb(cast("Picture", picture), place))
+                self._held.append(_to_sized(cast("Picture", picture), place))
 
 
-def _to_rgb(picture: Picture, place: str) -> RgbArray:
+def _to_sized(picture: Picture, place: str) -> SizedPicture:
     try:
-        return as_rgb(picture)
+        return as_sized(picture)
     except ImageError as error:
         raise FrameSourceError(f"{place}: {error}") from error
 

@@ -4,33 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from ops import clean_up_logits, upsample_masks
+from ops import RunLengths, clean_up_logits, upsample_masks, upsampled_run_lengths
 
 from ..config import LOGIT_CLAMP
 from ..data import ImageEmbedding, MaskPrediction, Prompt, concatenate_predictions
 from ..errors import PromptError
 from ..network.mask_decoder import Answer
 from ..network.sam2 import Sam2, no_point_prompts
-from .preprocess import Picture, RgbArray, all_as_rgb, images_to_pixels
+from .preprocess import Picture, SizedPicture, all_as_sized, images_to_pixels, size_hw_of
 from .prompts import CheckedPrompt, check_prompt, pack_prompts
 
 _ENCODE_BATCH = 8
 _DECODE_BATCH = 64  # prompts whose logits are alive at once
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Segmentation:
     """The answer to all prompts of one picture, on the CPU; M is 3, or 1 for multimask=False."""
 
-    masks: Tensor  # bool [N, M, H, W]
     predicted_iou: Tensor  # [N, M]
     low_res_logits: Tensor  # float32 [N, M, h, w], within +-32; may be fed back as a prompt
     object_score: Tensor  # [N], raw logit
+    size_hw: tuple[int, int]
+    cleaned_logits: Tensor  # [N, M, h, w] as masks are made of them, on the device
+    mask_threshold: float = 0.0
+
+    @cached_property
+    def masks(self) -> Tensor:
+        """Bool [N, M, H, W], computed when it is first read."""
+        flat = upsample_masks(self.cleaned_logits.flatten(0, 1), self.size_hw, self.mask_threshold)
+        return flat.unflatten(0, self.cleaned_logits.shape[:2]).cpu()
+
+    def run_lengths(self, chosen: Tensor) -> RunLengths:
+        """Some of the N x M masks as run lengths, never holding many of them as pixels."""
+        logits = self.cleaned_logits.flatten(0, 1)[chosen.to(self.cleaned_logits.device)]
+        return upsampled_run_lengths(logits, self.size_hw, self.mask_threshold)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,15 +84,15 @@ class ImageSegmenter:
     @torch.inference_mode()
     def embed(self, images: Sequence[Picture]) -> EmbeddedImages:
         """Encode pictures, to be prompted as often as needed."""
-        arrays = all_as_rgb(images)
+        arrays = all_as_sized(images)
         if not arrays:
             raise PromptError("There is no picture to embed.")
         return self._embed_arrays(arrays)
 
-    def _embed_arrays(self, arrays: Sequence[RgbArray]) -> EmbeddedImages:
+    def _embed_arrays(self, arrays: Sequence[SizedPicture]) -> EmbeddedImages:
         size, device = self.model.config.image_size, self.model.device
         embedding = self.model.embed_images(images_to_pixels(arrays, size, device))
-        return EmbeddedImages(embedding, tuple((a.shape[0], a.shape[1]) for a in arrays))
+        return EmbeddedImages(embedding, tuple(size_hw_of(array) for array in arrays))
 
     @torch.inference_mode()
     def segment(
@@ -89,7 +103,7 @@ class ImageSegmenter:
     ) -> list[Segmentation]:
         """Answer the prompts of each picture: prompts[i] are those of images[i], in order."""
         _refuse_flat(prompts)
-        arrays = [] if isinstance(images, EmbeddedImages) else all_as_rgb(images)
+        arrays = [] if isinstance(images, EmbeddedImages) else all_as_sized(images)
         if len(images) != len(prompts):
             raise PromptError(
                 f"{len(images)} pictures but {len(prompts)} lists of prompts: give one list each, "
@@ -99,7 +113,7 @@ class ImageSegmenter:
         if isinstance(images, EmbeddedImages):
             return self._answer(images, self._check(prompts, images.sizes_hw), answer)
         # Every prompt is checked before the first second of encoding.
-        checked = self._check(prompts, [(a.shape[0], a.shape[1]) for a in arrays])
+        checked = self._check(prompts, [size_hw_of(array) for array in arrays])
         answers = []
         for start in range(0, len(arrays), _ENCODE_BATCH):
             part = slice(start, start + _ENCODE_BATCH)
@@ -173,12 +187,13 @@ class ImageSegmenter:
             flat = clean_up_logits(
                 flat, self.max_hole_area, self.max_speck_area, self.mask_threshold
             )
-        masks = upsample_masks(flat, size_hw, self.mask_threshold)
         return Segmentation(
-            masks.unflatten(0, logits.shape[:2]).cpu(),
             prediction.predicted_iou_NM.cpu(),
             logits.clamp(-LOGIT_CLAMP, LOGIT_CLAMP).cpu(),
             prediction.object_score_N.cpu(),
+            size_hw,
+            flat.view_as(logits),
+            self.mask_threshold,
         )
 
 

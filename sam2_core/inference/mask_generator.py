@@ -21,11 +21,19 @@ from ops import (
 
 from ..config import LOGIT_CLAMP
 from ..data import ImageEmbedding, MaskPrediction, PackedPrompts, concatenate_predictions
+from ..errors import ImageError
 from ..network.mask_decoder import Answer
 from ..network.sam2 import Sam2
 from .automask import AutoMaskConfig, Mask
 from .candidates import Candidates, concatenate_candidates, corners_of, mask_records, size_of
-from .preprocess import Picture, RgbArray, all_as_rgb, images_to_pixels
+from .preprocess import (
+    Picture,
+    ResizedPicture,
+    SizedPicture,
+    all_as_sized,
+    images_to_pixels,
+    size_hw_of,
+)
 from .prompts import to_model_pixels
 from .settings import require_config
 
@@ -54,13 +62,13 @@ class MaskGenerator:
     @torch.inference_mode()
     def generate(self, images: Sequence[Picture]) -> list[list[Mask]]:
         """Masks of each picture, in the reference's order; a picture may have none."""
-        arrays = all_as_rgb(images)
+        arrays = all_as_sized(images)
+        self._refuse_to_crop(arrays)
         tasks = [
             _Task(number, crop)
             for number, array in enumerate(arrays)
             for crop in crop_boxes(
-                array.shape[0],
-                array.shape[1],
+                *size_hw_of(array),
                 self.config.crop_n_layers,
                 self.config.crop_overlap_ratio,
             )
@@ -71,11 +79,18 @@ class MaskGenerator:
             for task, candidates in zip(batch, self._search(arrays, batch), strict=True):
                 found[task.image].append((task.crop, self._drop_duplicates(candidates)))
         return [
-            mask_records(parts, (array.shape[0], array.shape[1]), self.config)
+            mask_records(parts, size_hw_of(array), self.config)
             for parts, array in zip(found, arrays, strict=True)
         ]
 
-    def _search(self, arrays: Sequence[RgbArray], tasks: Sequence[_Task]) -> list[Candidates]:
+    def _refuse_to_crop(self, pictures: Sequence[SizedPicture]) -> None:
+        if self.config.crop_n_layers and any(isinstance(p, ResizedPicture) for p in pictures):
+            raise ImageError(
+                "Crops are cut from a picture's own pixels, and a ResizedPicture has none: give "
+                "the picture itself, or set crop_n_layers=0."
+            )
+
+    def _search(self, arrays: Sequence[SizedPicture], tasks: Sequence[_Task]) -> list[Candidates]:
         """Encode crops as one batch, prompt all their points, and keep what passes the filters."""
         cuts = [_cut(arrays[task.image], task.crop) for task in tasks]
         device = self.model.device
@@ -104,7 +119,7 @@ class MaskGenerator:
         tasks: Sequence[_Task],
         points_N2: Tensor,
         owners: np.ndarray,
-        arrays: Sequence[RgbArray],
+        arrays: Sequence[SizedPicture],
     ) -> Iterator[tuple[int, Candidates]]:
         """Decode one packed batch of points and filter the masks crop by crop."""
         first, last = int(owners[0]), int(owners[-1])
@@ -123,12 +138,8 @@ class MaskGenerator:
         prediction = self._decode(inside, prompts)
         for span, owner in spans:
             task = tasks[owner]
-            yield (
-                owner,
-                self._filter(
-                    prediction.rows(span), points_N2[span], task.crop, arrays[task.image].shape[:2]
-                ),
-            )
+            size = size_hw_of(arrays[task.image])
+            yield owner, self._filter(prediction.rows(span), points_N2[span], task.crop, size)
 
     def _decode(self, embedding: ImageEmbedding, prompts: PackedPrompts) -> MaskPrediction:
         prediction = self.model.decode_masks(embedding, prompts, self._answer)
@@ -161,7 +172,7 @@ class MaskGenerator:
         prediction: MaskPrediction,
         points_N2: Tensor,
         crop: CropBox,
-        image_size_hw: tuple[int, ...],
+        image_size_hw: tuple[int, int],
     ) -> Candidates:
         """Apply the filters from cheap to dear: nothing is upsampled that its own score rejects."""
         config = self.config
@@ -179,7 +190,7 @@ class MaskGenerator:
             logits, size, config.mask_threshold, config.stability_score_offset
         )
         stability, boxes = measures.stability, measures.boxes_xyxy_N4
-        whole = ~touches_crop_edge(boxes, corners_of(crop), (image_size_hw[0], image_size_hw[1]))
+        whole = ~touches_crop_edge(boxes, corners_of(crop), image_size_hw)
         if config.stability_score_thresh > 0:
             whole &= stability >= config.stability_score_thresh
         found = Candidates(logits, points.to(logits.device), scores, stability, boxes)
@@ -192,7 +203,9 @@ class MaskGenerator:
         return candidates.rows(kept)
 
 
-def _cut(array: RgbArray, crop: CropBox) -> RgbArray:
+def _cut(array: SizedPicture, crop: CropBox) -> SizedPicture:
+    if isinstance(array, ResizedPicture):
+        return array
     return array[crop.y0 : crop.y1, crop.x0 : crop.x1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,7 +19,21 @@ from ..config import PIXEL_MEAN, PIXEL_STD
 from ..errors import ImageError
 
 RgbArray: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
-Picture: TypeAlias = "RgbArray | Image.Image | str | os.PathLike[str]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResizedPicture:
+    """A picture that is at the model's side already, [S, S, 3]: bytes, or floats in 0..1.
+
+    `size_hw` is the picture's own size, which prompts and masks speak of.
+    """
+
+    pixels: np.ndarray[Any, Any]
+    size_hw: tuple[int, int]
+
+
+SizedPicture: TypeAlias = "RgbArray | ResizedPicture"
+Picture: TypeAlias = "SizedPicture | Image.Image | str | os.PathLike[str]"
 
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
@@ -53,8 +68,28 @@ def read_image(path: str | os.PathLike[str]) -> RgbArray:
         ) from error
 
 
-def all_as_rgb(images: Sequence[Picture]) -> list[RgbArray]:
-    """Several pictures as arrays; a single one, whose rows would pass for pictures, is refused."""
+def as_sized(picture: Picture) -> SizedPicture:
+    """A picture in a form that knows its size: RGB as it is shown, or resized by somebody else."""
+    if not isinstance(picture, ResizedPicture):
+        return as_rgb(picture)
+    shape, dtype = picture.pixels.shape, picture.pixels.dtype
+    square = len(shape) == 3 and shape[0] == shape[1] and shape[2] == 3
+    if not square or dtype not in (np.uint8, np.float32):
+        raise ImageError(
+            f"A ResizedPicture holds [S, S, 3] bytes or floats, this one {shape} of {dtype}."
+        )
+    return picture
+
+
+def size_hw_of(picture: SizedPicture) -> tuple[int, int]:
+    """Height and width of the picture itself."""
+    if isinstance(picture, ResizedPicture):
+        return picture.size_hw
+    return picture.shape[0], picture.shape[1]
+
+
+def all_as_sized(images: Sequence[Picture]) -> list[SizedPicture]:
+    """Several pictures as they are worked on; a single one, whose rows look like some, is not."""
     single = None
     if isinstance(images, np.ndarray) and is_one_picture(images):
         single = f"an array of shape {images.shape}"
@@ -64,7 +99,7 @@ def all_as_rgb(images: Sequence[Picture]) -> list[RgbArray]:
         raise ImageError(f"Pictures come as a list, and this is {single}: write [picture].")
     if not isinstance(images, Iterable):
         raise ImageError(f"Pictures come as a list, not as a {type(images).__name__}.")
-    return [as_rgb(image) for image in images]
+    return [as_sized(image) for image in images]
 
 
 def is_one_picture(array: np.ndarray[Any, Any]) -> bool:
@@ -101,10 +136,33 @@ def _array_to_rgb(array: np.ndarray[Any, Any]) -> RgbArray:
     return array.repeat(3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
 
 
-def images_to_pixels(images: Sequence[RgbArray], size: int, device: torch.device) -> Tensor:
+def images_to_pixels(images: Sequence[SizedPicture], size: int, device: torch.device) -> Tensor:
     """Pixels for the encoder, as the reference's image path makes them: [B, 3, S, S]."""
-    resized = [_resize_image(image, size, device) for image in images]
+    resized = [
+        _resized_already(image, size, device)
+        if isinstance(image, ResizedPicture)
+        else _resize_image(image, size, device)
+        for image in images
+    ]
     return normalise(torch.stack(resized))
+
+
+def resize_picture(picture: RgbArray, size: int, *, rounded: bool) -> ResizedPicture:
+    """What images_to_pixels makes of a picture, apart from it: exact, or rounded to bytes."""
+    pixels = _resize_image(picture, size, torch.device("cpu")).permute(1, 2, 0)
+    if rounded:
+        pixels = pixels.mul(255).round_().to(torch.uint8)
+    return ResizedPicture(pixels.contiguous().numpy(), size_hw_of(picture))
+
+
+def _resized_already(image: ResizedPicture, size: int, device: torch.device) -> Tensor:
+    if image.pixels.shape != (size, size, 3):
+        raise ImageError(
+            f"A ResizedPicture of shape {image.pixels.shape} does not fit a model of {size} px."
+        )
+    pixels = torch.from_numpy(np.require(image.pixels, requirements=["C", "W"])).to(device)
+    is_whole = pixels.dtype == torch.uint8
+    return (pixels.float().div_(255) if is_whole else pixels).permute(2, 0, 1)
 
 
 def _resize_image(image: RgbArray, size: int, device: torch.device) -> Tensor:
@@ -114,11 +172,15 @@ def _resize_image(image: RgbArray, size: int, device: torch.device) -> Tensor:
     return resize_image_antialiased(pixels.permute(2, 0, 1).float().div_(255), size)
 
 
-def frames_to_pixels(frames: Sequence[RgbArray], size: int, device: torch.device) -> Tensor:
+def frames_to_pixels(frames: Sequence[SizedPicture], size: int, device: torch.device) -> Tensor:
     """Pixels for the encoder, as the reference's video path makes them: [B, 3, S, S]."""
-    resized = np.stack([resize_frame_bicubic(frame, size) for frame in frames])
-    pixels = torch.from_numpy(resized).to(device)
-    return normalise(pixels.permute(0, 3, 1, 2).float().div_(255))
+    resized = [
+        frame
+        if isinstance(frame, ResizedPicture)
+        else ResizedPicture(resize_frame_bicubic(frame, size), size_hw_of(frame))
+        for frame in frames
+    ]
+    return normalise(torch.stack([_resized_already(frame, size, device) for frame in resized]))
 
 
 def normalise(pixels_B3SS: Tensor) -> Tensor:

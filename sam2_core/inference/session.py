@@ -23,7 +23,7 @@ from .object_steps import (
     gather_memories,
     remember_prompted,
 )
-from .preprocess import RgbArray, frames_to_pixels
+from .preprocess import SizedPicture, frames_to_pixels
 from .prompts import CheckedPrompt
 from .session_object import PendingAnswer, SessionObject, clone_prediction, to_host
 from .tracked_frame import TrackedFrame
@@ -341,7 +341,7 @@ class TrackingSession:
             return self._current.embedding
         return self._embed(frame, self.source.read_one(frame))
 
-    def _embed(self, frame: int, picture: RgbArray) -> ImageEmbedding:
+    def _embed(self, frame: int, picture: SizedPicture) -> ImageEmbedding:
         if self._current is None or self._current.frame != frame:
             size, device = self.model.config.image_size, self.model.device
             embedding = self.model.embed_images(frames_to_pixels([picture], size, device))

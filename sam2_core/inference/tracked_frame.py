@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ops import RunLengths, concatenate_runs, encode_run_lengths, upsample_logits, upsample_masks
+from ops import (
+    RunLengths,
+    encode_run_lengths,
+    upsample_logits,
+    upsample_masks,
+    upsampled_run_lengths,
+)
 
 _SUPPRESSED_LOGIT = -10.0  # at most, where another object won the pixel
 
@@ -45,16 +51,10 @@ class TrackedFrame:
         return (keep_winners(logits) if self.non_overlapping else logits).cpu()
 
     def run_lengths(self) -> RunLengths:
-        """The masks as run lengths, made on the device, one object at a time."""
+        """The masks as run lengths, made on the device."""
         if self.non_overlapping:
             return encode_run_lengths(self.masks)
-        return concatenate_runs(
-            [
-                encode_run_lengths(upsample_masks(logits[None], self.size_hw))
-                for logits in self.low_res_logits
-            ]
-            or [encode_run_lengths(torch.zeros(0, *self.size_hw, dtype=torch.bool))]
-        )
+        return upsampled_run_lengths(self.low_res_logits, self.size_hw)
 
 
 def keep_winners(logits_NHW: Tensor) -> Tensor:

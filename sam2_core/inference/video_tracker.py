@@ -15,7 +15,7 @@ from .clip_track import ClipTrack, TrackedObject, Visit
 from .frame_prompts import check_frame_prompts
 from .frame_sources import Frames, open_frames
 from .object_steps import StepResult, answer_prompts, follow_memory, remember_prompted
-from .preprocess import RgbArray, frames_to_pixels
+from .preprocess import SizedPicture, frames_to_pixels
 from .session import TrackingSession
 from .settings import require_config
 from .tracked_frame import TrackedFrame
@@ -158,7 +158,7 @@ class VideoTracker:
             return
         on_cpu = self.model.device.type == "cpu"
         count = 1 if on_cpu else max(1, _DEVICE_BATCH // len(lanes))
-        fetched: list[tuple[ClipTrack, Visit, RgbArray | None]] = []
+        fetched: list[tuple[ClipTrack, Visit, SizedPicture | None]] = []
         for lane in empty:
             fetched += [(lane, visit, picture) for visit, picture in lane.fetch(count)]
         pictures = [picture for _, _, picture in fetched if picture is not None]
@@ -171,7 +171,7 @@ class VideoTracker:
                 lane.ahead.append((visit, embedding.rows(slice(row, row + 1))))
                 row += 1
 
-    def _embed(self, pictures: Sequence[RgbArray]) -> ImageEmbedding:
+    def _embed(self, pictures: Sequence[SizedPicture]) -> ImageEmbedding:
         size = self.model.config.image_size
         return self.model.embed_images(frames_to_pixels(pictures, size, self.model.device))
 

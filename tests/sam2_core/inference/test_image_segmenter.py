@@ -16,7 +16,15 @@ from scipy import ndimage
 from small_models import lively_model
 from torch.nn.functional import interpolate
 
-from sam2_core import ImageSegmenter, Prompt, PromptError, Sam2, Segmentation
+from ops import decode_run_lengths
+from sam2_core import (
+    ImageSegmenter,
+    Prompt,
+    PromptError,
+    Sam2,
+    Segmentation,
+    resize_picture,
+)
 
 HEIGHT, WIDTH = 48, 64
 POINT = Prompt(points=[(30, 20)], labels=[1])
@@ -167,10 +175,11 @@ def test_ragged_prompts_over_pictures_of_any_size_equal_one_by_one(
             (alone,) = segmenter.segment([picture], [[prompt]], multimask)
             found = together[number]
             one = Segmentation(
-                found.masks[row : row + 1],
                 found.predicted_iou[row : row + 1],
                 found.low_res_logits[row : row + 1],
                 found.object_score[row : row + 1],
+                found.size_hw,
+                found.cleaned_logits[row : row + 1],
             )
             _same(one, alone, f"picture {number}, prompt {row}:")
 
@@ -357,3 +366,23 @@ def test_something_else_than_a_prompt_is_refused_by_its_type(segmenter: ImageSeg
 def test_embedding_nothing_is_refused(segmenter: ImageSegmenter) -> None:
     with pytest.raises(PromptError, match="no picture"):
         segmenter.embed([])
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (21, 80)])
+def test_chosen_masks_as_run_lengths_are_the_masks(
+    segmenter: ImageSegmenter, shape: tuple[int, int]
+) -> None:
+    (found,) = segmenter.segment([_picture(*shape)], [[POINT, POINT, POINT]])
+    for chosen in ([], [4], [8, 0, 3]):
+        runs = found.run_lengths(torch.tensor(chosen, dtype=torch.long))
+        assert torch.equal(decode_run_lengths(runs), found.masks.flatten(0, 1)[chosen])
+
+
+def test_a_picture_that_was_resized_before_is_segmented_at_its_own_size(
+    segmenter: ImageSegmenter, model: Sam2
+) -> None:
+    picture = _picture(45, 40, 1)
+    resized = resize_picture(picture, model.config.image_size, rounded=False)
+    (here,), (there,) = (segmenter.segment([p], [[POINT]]) for p in (picture, resized))
+    assert torch.equal(here.masks, there.masks)
+    assert here.masks.shape[2:] == (45, 40)

@@ -15,7 +15,16 @@ from scipy import ndimage
 from small_models import lively_model
 from torch.nn.functional import interpolate
 
-from sam2_core import AutoMaskConfig, ImageError, ImageSegmenter, Mask, MaskGenerator, Prompt, Sam2
+from sam2_core import (
+    AutoMaskConfig,
+    ImageError,
+    ImageSegmenter,
+    Mask,
+    MaskGenerator,
+    Prompt,
+    Sam2,
+    resize_picture,
+)
 from sam2_core.inference import candidates, mask_generator
 
 # Thresholds that let some masks of the lively model through, and stop some.
@@ -412,3 +421,12 @@ def test_nothing_is_upsampled_where_no_mask_passes(
     )
     _generate(model, [_picture()], **{**SOME, "pred_iou_thresh": 1.0})
     assert sum(measured) == 0
+
+
+def test_a_picture_that_was_resized_before_has_the_same_masks_but_no_crops(model: Sam2) -> None:
+    resized = resize_picture(_picture(), model.config.image_size, rounded=False)
+    (expected,) = _generate(model, [_picture()], **ALL)
+    (found,) = _generate(model, [resized], **ALL)
+    _same(found, expected)
+    with pytest.raises(ImageError, match="Crops are cut from a picture's own pixels"):
+        _generate(model, [resized], crop_n_layers=1)

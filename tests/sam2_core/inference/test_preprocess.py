@@ -13,8 +13,14 @@ from make_clip import textured_picture
 from PIL import Image
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
-from sam2_core import ImageError
-from sam2_core.inference.preprocess import as_rgb, frames_to_pixels, images_to_pixels, read_image
+from sam2_core import ImageError, ResizedPicture, resize_picture
+from sam2_core.inference.preprocess import (
+    as_rgb,
+    as_sized,
+    frames_to_pixels,
+    images_to_pixels,
+    read_image,
+)
 
 CPU = torch.device("cpu")
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -286,3 +292,41 @@ def test_making_pixels_leaves_the_picture_alone() -> None:
     images_to_pixels([picture], 32, CPU)
     frames_to_pixels([picture], 32, CPU)
     assert np.array_equal(picture, before)
+
+
+# ---------------------------------------------------------------- pictures that were resized before
+
+
+def test_an_exactly_resized_picture_gives_the_same_pixels() -> None:
+    picture = _rgb(33, 50)
+    resized = resize_picture(picture, 32, rounded=False)
+    assert resized.size_hw == (33, 50)
+    both = images_to_pixels([resized, picture], 32, CPU)
+    assert torch.equal(both[0], both[1])
+
+
+def test_a_picture_that_was_rounded_to_bytes_is_half_a_step_off_at_most() -> None:
+    picture = _rgb(70, 40)
+    exact = resize_picture(picture, 64, rounded=False).pixels
+    rounded = resize_picture(picture, 64, rounded=True).pixels
+    assert rounded.dtype == np.uint8
+    assert np.abs(rounded / 255 - exact).max() <= 0.5 / 255 + 1e-6
+
+
+def test_a_resized_frame_is_taken_as_it_is() -> None:
+    frame = ResizedPicture(_rgb(32, 32), (5, 9))
+    found = frames_to_pixels([frame, frame.pixels], 32, CPU)
+    assert torch.equal(found[0], found[1])
+
+
+@pytest.mark.parametrize(
+    "pixels", [_rgb(4, 5), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float64)]
+)
+def test_what_is_no_square_of_bytes_or_floats_is_no_resized_picture(pixels: np.ndarray) -> None:
+    with pytest.raises(ImageError, match=r"holds \[S, S, 3\] bytes or floats"):
+        as_sized(ResizedPicture(pixels, (10, 10)))
+
+
+def test_a_picture_resized_for_another_model_is_refused() -> None:
+    with pytest.raises(ImageError, match=r"\(32, 32, 3\) does not fit a model of 64 px"):
+        images_to_pixels([ResizedPicture(_rgb(32, 32), (9, 9))], 64, CPU)
