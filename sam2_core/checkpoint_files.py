@@ -5,6 +5,7 @@ Formats are told by content, not by suffix. What the names mean is checkpoint.py
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -97,6 +98,20 @@ def read_state(path: Path) -> State:
     return unwrap(_read_file(file), str(file))
 
 
+def digest_of_files(path: Path) -> str:
+    """SHA-256 of what read_state would read: of a file, or of an index and its shards."""
+    file = _file_in(path) if path.is_dir() else path
+    sha = hashlib.sha256()
+    try:
+        for part in [file, *(_shards_of(file) if file.name.endswith(".index.json") else ())]:
+            with part.open("rb") as stream:
+                while chunk := stream.read(_CHUNK_BYTES):
+                    sha.update(chunk)
+    except OSError as error:
+        raise CheckpointUnreadable(f"{error.filename}: {error.strerror}.") from error
+    return sha.hexdigest()
+
+
 def unwrap(content: object, origin: str) -> State:
     """Find the named tensors in what a file holds, beside optimizers, epochs and the like."""
     if not isinstance(content, Mapping):
@@ -134,16 +149,19 @@ def _file_in(folder: Path) -> Path:
 
 
 def _read_shards(index: Path) -> State:
+    state: State = {}
+    for shard in _shards_of(index):
+        state |= unwrap(_read_file(shard), str(shard))
+    return state
+
+
+def _shards_of(index: Path) -> list[Path]:
     try:
         files = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointUnreadable(f"{index}: lists no shards of a checkpoint: {error}.") from error
-    state: State = {}
-    for name in files:
-        # By its bare name: an index must not reach outside its folder.
-        shard = index.parent / Path(name).name
-        state |= unwrap(_read_file(shard), str(shard))
-    return state
+    # By their bare names: an index must not reach outside its folder.
+    return [index.parent / Path(name).name for name in files]
 
 
 def _read_file(file: Path) -> object:

@@ -44,6 +44,14 @@ class FrameSource(ABC):
         """What is known to be missing behind the last frame."""
         return None
 
+    def seconds(self, frame: int) -> float | None:  # noqa: ARG002 - for those who know
+        """When a frame is shown, from the start of the clip; None where nothing says it."""
+        return None
+
+    def frames_per_s(self) -> float | None:
+        """Frames a second on average; None where nothing says it."""
+        return None
+
     def refuse_loss(self) -> None:
         """Say at the end of a clip that it should go on; what there is has been given by then."""
         loss = self.loss()

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import FrameSourceError
 from .frame_sources import FrameSource
-from .preprocess import RgbArray
+from .preprocess import ResizedPicture, RgbArray, SizedPicture
 from .video_index import VideoIndex, decoding_errors, open_video, read_index
 
 if TYPE_CHECKING:
@@ -35,9 +35,11 @@ class VideoFile(FrameSource):
     packets can be counted but not relied on: frames that are missing at the end are a warning.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, resized_to: int | None = None) -> None:
+        """With `resized_to`, frames come as squares of that side, scaled while colours are."""
         super().__init__(str(path))
         self.path = path
+        self._side = resized_to
 
     def length(self) -> int:
         """How many frames there are, going by packets."""
@@ -47,7 +49,15 @@ class VideoFile(FrameSource):
         """What a file that was cut off lacks."""
         return self._index.loss
 
-    def fetch(self, indices: range) -> Iterator[RgbArray]:
+    def seconds(self, frame: int) -> float | None:
+        """When a frame is shown."""
+        return self._index.seconds(frame)
+
+    def frames_per_s(self) -> float | None:
+        """Frames a second on average."""
+        return self._index.frames_per_s
+
+    def fetch(self, indices: range) -> Iterator[SizedPicture]:
         """Frames by index; backward in chunks, each decoded from the key frame before it."""
         if indices.step > 0:
             given = 0
@@ -89,7 +99,7 @@ class VideoFile(FrameSource):
             f"ffmpeg -i {self.path.name} mended.mp4"
         )
 
-    def _forward(self, indices: range) -> Iterator[RgbArray]:
+    def _forward(self, indices: range) -> Iterator[SizedPicture]:
         """Frames by index, up to the first one that does not come."""
         if not indices:
             return
@@ -104,7 +114,7 @@ class VideoFile(FrameSource):
         for index, (number, frame) in zip(indices, wanted, strict=False):
             if number != index:
                 return
-            yield to_rgb(frame)
+            yield to_rgb(frame) if self._side is None else to_square(frame, self._side)
 
     def _decode(self, indices: range, *, seeks: bool) -> Iterator[tuple[int, av.VideoFrame]]:
         """Numbered frames up to the last index, from a key frame before the first or the start."""
@@ -157,6 +167,22 @@ class VideoFile(FrameSource):
 
 def to_rgb(frame: av.VideoFrame) -> RgbArray:
     """A decoded frame as it is shown: HWC uint8, turned upright."""
-    array = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
-    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    return _upright(frame, np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8))
+
+
+def to_square(frame: av.VideoFrame, side: int) -> ResizedPicture:
+    """A decoded frame at a model's side, in one pass over its pixels."""
+    small = frame.reformat(width=side, height=side, format="rgb24", interpolation="BICUBIC")
+    pixels = _upright(frame, np.asarray(small.to_ndarray(), dtype=np.uint8))
+    lies = _quarter_turns(frame) % 2
+    size_hw = (frame.width, frame.height) if lies else (frame.height, frame.width)
+    return ResizedPicture(pixels, size_hw)
+
+
+def _upright(frame: av.VideoFrame, array: RgbArray) -> RgbArray:
+    turns = _quarter_turns(frame)
     return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
+
+
+def _quarter_turns(frame: av.VideoFrame) -> int:
+    return round(getattr(frame, "rotation", 0) / 90) % 4

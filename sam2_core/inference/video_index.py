@@ -5,7 +5,7 @@ Packets are read, not decoded; video_file.py turns frames into pictures.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -32,6 +32,14 @@ class VideoIndex:
     key_times: tuple[int, ...]
     has_true_times: bool  # else a packet need not become a frame: their number is an estimate
     loss: str | None = None  # what is known to be missing behind the last frame
+    frames_per_s: float | None = None  # on average
+    unit_s: float | None = None  # of times; None where these are numbers
+
+    def seconds(self, frame: int) -> float | None:
+        """When a frame is shown, from the start of the video."""
+        if self.unit_s is not None:
+            return (self.times[frame] - self.times[0]) * self.unit_s
+        return frame / self.frames_per_s if self.frames_per_s else None
 
 
 def open_video(path: Path) -> InputContainer:
@@ -70,6 +78,8 @@ def read_index(path: Path) -> VideoIndex:
         stream = container.streams.video[0]
         tally = _Tally(hides_frames=stream.codec_context.name == "vp8", announced=stream.frames)
         keeps_times = container.format.name.startswith(_TRUE_TIMES)
+        rate = float(stream.average_rate) if stream.average_rate else None
+        unit_s = float(stream.time_base) if stream.time_base else None
         try:
             for packet in container.demux(stream):
                 if packet.size:  # else it says that the stream has ended
@@ -77,8 +87,9 @@ def read_index(path: Path) -> VideoIndex:
         except decoding_errors() as error:
             raise FrameSourceError(f"{path}: cannot be read ({error}).") from error
     if keeps_times and (times := tally.true_times()):
-        return _index_by_time(path, tally, times)
-    return _refuse_empty(path, VideoIndex(tuple(range(tally.shown)), (0,), has_true_times=False))
+        return replace(_index_by_time(path, tally, times), frames_per_s=rate, unit_s=unit_s)
+    by_number = VideoIndex(tuple(range(tally.shown)), (0,), has_true_times=False, frames_per_s=rate)
+    return _refuse_empty(path, by_number)
 
 
 @dataclass(slots=True)

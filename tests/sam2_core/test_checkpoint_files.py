@@ -1,5 +1,6 @@
 """Checkpoint files of every kind are read without running what is in them, or refused in words."""
 
+import hashlib
 import io
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sam2_core.checkpoint_files import local_checkpoint, read_state, unwrap
+from sam2_core.checkpoint_files import digest_of_files, local_checkpoint, read_state, unwrap
 from sam2_core.errors import CheckpointUnreadable, DownloadFailed
 
 STATE = {"a": torch.arange(3000.0), "b": torch.eye(3)}
@@ -308,3 +309,19 @@ def test_a_store_whose_client_is_missing_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(DownloadFailed, match=r"pip install 'sam2ray\[s3\]'"):
         local_checkpoint("s3://bucket/weights.pt")
+
+
+def test_a_digest_is_that_of_the_file_or_of_all_shards(tmp_path: Path) -> None:
+    alone = tmp_path / "one.pt"
+    alone.write_bytes(b"one")
+    assert digest_of_files(alone) == hashlib.sha256(b"one").hexdigest()
+    index = {"weight_map": {"a": "1.safetensors", "b": "../2.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    digests = set()
+    for content in (b"x", b"y"):
+        (tmp_path / "1.safetensors").write_bytes(b"first")
+        (tmp_path / "2.safetensors").write_bytes(content)
+        digests.add(digest_of_files(tmp_path))
+    assert len(digests) == 2
+    with pytest.raises(CheckpointUnreadable, match=r"gone\.pt: No such file"):
+        digest_of_files(tmp_path / "gone.pt")

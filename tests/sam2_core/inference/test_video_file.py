@@ -6,8 +6,7 @@ import re
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import PictureType
+from make_video import HEIGHT, WIDTH, number_of, numbered, turn_video, write_video
 from small_models import lively_model
 
 from sam2_core import (
@@ -28,59 +28,11 @@ from sam2_core import (
 from sam2_core.inference.frame_sources import FrameSource, open_frames
 from sam2_core.inference.video_file import VideoFile
 
-BITS = 8
-HEIGHT, WIDTH = 48, 128  # a bar of sixteen pixels a bit
-
-
-def _numbered(number: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-    """A picture that says its number in white and black bars."""
-    bits = (number >> np.arange(BITS)) & 1
-    line = np.repeat(bits * 215 + 20, -(-width // BITS))[:width].astype(np.uint8)
-    return np.broadcast_to(line[None, :, None], (height, width, 3)).copy()
-
-
-def _number_of(frame: np.ndarray) -> int:
-    width = frame.shape[1]
-    step = -(-width // BITS)
-    bars = [frame[:, i * step : min((i + 1) * step, width)].mean() for i in range(BITS)]
-    return sum((level > 127) << i for i, level in enumerate(bars))
-
-
-def _write(
-    path: Path,
-    count: int = 40,
-    *,
-    codec: str = "libx264",
-    size: tuple[int, int] = (HEIGHT, WIDTH),
-    pixels: str = "yuv420p",
-    gop: int = 12,
-    b_frames: int = 0,
-    times: Sequence[int] | None = None,
-    container_options: dict[str, str] | None = None,
-) -> Path:
-    with av.open(str(path), "w", options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width = size
-        stream.pix_fmt = pixels
-        stream.gop_size = gop
-        stream.codec_context.max_b_frames = b_frames
-        if codec == "libx264":
-            stream.options = {"crf": "20", "sc_threshold": "0", "bf": str(b_frames)}
-        if times is not None:
-            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
-        for number in range(count):
-            frame = av.VideoFrame.from_ndarray(_numbered(number, *size), format="rgb24")
-            if times is not None:
-                frame.pts, frame.time_base = times[number], Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty frames with B-frames and a key frame every twelve."""
-    path = _write(tmp_path_factory.mktemp("video") / "clip.mp4", b_frames=3)
+    path = write_video(tmp_path_factory.mktemp("video") / "clip.mp4", b_frames=3)
     with av.open(str(path)) as container:
         kinds = {PictureType(frame.pict_type).name for frame in container.decode(video=0)}
     assert kinds == {"I", "P", "B"}, "the encoder left out what this file is for"
@@ -88,7 +40,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _numbers(source: FrameSource, indices: range) -> list[int]:
-    return [_number_of(frame) for frame in source.read(indices)]
+    return [number_of(frame) for frame in source.read(indices)]
 
 
 # ---------------------------------------------------------------- reading
@@ -108,7 +60,7 @@ def test_frames_are_rgb_arrays_of_bytes(clip: Path) -> None:
     frame = next(open_frames(clip).read(range(1)))
     assert frame.shape == (HEIGHT, WIDTH, 3)
     assert frame.dtype == np.uint8
-    assert np.abs(frame.astype(int) - _numbered(0)).mean() < 12
+    assert np.abs(frame.astype(int) - numbered(0)).mean() < 12
 
 
 @pytest.mark.parametrize(
@@ -142,14 +94,14 @@ def test_random_ranges_of_one_source_give_the_frames_of_these_numbers(clip: Path
 
 
 def test_a_clip_longer_than_a_chunk_is_read_backward(tmp_path: Path) -> None:
-    path = _write(tmp_path / "long.mp4", 110, gop=50, b_frames=2)
+    path = write_video(tmp_path / "long.mp4", 110, gop=50, b_frames=2)
     assert _numbers(open_frames(path), range(109, -1, -1)) == list(range(109, -1, -1))
 
 
 def test_two_readings_of_one_source_do_not_disturb_each_other(clip: Path) -> None:
     source = open_frames(clip)
     ahead, back = source.read(range(40)), source.read(range(39, -1, -1))
-    pairs = [(_number_of(next(ahead)), _number_of(next(back))) for _ in range(40)]
+    pairs = [(number_of(next(ahead)), number_of(next(back))) for _ in range(40)]
     assert pairs == [(number, 39 - number) for number in range(40)]
 
 
@@ -186,7 +138,7 @@ def test_every_common_container_is_read_forward_and_backward(
     if b_frames and codec in ("mjpeg", "libvpx-vp9"):
         pytest.skip(f"{codec} has no B-frames")
     pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-    path = _write(tmp_path / name, 30, codec=codec, pixels=pixels, b_frames=b_frames)
+    path = write_video(tmp_path / name, 30, codec=codec, pixels=pixels, b_frames=b_frames)
     source = open_frames(path)
     assert source.length() == 30
     assert _numbers(source, range(30)) == list(range(30))
@@ -197,16 +149,16 @@ def test_every_common_container_is_read_forward_and_backward(
 
 @pytest.mark.parametrize("size", [(37, 53), (1, 16), (33, 128)])
 def test_odd_sizes_are_kept(tmp_path: Path, size: tuple[int, int]) -> None:
-    path = _write(tmp_path / "odd.mkv", 3, codec="ffv1", size=size, pixels="bgr0")
+    path = write_video(tmp_path / "odd.mkv", 3, codec="ffv1", size=size, pixels="bgr0")
     source = open_frames(path)
     assert source.size_hw() == size
     for number, frame in enumerate(source.read(range(3))):
-        assert np.array_equal(frame, _numbered(number, *size))
+        assert np.array_equal(frame, numbered(number, *size))
 
 
 def test_a_variable_frame_rate_counts_frames_not_time(tmp_path: Path) -> None:
     gaps = np.random.default_rng(0).integers(1, 400, 30)
-    path = _write(tmp_path / "vfr.mp4", 30, times=np.cumsum(gaps).tolist(), b_frames=2)
+    path = write_video(tmp_path / "vfr.mp4", 30, times=np.cumsum(gaps).tolist(), b_frames=2)
     source = open_frames(path)
     assert source.length() == 30
     assert _numbers(source, range(30)) == list(range(30))
@@ -216,7 +168,7 @@ def test_a_variable_frame_rate_counts_frames_not_time(tmp_path: Path) -> None:
 
 def test_a_video_that_does_not_begin_at_zero_begins_with_its_first_frame(tmp_path: Path) -> None:
     times = [5000 + 40 * number for number in range(20)]
-    source = open_frames(_write(tmp_path / "late.mkv", 20, times=times))
+    source = open_frames(write_video(tmp_path / "late.mkv", 20, times=times))
     assert _numbers(source, range(20)) == list(range(20))
     assert _numbers(source, range(19, 9, -1)) == list(range(19, 9, -1))
 
@@ -228,7 +180,7 @@ def test_sound_beside_the_picture_does_not_matter(tmp_path: Path) -> None:
         picture.height, picture.width, picture.pix_fmt = HEIGHT, WIDTH, "yuv420p"
         sound = container.add_stream("aac", rate=44100)
         for number in range(20):
-            frame = av.VideoFrame.from_ndarray(_numbered(number), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(numbered(number), format="rgb24")
             container.mux(picture.encode(frame))
         container.mux(picture.encode())
         for packet in _silence(sound):
@@ -249,25 +201,12 @@ def _silence(stream: Any) -> Iterator[Any]:
 # ---------------------------------------------------------------- turned videos
 
 
-def _turn(path: Path, degrees: int) -> None:
-    """Write a display matrix into the track header, as telephones do."""
-    content = bytearray(path.read_bytes())
-    header = content.index(b"tkhd")
-    assert content[header + 4] == 0, "version 1 has longer fields"
-    cos, sin = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
-    one = 1 << 16
-    matrix = (cos * one, sin * one, 0, -sin * one, cos * one, 0, 0, 0, 1 << 30)
-    start = header + 4 + 4 + 20 + 8 + 8
-    content[start : start + 36] = struct.pack(">9i", *matrix)
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 def test_a_video_is_shown_upright(tmp_path: Path, degrees: int) -> None:
     """The matrix turns clockwise by so many degrees, as players show it."""
-    path = _write(tmp_path / "turned.mp4", 4)
+    path = write_video(tmp_path / "turned.mp4", 4)
     plain = list(open_frames(path).read(range(4)))
-    _turn(path, degrees)
+    turn_video(path, degrees)
     source = open_frames(path)
     expected = [np.rot90(frame, -degrees // 90) for frame in plain]
     assert source.size_hw() == expected[0].shape[:2]
@@ -309,7 +248,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_whose_end_with_the_index_is_missing_is_refused(tmp_path: Path) -> None:
-    path = _write(tmp_path / "cut.mp4")
+    path = write_video(tmp_path / "cut.mp4")
     path.write_bytes(path.read_bytes()[:-1500])
     with pytest.raises(FrameSourceError, match=r"cut\.mp4"):
         open_frames(path).length()
@@ -328,7 +267,7 @@ CUTTABLE = {
 def _cut(path: Path, part: float = 0.5) -> Path:
     """A clip of which only the first part of its pictures is there."""
     kind = path.name if path.name in CUTTABLE else "index first.mp4"
-    content = _write(path, 40, b_frames=3, **CUTTABLE[kind]).read_bytes()
+    content = write_video(path, 40, b_frames=3, **CUTTABLE[kind]).read_bytes()
     start = content.find(b"mdat") if kind == "index first.mp4" else len(content) // 3
     path.write_bytes(content[: start + int((len(content) - start) * part)])
     return path
@@ -338,7 +277,7 @@ def _readable(source: FrameSource, indices: range) -> tuple[list[int], str]:
     """Painted numbers of all that comes before an error or the end, and what is said there."""
     found = []
     try:
-        found.extend(_number_of(frame) for frame in source.read(indices))  # up to an error
+        found.extend(number_of(frame) for frame in source.read(indices))  # up to an error
         source.refuse_loss()
     except FrameSourceError as error:
         return found, str(error)
@@ -364,7 +303,7 @@ def test_a_file_that_was_cut_off_gives_what_is_there_under_its_numbers_and_says_
 def test_a_cut_is_noticed_at_every_byte_of_the_last_frames(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     options = {"movflags": "faststart"}
-    content = _write(path, 12, b_frames=2, container_options=options).read_bytes()
+    content = write_video(path, 12, b_frames=2, container_options=options).read_bytes()
     assert _readable(open_frames(path), range(12)) == (list(range(12)), "")
     for end in range(len(content) - 80, len(content)):
         path.write_bytes(content[:end])
@@ -404,13 +343,13 @@ def test_a_file_that_lacks_no_picture_is_whole_whatever_its_end_looks_like(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     options = {"movflags": "faststart"}
-    path = _write(tmp_path / "clip.mp4", 40, b_frames=2, container_options=options)
+    path = write_video(tmp_path / "clip.mp4", 40, b_frames=2, container_options=options)
     change(path)
     assert _readable(open_frames(path), range(40)) == (list(range(40)), "")
 
 
 def test_a_recording_that_does_not_say_how_long_it_is_counts_as_whole(tmp_path: Path) -> None:
-    path = _write(tmp_path / "live.mkv", 40, b_frames=2, container_options={"live": "1"})
+    path = write_video(tmp_path / "live.mkv", 40, b_frames=2, container_options={"live": "1"})
     assert _readable(open_frames(path), range(40)) == (list(range(40)), "")
 
 
@@ -549,7 +488,7 @@ def test_frames_of_vp8_that_are_never_shown_do_not_count(tmp_path: Path, name: s
         hidden.pts, hidden.dts, hidden.time_base = packet.pts, packet.dts, packet.time_base
         return hidden
 
-    whole = _write(tmp_path / "whole.webm", 30, codec="libvpx")
+    whole = write_video(tmp_path / "whole.webm", 30, codec="libvpx")
     source = open_frames(_remux(whole, tmp_path / name, hide))
     shown = [number for number in range(30) if number not in (5, 17)]
     assert source.length() == 28
@@ -575,7 +514,7 @@ def test_a_frame_that_cannot_be_decoded_does_not_shift_the_others(
     tmp_path: Path, codec: str, backward: bool
 ) -> None:
     pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-    path = _write(tmp_path / "damaged.mp4", 40, codec=codec, pixels=pixels, gop=1)
+    path = write_video(tmp_path / "damaged.mp4", 40, codec=codec, pixels=pixels, gop=1)
     _damage(path, 20)
     source = open_frames(path)
     assert source.length() == 40
@@ -587,7 +526,7 @@ def test_a_frame_that_cannot_be_decoded_does_not_shift_the_others(
 
 
 def test_all_frames_before_one_that_cannot_be_decoded_are_given(tmp_path: Path) -> None:
-    path = _write(tmp_path / "damaged.mp4", 40, codec="mjpeg", pixels="yuvj420p", gop=1)
+    path = write_video(tmp_path / "damaged.mp4", 40, codec="mjpeg", pixels="yuvj420p", gop=1)
     _damage(path, 20)
     found, said = _readable(open_frames(path), range(40))
     assert found[:20] == list(range(20))
@@ -597,7 +536,7 @@ def test_all_frames_before_one_that_cannot_be_decoded_are_given(tmp_path: Path) 
 def test_reading_a_single_frame_that_cannot_be_decoded_is_our_own_error_or_a_picture(
     tmp_path: Path,
 ) -> None:
-    path = _write(tmp_path / "damaged.mp4", 40, codec="mjpeg", pixels="yuvj420p", gop=1)
+    path = write_video(tmp_path / "damaged.mp4", 40, codec="mjpeg", pixels="yuvj420p", gop=1)
     _damage(path, 20)
     source = open_frames(path)
     source.size_hw()
