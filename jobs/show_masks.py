@@ -1,7 +1,8 @@
-"""Draws all masks of a picture beside it: python jobs/show_masks.py [PICTURE] [OUT]."""
+"""Draws all masks of a picture beside it, with the small untrained model."""
 
 from __future__ import annotations
 
+import argparse
 import colorsys
 import sys
 from pathlib import Path
@@ -9,35 +10,37 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sam2_core import (
-    RELEASED,
-    AutoMaskConfig,
-    Mask,
-    MaskGenerator,
-    Sam2Error,
-    load_sam2,
-    read_image,
-)
+from sam2_core import Mask, MaskGenerator, Sam2Error, load_sam2, read_image
 
 
 def main() -> None:
-    """Segment the picture with the small untrained model and save what it finds."""
-    picture = read_image(sys.argv[1]) if len(sys.argv) > 1 else np.array(drawn_picture())
-    out = Path(sys.argv[2] if len(sys.argv) > 2 else "masks.png")
-    generator = MaskGenerator(load_sam2("nano"), AutoMaskConfig.for_model(RELEASED["nano"]))
-    (masks,) = generator.generate([picture])
-    Image.fromarray(np.hstack([picture, painted(picture, masks)])).save(out)
-    print(f"{len(masks)} masks, drawn in {out}.")
+    """Segment the picture and save what is found."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("photo", nargs="?", metavar="PHOTO", help="without it, a drawn picture")
+    asked.add_argument("out", nargs="?", metavar="OUT", type=Path, default=Path("masks.png"))
+    given = asked.parse_args()
+    if not is_writable(given.out):
+        asked.error(f"{given.out}: give a file such as FOLDER/masks.png, in a folder that is there")
+    picture = read_image(given.photo) if given.photo else drawn_picture()
+    (masks,) = MaskGenerator(load_sam2("nano")).generate([picture])
+    Image.fromarray(np.hstack([picture, painted(picture, masks)])).save(given.out)
+    print(f"{len(masks)} masks, drawn in {given.out}.")
     print("The model `nano` is UNTRAINED: its weights are random, and so is what it finds.")
 
 
-def drawn_picture() -> Image.Image:
+def is_writable(path: Path) -> bool:
+    """Whether the folder is there, and the suffix one of those that Pillow writes."""
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    return kind in Image.SAVE and path.parent.is_dir() and not path.is_dir()
+
+
+def drawn_picture() -> np.ndarray:
     """A plain picture for those who have none at hand: a gradient with three discs."""
     ys, xs = np.mgrid[0:240, 0:360]
     canvas = np.stack([xs * 0.7, ys, 255 - xs * 0.5], axis=-1)
     for y, x, radius, colour in ((80, 90, 50, 230), (150, 250, 60, 40), (60, 280, 30, 140)):
         canvas[(ys - y) ** 2 + (xs - x) ** 2 < radius**2] = colour
-    return Image.fromarray(canvas.clip(0, 255).astype(np.uint8))
+    return canvas.clip(0, 255).astype(np.uint8)
 
 
 def painted(picture: np.ndarray, masks: list[Mask]) -> np.ndarray:

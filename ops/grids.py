@@ -37,7 +37,11 @@ def point_grids_by_layer(points_per_side: int, layers: int, downscale: int) -> l
 
 
 def crop_boxes(height: int, width: int, layers: int, overlap_ratio: float) -> list[CropBox]:
-    """Return the whole image, then layer after layer 2 x 2, 4 x 4, ... crops, x-major."""
+    """Return the whole image, then layer after layer 2 x 2, 4 x 4, ... crops, x-major.
+
+    Lengths are rounded up, so on tiny images the last crops of a layer would lie past the edge and
+    hold no pixel. Those are left out.
+    """
     boxes = [CropBox(0, 0, width, height, 0)]
     for layer in range(1, layers + 1):
         per_side = 2**layer
@@ -47,7 +51,8 @@ def crop_boxes(height: int, width: int, layers: int, overlap_ratio: float) -> li
         for column, row in product(range(per_side), repeat=2):
             x0, y0 = column * (crop_width - overlap), row * (crop_height - overlap)
             x1, y1 = min(x0 + crop_width, width), min(y0 + crop_height, height)
-            boxes.append(CropBox(x0, y0, x1, y1, layer))
+            if x0 < x1 and y0 < y1:
+                boxes.append(CropBox(x0, y0, x1, y1, layer))
     return boxes
 
 

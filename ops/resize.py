@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 
 def resize_image_antialiased(image_3HW: Tensor, size: int) -> Tensor:
-    """Resize a float image in 0..1 to [3, S, S], bilinear with antialias."""
+    """Resize an image to [3, S, S], bilinear with antialias: floats in 0..1 exactly, or bytes."""
     return _resize_antialiased(image_3HW[None], (size, size))[0]
 
 

@@ -7,6 +7,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isqrt
 
 import numpy as np
 import torch
@@ -61,8 +62,7 @@ def encode_run_lengths(masks_NHW: Tensor) -> RunLengths:
 
 def decode_run_lengths(runs: RunLengths) -> Tensor:
     """Decode runs into boolean masks [N, H, W] on the runs' device."""
-    shape_NHW = (len(runs), runs.height, runs.width)
-    masks_NHW = torch.empty(shape_NHW, dtype=torch.bool, device=runs.counts.device)
+    masks_NHW = _empty_masks((len(runs), runs.height, runs.width), runs.counts.device)
     intervals = foreground_intervals(runs)
     every_mask = torch.arange(len(runs) + 1, device=intervals.mask.device)
     firsts = torch.searchsorted(intervals.mask, every_mask).tolist()
@@ -155,8 +155,16 @@ def _offsets_of(lengths: Tensor) -> Tensor:
     return torch.cat((lengths.new_zeros(1), lengths.cumsum(0)))
 
 
+def _empty_masks(shape_NHW: tuple[int, int, int], device: torch.device) -> Tensor:
+    if device.type == "cpu":
+        # Zeros that the system hands out untouched, in huge pages where it has them: a fifth of the
+        # time of torch.zeros, which was the largest part of decoding.
+        return torch.from_numpy(np.zeros(shape_NHW, np.bool_))
+    return torch.zeros(shape_NHW, dtype=torch.bool, device=device)
+
+
 def _paint(mask: Tensor, start: Tensor, stop: Tensor, out: Tensor) -> None:
-    """Write each pixel as the parity of the interval borders at or before it."""
+    """Write each pixel of empty masks as the parity of the interval borders at or before it."""
     mask_count, height, width = out.shape
     inside = stop < height * width
     mask = torch.cat((mask, mask[inside]))
@@ -164,7 +172,7 @@ def _paint(mask: Tensor, start: Tensor, stop: Tensor, out: Tensor) -> None:
     one = torch.ones(1, dtype=torch.uint8, device=out.device).expand(len(mask))
 
     # uint8 counts wrap at 256, which keeps their parity.
-    parity_nHW = out.view(torch.uint8).zero_()
+    parity_nHW = out.view(torch.uint8)
     flat, place = parity_nHW.view(-1), (mask * height + row) * width + column
     flat.scatter_add_(0, place, one)
     flat[place] &= 1
@@ -176,11 +184,32 @@ def _paint(mask: Tensor, start: Tensor, stop: Tensor, out: Tensor) -> None:
 
 def _accumulate_parity(parity_nHW: Tensor) -> None:
     if parity_nHW.device.type == "cpu":
-        # Row by row for the whole chunk: twice as fast as cumsum, whose inner loop strides.
-        for above_nW, row_nW in pairwise(parity_nHW.numpy().swapaxes(0, 1)):
-            np.bitwise_xor(row_nW, above_nW, out=row_nW)
+        _accumulate_in_blocks(parity_nHW.numpy())
     else:
         parity_nHW.cumsum_(1, dtype=torch.uint8).bitwise_and_(1)
+
+
+def _accumulate_in_blocks(parity_nHW: np.ndarray) -> None:
+    """Accumulate down the columns with 2 sqrt(H) operations, each on many rows at once.
+
+    Rows fall into blocks of equally many. Each block's parity goes on to the first row of the next;
+    then the blocks are accumulated side by side. numpy's accumulate is 10 times as slow: it goes
+    down one column after the other.
+    """
+    mask_count, height, width = parity_nHW.shape
+    depth = isqrt(height)
+    whole = height // depth * depth
+    blocks_nADW = parity_nHW[:, :whole].reshape(mask_count, -1, depth, width)  # a view
+    carry_nAW = np.bitwise_xor.reduce(blocks_nADW, axis=2)
+    _accumulate_rows(carry_nAW.swapaxes(0, 1))
+    blocks_nADW[:, 1:, 0] ^= carry_nAW[:, :-1]
+    _accumulate_rows(blocks_nADW.transpose(2, 0, 1, 3))
+    _accumulate_rows(parity_nHW[:, whole - 1 :].swapaxes(0, 1))  # less than a block is left
+
+
+def _accumulate_rows(rows: np.ndarray) -> None:
+    for above, row in pairwise(rows):
+        np.bitwise_xor(row, above, out=row)
 
 
 def _divide(numerator: Tensor, denominator: int) -> tuple[Tensor, Tensor]:

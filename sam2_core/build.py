@@ -72,6 +72,14 @@ def _usable(device: str | torch.device) -> torch.device:
             f"device={str(place)!r}: torch sees {count} GPUs here. Write device='cpu', or look at "
             "nvidia-smi and at CUDA_VISIBLE_DEVICES."
         )
+    try:
+        torch.empty(0, device=place)
+    except Exception as error:
+        # Every kind of device has its own way of not being there.
+        raise ConfigError(
+            f"device={str(place)!r}: this torch finds no such device. Write device='cpu', or "
+            "install a torch that is made for it."
+        ) from error
     return place
 
 

@@ -16,7 +16,8 @@ from .checkpoint_files import State, local_checkpoint, read_state, unwrap
 from .checkpoint_names import HUGGING_FACE, OFFICIAL, OURS, rename
 from .config import RELEASED, ModelConfig, Version
 from .download import shown
-from .errors import CheckpointMismatch
+from .errors import CheckpointMismatch, CheckpointUnreadable
+from .inference.settings import require_model
 from .network.sam2 import Sam2
 
 _POINT_KINDS = "prompt_encoder.point_embed"  # Hugging Face keeps four rows in one tensor,
@@ -54,6 +55,7 @@ def load_checkpoint(
     model: Sam2, path_or_state_dict: str | os.PathLike[str] | Mapping[str, object]
 ) -> None:
     """Copy weights into the model, cast to its dtype and device; all of them or none."""
+    require_model(model)
     pour(read_weights(path_or_state_dict), model)
 
 
@@ -67,6 +69,7 @@ def pour(weights: Weights, model: Sam2) -> None:
 
 def export_checkpoint(model: Sam2) -> dict[str, State]:
     """The weights as an official checkpoint, in fp32 on the CPU: torch.save makes it a file."""
+    require_model(model)
     own = model.state_dict()
     official = rename(own, OURS, OFFICIAL)
     assert len(official) == len(own)
@@ -83,6 +86,9 @@ def read_weights(path_or_state_dict: str | os.PathLike[str] | Mapping[str, objec
     if isinstance(path_or_state_dict, Mapping):
         origin = "the state dict"
         return translate(unwrap(path_or_state_dict, origin), origin)
+    if not isinstance(path_or_state_dict, str | os.PathLike):
+        kind = type(path_or_state_dict).__name__
+        raise CheckpointUnreadable(f"A checkpoint is a path, a URL or a state dict, not a {kind}.")
     path = local_checkpoint(path_or_state_dict)
     return translate(read_state(path), shown(os.fspath(path_or_state_dict)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Literal
 
 from .errors import ConfigError
@@ -37,6 +38,12 @@ STABILITY_THRESHOLD = 0.98
 
 COARSE_STRIDE = 16
 LOW_RES_STRIDE = 4
+_STRIDES = (4, 8, 16, 32)  # of the encoder's stages
+
+_COUNTS = (  # fields of a ModelConfig that count something
+    *("embed_dim", "heads", "position_grid", "image_size", "hidden_dim", "memory_dim"),
+    *("memory_layers", "memory_mlp_dim", "max_memories", "max_pointers"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +70,7 @@ class ModelConfig:
     stability_score_thresh: float | None = None
 
     def __post_init__(self) -> None:
+        self._settle_kinds()
         if self.image_size <= 0 or self.image_size % 32:
             raise ConfigError(
                 f"image_size={self.image_size} of {self.name!r}: the encoder halves it five times, "
@@ -71,15 +79,62 @@ class ModelConfig:
             )
         if self.version not in ("2.0", "2.1"):
             raise ConfigError(f"{self.name!r} has version={self.version!r}: write '2.0' or '2.1'.")
+        for name in _COUNTS:
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        self._check_encoder()
+        self._check_widths()
+
+    def _settle_kinds(self) -> None:
+        """Integers of any kind become plain ones, rows of them tuples; all else is refused."""
+        self._require("name", isinstance(self.name, str), "text")
+        for name in _COUNTS:
+            whole = _whole(getattr(self, name))
+            self._require(name, whole is not None, "an integer")
+            object.__setattr__(self, name, whole)
+        for name in ("stages", "global_blocks", "windows"):
+            row = getattr(self, name)
+            wholes = tuple(map(_whole, row)) if isinstance(row, tuple | list) else (None,)
+            self._require(name, None not in wholes, "a row of integers")
+            object.__setattr__(self, name, wholes)
+        for name in ("pred_iou_thresh", "stability_score_thresh"):
+            share = getattr(self, name)
+            self._require(name, share is None or _is_share(share), "within 0..1, or None")
+
+    def _check_encoder(self) -> None:
+        count, blocks, windows = len(_STRIDES), sum(self.stages), self.windows
+        for name, row in (("stages", self.stages), ("windows", windows)):
+            self._require(name, len(row) == count and min(row) >= 1, f"{count} numbers from 1 on")
+        known = all(0 <= block < blocks for block in self.global_blocks)
+        self._require("global_blocks", known, f"numbers of blocks, 0 to {blocks - 1}")
+        self._require(
+            "windows",
+            not any(window % 2 for window in windows[:-1]),
+            "even but for the last one: each stage halves the windows of the one before",
+        )
+        side = self.image_size // _STRIDES[0]
+        self._require(
+            "windows", side % windows[0] == 0, f"led by a divisor of {side}, the patches a side"
+        )
+        if self.embed_dim % self.heads:
+            raise ConfigError(
+                f"embed_dim={self.embed_dim} of {self.name!r} is no multiple of heads={self.heads}."
+            )
+
+    def _check_widths(self) -> None:
         if self.hidden_dim % self.memory_dim:
             raise ConfigError(
                 f"hidden_dim={self.hidden_dim} of {self.name!r} is no multiple of "
                 f"memory_dim={self.memory_dim}: pointers could not be cut into memory tokens."
             )
-        if self.embed_dim % self.heads:
-            raise ConfigError(
-                f"embed_dim={self.embed_dim} of {self.name!r} is no multiple of heads={self.heads}."
-            )
+        # Heads share half of it, and positions take sines and cosines of two axes.
+        heads = 2 * DECODER_HEADS
+        self._require("hidden_dim", self.hidden_dim % heads == 0, f"a multiple of {heads}")
+        self._require("memory_dim", self.memory_dim % 4 == 0, "a multiple of 4")
+
+    def _require(self, name: str, holds: bool, wanted: str) -> None:
+        if not holds:
+            value = getattr(self, name)
+            raise ConfigError(f"{name}={value!r} of {self.name!r}: it must be {wanted}.")
 
     @property
     def coarse_size(self) -> int:
@@ -106,6 +161,17 @@ class ModelConfig:
     def pointers_know_their_age(self) -> bool:
         """Whether object pointers carry a temporal encoding (2.1)."""
         return self.version == "2.1"
+
+
+def _whole(value: object) -> int | None:
+    """An integer of any kind as a plain one; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        return None
+    return int(value)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1
 
 
 def nearest_multiple(value: int, step: int = 32) -> int:
@@ -179,6 +245,11 @@ def model_config(name_or_config: str | ModelConfig) -> ModelConfig:
     """The row of a released model by name; a config passes through."""
     if isinstance(name_or_config, ModelConfig):
         return name_or_config
+    if not isinstance(name_or_config, str):
+        raise ConfigError(
+            f"A model is a name or a ModelConfig, not a {type(name_or_config).__name__}. "
+            f"Known: {', '.join(RELEASED)}."
+        )
     if name_or_config in RELEASED:
         return RELEASED[name_or_config]
     near = get_close_matches(name_or_config, RELEASED, n=1, cutoff=0.4)

@@ -22,8 +22,8 @@ ArrayLike: TypeAlias = "np.ndarray[Any, Any] | Tensor | Sequence[Any]"
 class Prompt:
     """What a user points at in one picture, in its own pixels; any sensible subset."""
 
-    points: ArrayLike = ()  # (x, y) each
-    labels: ArrayLike = ()  # 1 on the object, 0 off it
+    points: ArrayLike | None = ()  # (x, y) each
+    labels: ArrayLike | None = ()  # 1 on the object, 0 off it
     box: ArrayLike | None = None  # (x0, y0, x1, y1)
     mask: ArrayLike | None = None  # bool [H, W]
     low_res_logits: ArrayLike | None = None  # float [h, w], as an earlier answer gave them

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict
 
@@ -49,7 +49,7 @@ class AutoMaskConfig:
     crop_nms_thresh: float = 0.7
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
-    point_grids: Sequence[ArrayLike] | None = None  # one a layer, points in 0..1
+    point_grids: Iterable[ArrayLike] | None = None  # one a layer, points in 0..1
     min_mask_region_area: int = 0  # holes and specks up to this many low-res pixels
     output_mode: OutputMode = "binary_mask"  # the form of Mask.segmentation
     use_m2m: bool = False  # refine each mask once with itself as a prompt
@@ -58,10 +58,7 @@ class AutoMaskConfig:
 
     def __post_init__(self) -> None:
         require_kinds(self)
-        self._check_grids()
-        if self.point_grids is not None:  # tuples, so that configs can be compared
-            grids = tuple(tuple(map(tuple, np.asarray(g).tolist())) for g in self.point_grids)
-            object.__setattr__(self, "point_grids", grids)
+        self._refuse_both_or_neither()
         for name in ("points_per_batch", "crop_n_points_downscale_factor"):
             require_setting(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("crop_n_layers", "min_mask_region_area"):
@@ -73,34 +70,46 @@ class AutoMaskConfig:
             require_setting(self, name, math.isfinite(getattr(self, name)), "finite")
         is_known = self.output_mode in _OUTPUT_MODES
         require_setting(self, "output_mode", is_known, f"one of {', '.join(_OUTPUT_MODES)}")
+        self._refuse_empty_layers()
+        if self.point_grids is not None:
+            object.__setattr__(self, "point_grids", _listed_grids(self.point_grids))
+            self._count_grids()
 
-    def _check_grids(self) -> None:
+    def _refuse_both_or_neither(self) -> None:
         if (self.points_per_side is None) == (self.point_grids is None):
             raise ConfigError(
                 "Give exactly one of points_per_side and point_grids; to use grids of your own, "
                 "set points_per_side=None."
             )
-        if self.points_per_side is not None:
-            require_setting(self, "points_per_side", self.points_per_side >= 1, "at least 1")
-        if self.point_grids is None:
+
+    def _refuse_empty_layers(self) -> None:
+        side = self.points_per_side
+        if side is None:
             return
-        if len(self.point_grids) != self.crop_n_layers + 1:
+        require_setting(self, "points_per_side", side >= 1, "at least 1")
+        factor, layer = int(self.crop_n_points_downscale_factor), int(self.crop_n_layers)
+        if side < factor**layer:
             raise ConfigError(
-                f"{len(self.point_grids)} point_grids for crop_n_layers={self.crop_n_layers}: give "
-                f"one for the whole picture and one a layer, {self.crop_n_layers + 1} in all."
+                f"points_per_side={side} divided by crop_n_points_downscale_factor={factor} for "
+                f"each of crop_n_layers={layer} leaves the last of them without a point: give "
+                "more points, a smaller factor or fewer layers."
             )
-        for layer, grid in enumerate(self.point_grids):
-            array = np.asarray(grid, dtype=np.float64)
-            shaped = array.ndim == 2 and array.shape[1] == 2 and len(array) > 0
-            if not shaped or not bool(((array >= 0) & (array <= 1)).all()):
-                raise ConfigError(
-                    f"point_grids[{layer}] must be [points, 2] with x and y in 0..1; it has shape "
-                    f"{array.shape}."
-                )
+
+    def _count_grids(self) -> None:
+        given = len(self.grids())
+        if given != self.crop_n_layers + 1:
+            raise ConfigError(
+                f"{given} point_grids for crop_n_layers={self.crop_n_layers}: give one for the "
+                f"whole picture and one a layer, {self.crop_n_layers + 1} in all."
+            )
 
     @staticmethod
     def for_model(config: ModelConfig, **settings: Any) -> AutoMaskConfig:  # noqa: ANN401 - fields
         """The defaults that suit a model's weights, changed by `settings`."""
+        if not isinstance(config, ModelConfig):
+            raise ConfigError(
+                f"for_model takes a ModelConfig, not a {type(config).__name__}: write model.config."
+            )
         defaults = {
             "pred_iou_thresh": config.pred_iou_thresh,
             "stability_score_thresh": config.stability_score_thresh,
@@ -116,6 +125,30 @@ class AutoMaskConfig:
         return point_grids_by_layer(
             self.points_per_side, self.crop_n_layers, self.crop_n_points_downscale_factor
         )
+
+
+def _listed_grids(grids: Iterable[ArrayLike]) -> tuple[ArrayLike, ...]:
+    """Grids as tuples of points, so that configs can be compared."""
+    if not isinstance(grids, Iterable):
+        raise ConfigError(
+            f"point_grids is a {type(grids).__name__}: give a list of arrays [points, 2], one for "
+            "the whole picture and one a layer of crops."
+        )
+    return tuple(_listed_points(layer, grid) for layer, grid in enumerate(grids))
+
+
+def _listed_points(layer: int, grid: ArrayLike) -> tuple[tuple[float, float], ...]:
+    wanted = f"point_grids[{layer}] must be [points, 2] with x and y in 0..1"
+    try:
+        array = np.asarray(grid)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{wanted}; its rows are of unequal length.") from error
+    if array.dtype.kind not in "biuf":
+        raise ConfigError(f"{wanted}; it holds no plain numbers.")
+    shaped = array.ndim == 2 and array.shape[1] == 2 and len(array) > 0
+    if not shaped or not bool(((array >= 0) & (array <= 1)).all()):
+        raise ConfigError(f"{wanted}; it has shape {array.shape}.")
+    return tuple(map(tuple, array.tolist()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from ops import (
     encode_run_lengths,
     run_areas,
     run_boxes_xyxy,
-    select_runs,
     suppress,
     to_coco_strings,
     upsample_masks,
@@ -37,6 +36,9 @@ class Candidates:
     predicted_iou_N: Tensor
     stability_N: Tensor
     boxes_xyxy_N4: Tensor
+
+    def __len__(self) -> int:
+        return len(self.logits_Nhw)
 
     def rows(self, chosen: Tensor) -> Candidates:
         """Some of the candidates."""
@@ -74,54 +76,64 @@ def mask_records(
     parts: Sequence[tuple[CropBox, Candidates]], size_hw: tuple[int, int], config: AutoMaskConfig
 ) -> list[Mask]:
     """Records of one picture's masks; where there are several crops, duplicates between them go."""
-    order = _order(parts, config)
-    runs = select_runs(concatenate_runs([_runs(*part, size_hw, config) for part in parts]), order)
-    offsets = [torch.tensor([crop.x0, crop.y0]) for crop, _ in parts]
-    points = torch.cat(
-        [found.points_N2.cpu() + offset for (_, found), offset in zip(parts, offsets, strict=True)]
-    )
-    scores = torch.cat([found.predicted_iou_N.cpu() for _, found in parts])
-    stability = torch.cat([found.stability_N.cpu() for _, found in parts])
-    crops = [crop for crop, found in parts for _ in range(len(found.points_N2))]
+    if len(parts) > 1:
+        parts = _without_duplicates(parts, config)
+    runs = concatenate_runs([_runs(*part, size_hw, config) for part in parts])
     boxes = xyxy_to_xywh(run_boxes_xyxy(runs)).float()
     return [
         Mask(
             {"size": list(size_hw), "counts": counts},
             _four(box),
             area,
-            iou,
-            stable,
-            _two(point),
-            _crop_xywh(crops[place]),
+            *figures,
+            _crop_xywh(crop),
             config.output_mode,
         )
-        for place, counts, box, area, iou, stable, point in zip(
-            order.tolist(),
+        for counts, box, area, figures, crop in zip(
             to_coco_strings(runs),
             boxes.tolist(),
             run_areas(runs).tolist(),
-            scores[order].tolist(),
-            stability[order].tolist(),
-            points[order].tolist(),
+            [figures for part in parts for figures in _figures(*part)],
+            [crop for crop, found in parts for _ in range(len(found))],
             strict=True,
         )
     ]
 
 
-def _order(parts: Sequence[tuple[CropBox, Candidates]], config: AutoMaskConfig) -> Tensor:
-    """Which of all candidates stay, and in which order; masks of smaller crops win."""
-    counts = [len(found.points_N2) for _, found in parts]
-    if len(parts) == 1:
-        return torch.arange(counts[0])
+def _without_duplicates(
+    parts: Sequence[tuple[CropBox, Candidates]], config: AutoMaskConfig
+) -> list[tuple[CropBox, Candidates]]:
+    """What stays of each crop, smaller crops first: their masks win."""
     boxes = torch.cat(
         [
             found.boxes_xyxy_N4.cpu() + torch.tensor([crop.x0, crop.y0, crop.x0, crop.y0])
             for crop, found in parts
         ]
     )
-    areas = [(crop.x1 - crop.x0) * (crop.y1 - crop.y0) for crop, _ in parts]
-    smallness = 1 / torch.tensor(areas).repeat_interleave(torch.tensor(counts))
-    return suppress(boxes, smallness, config.crop_nms_thresh)
+    counts = torch.tensor([len(found) for _, found in parts])
+    areas = torch.tensor([(crop.x1 - crop.x0) * (crop.y1 - crop.y0) for crop, _ in parts])
+    smallness = 1 / areas
+    kept = suppress(boxes, smallness.repeat_interleave(counts), config.crop_nms_thresh)
+    stays = torch.zeros(len(boxes), dtype=torch.bool)
+    stays[kept] = True
+    survivors = [
+        (crop, found.rows(mine.nonzero().squeeze(1).to(found.boxes_xyxy_N4.device)))
+        for (crop, found), mine in zip(parts, stays.split(counts.tolist()), strict=True)
+    ]
+    return [survivors[part] for part in smallness.argsort(descending=True, stable=True).tolist()]
+
+
+def _figures(crop: CropBox, found: Candidates) -> list[tuple[float, float, tuple[float, float]]]:
+    """Predicted IoU, stability and point of each of a crop's masks; points in the whole picture."""
+    points = found.points_N2.cpu() + torch.tensor([crop.x0, crop.y0])
+    return list(
+        zip(
+            found.predicted_iou_N.tolist(),
+            found.stability_N.tolist(),
+            map(_two, points.tolist()),
+            strict=True,
+        )
+    )
 
 
 def _runs(
@@ -132,7 +144,7 @@ def _runs(
     margins = (crop.x0, width - crop.x1, crop.y0, height - crop.y1)
     step = max(1, _CHUNK_PIXELS // (height * width))
     parts = []
-    for start in range(0, max(1, len(found.logits_Nhw)), step):
+    for start in range(0, max(1, len(found)), step):
         logits = found.logits_Nhw[start : start + step]
         masks = upsample_masks(logits, size_of(crop), config.mask_threshold)
         parts.append(encode_run_lengths(F.pad(masks, margins) if any(margins) else masks))

@@ -14,10 +14,10 @@ from ..config import ABSENT_LOGIT, ModelConfig
 from ..data import ImageEmbedding, ObjectPrediction
 from ..errors import FrameSourceError, PromptError
 from .frame_prompts import ObjectPrompts
-from .frame_sources import FrameSource, PictureIterator
+from .frame_sources import FrameSource, PictureIterator, naming
 from .memory_bank import MemoryBank
 from .object_steps import Bank, Recall, StepResult
-from .preprocess import SizedPicture
+from .preprocess import SizedPicture, refuse_other_side
 from .prompts import CheckedPrompt
 from .tracked_frame import TrackedFrame
 from .tracking_config import DIRECTIONS, Direction, TrackingConfig
@@ -79,6 +79,7 @@ class ClipTrack:
         self.number = number  # which of several clips it is
         self.source = source
         self.config = config
+        self._side = model.image_size
         self.objects = [
             TrackedObject(object_id, of_object, MemoryBank(config.rules(model)))
             for object_id, of_object in prompts.items()
@@ -122,12 +123,21 @@ class ClipTrack:
         try:
             for frame, picture in zip(one.frames, self.source.read(one.frames), strict=False):
                 shown = not (one.hides_first and frame == one.frames.start)
-                yield Visit(frame, one.backward, shown), picture
+                yield Visit(frame, one.backward, shown), self._fitting(frame, picture)
             self._refuse_unreached(frame)
             if not one.backward:
                 self.source.refuse_loss()
         except FrameSourceError as error:
             self.error = self.error or error
+
+    def look_at(self, frame: int) -> SizedPicture:
+        """The picture of one frame, whatever the passes have come to."""
+        return self._fitting(frame, self.source.read_one(frame))
+
+    def _fitting(self, frame: int, picture: SizedPicture) -> SizedPicture:
+        with naming(f"{self.source.name}: frame {frame}"):
+            refuse_other_side(picture, self._side)
+        return picture
 
     def _refuse_unreached(self, last: int) -> None:
         missed = [f for o in self.objects for f in o.prompts if f not in o.answers and f > last]
@@ -221,6 +231,7 @@ class ClipTrack:
         )
 
 
+@torch.inference_mode(mode=False)  # what is handed out may be changed and learned from
 def show_rows(
     frame: int,
     object_ids: tuple[int, ...],

@@ -49,6 +49,11 @@ def prepare(
 ) -> Sam2:
     """Cast weights and compile parts, in place; parameter names stay what they were.
 
+    Encoder, mask decoder and memory encoder have static shapes: their batches are filled up to
+    powers of two, and each number of prompt tokens has programs of its own. Memory attention takes
+    any number of objects and any length of memory with one program: filling up would cost whole
+    objects, and memories of one length would need masks, which rule out the fast kernels.
+
     Compiled programs are kept in the folder `programs`, unless TORCHINDUCTOR_CACHE_DIR is set.
     """
     if precision != "fp32":
@@ -56,10 +61,13 @@ def prepare(
     if compile != "off":
         if programs is not None:
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(programs))
-        _compile(model, [model.encoder, model.pyramid])
+        _allow_many_programs()
+        model.static_images = True
+        _compile(model.encoder, model.pyramid)
     if compile == "full":
-        _compile(model, [model.mask_decoder, model.memory_encoder])
-        # Memories grow for the first 16 frames of a clip: their length is the one that varies.
+        model.static_objects = True
+        _compile(model.mask_decoder, model.memory_encoder)
+        # Memories grow for the first 16 frames of a clip. What torch sees vary becomes dynamic.
         model.memory_attention.compile(dynamic=None, fullgraph=True)
     return model
 
@@ -71,10 +79,12 @@ def cast_weights(model: Sam2, dtype: torch.dtype) -> None:
             parameter.data = parameter.data.to(dtype)
 
 
-def _compile(model: Sam2, parts: list[nn.Module]) -> None:
+def _allow_many_programs() -> None:
     from torch import _dynamo
 
     _dynamo.config.recompile_limit = max(_dynamo.config.recompile_limit, _PROGRAMS_PER_FUNCTION)
-    model.static_shapes = True
+
+
+def _compile(*parts: nn.Module) -> None:
     for part in parts:
         part.compile(dynamic=False, fullgraph=True)

@@ -61,7 +61,14 @@ def _listed(prompts: Sequence[FramePrompt]) -> list[FramePrompt]:
         raise PromptError(
             f"Prompts are a list of FramePrompt, not a {type(prompts).__name__}: write {way_out}."
         )
-    if not (listed := list(prompts)):
+    try:
+        listed = list(prompts)
+    except Exception as error:
+        # What makes prompts up is the caller's, and may fail in any way.
+        raise PromptError(
+            f"The prompts broke off with an error: {type(error).__name__}: {error}."
+        ) from error
+    if not listed:
         raise PromptError("There is nothing to track: give at least one FramePrompt.")
     return listed
 
@@ -74,17 +81,17 @@ def check_frame_prompt(
     if not isinstance(item.prompt, Prompt):
         raise PromptError(f"{place}: expected a Prompt, got {type(item.prompt).__name__}.")
     try:
-        _refuse_mixtures(item.prompt)
-        return check_prompt(item.prompt, size_hw, config)
+        checked = check_prompt(item.prompt, size_hw, config)
+        _refuse_mixtures(checked)
     except PromptError as error:
         raise PromptError(f"{place}: {error}") from error
+    return checked
 
 
-def _refuse_mixtures(prompt: Prompt) -> None:
-    clicked = len(prompt.points) > 0 or prompt.box is not None
-    if prompt.mask is not None and clicked:
+def _refuse_mixtures(prompt: CheckedPrompt) -> None:
+    if prompt.mask_HW is not None and prompt.has_points:
         raise PromptError("a mask is taken as it is; leave out points and box, or leave out mask.")
-    if prompt.low_res_logits is not None and not clicked:
+    if prompt.logits_hw is not None and not prompt.has_points:
         raise PromptError("low_res_logits refine points or a box on a frame: add one of these.")
 
 

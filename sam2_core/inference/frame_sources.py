@@ -7,14 +7,22 @@ import re
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias, cast
 
 import numpy as np
 from PIL import Image
 
-from ..errors import FrameSourceError, ImageError
-from .preprocess import Picture, SizedPicture, as_sized, is_one_picture, size_hw_of
+from ..errors import FrameSourceError, Sam2Error
+from .preprocess import (
+    Picture,
+    SizedPicture,
+    as_sized,
+    is_one_picture,
+    size_hw_of,
+    why_missing,
+)
 
 LOOK_AHEAD = 16  # the age of pointers is encoded relative to min(length of the clip, 16)
 
@@ -104,25 +112,35 @@ class PictureList(FrameSource):
 
     def length(self) -> int:
         """How many pictures there are."""
-        return len(self._pictures)
+        with naming(f"{self.name}: the number of its frames"):
+            return len(self._pictures)
 
     def fetch(self, indices: range) -> Iterator[SizedPicture]:
         """Frames by index."""
         for index in indices:
-            yield _to_sized(self._pictures[index], f"{self.name}: frame {index}")
+            yield self._take(index)
+
+    def _take(self, index: int) -> SizedPicture:
+        with naming(f"{self.name}: frame {index}"):
+            return as_sized(self._pictures[index])
 
 
 class PictureIterator(FrameSource):
-    """Frames that come once, in order; a few are held back to look ahead."""
+    """Frames that come once, in order; a few are held back to look ahead.
+
+    Where it breaks off with an error, the frames before come first, as those of a list do.
+    """
 
     rereadable = False
 
     def __init__(self, pictures: Iterable[Picture], name: str = "The iterator") -> None:
         super().__init__(name)
-        self._pictures = iter(pictures)
+        with naming(name):
+            self._pictures = iter(pictures)
         self._held: deque[SizedPicture] = deque()
         self._next = 0  # index of the first frame that was not handed out
         self._ended = False
+        self._error: FrameSourceError | None = None  # what it broke off with
 
     @property
     def position(self) -> int:
@@ -137,6 +155,8 @@ class PictureIterator(FrameSource):
     def size_hw(self) -> tuple[int, int]:
         """Height and width, seen without taking a frame."""
         self._hold(1)
+        if not self._held and self._size_hw is None and self._error is not None:
+            raise self._error
         if not self._held and self._size_hw is None:
             raise FrameSourceError(f"{self.name} holds no frame.")
         if self._size_hw is None:
@@ -168,6 +188,8 @@ class PictureIterator(FrameSource):
         frame = None
         while self._next <= index:
             self._hold(1)
+            if not self._held and self._error is not None:
+                raise self._error
             if not self._held:
                 return None
             frame = self._held.popleft()
@@ -175,20 +197,32 @@ class PictureIterator(FrameSource):
         return frame
 
     def _hold(self, count: int) -> None:
-        while len(self._held) < count and not self._ended:
-            picture = next(self._pictures, _END)
-            if picture is _END:
-                self._ended = True
-            else:
-                place = f"{self.name}: frame {self._next + len(self._held)}"
-                self._held.append(_to_sized(cast("Picture", picture), place))
+        while len(self._held) < count and not self._ended and self._error is None:
+            self._pull()
+
+    def _pull(self) -> None:
+        try:
+            with naming(f"{self.name}: frame {self._next + len(self._held)}"):
+                picture = next(self._pictures, _END)
+                if picture is _END:
+                    self._ended = True
+                else:
+                    self._held.append(as_sized(cast("Picture", picture)))
+        except FrameSourceError as error:
+            self._error = error
 
 
-def _to_sized(picture: Picture, place: str) -> SizedPicture:
+@contextmanager
+def naming(place: str) -> Iterator[None]:
+    """Make a FrameSourceError of whatever goes wrong with a frame, and say which frame it is."""
     try:
-        return as_sized(picture)
-    except ImageError as error:
+        yield
+    except Sam2Error as error:
         raise FrameSourceError(f"{place}: {error}") from error
+    except Exception as error:
+        # Frames come out of the caller's own code, which may fail in any way.
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise FrameSourceError(f"{place} could not be had: {reason}.") from error
 
 
 def open_frames(frames: Frames) -> FrameSource:
@@ -196,7 +230,7 @@ def open_frames(frames: Frames) -> FrameSource:
     if isinstance(frames, FrameSource):
         return frames
     if isinstance(frames, str | os.PathLike):
-        return _open_path(Path(frames))
+        return _open_path(frames)
     _refuse_no_clip(frames)
     if hasattr(frames, "__getitem__") and hasattr(frames, "__len__"):  # an array [T, H, W, 3], too
         return PictureList(cast("Sequence[Picture]", frames))
@@ -227,11 +261,13 @@ def _describe_no_clip(frames: object) -> str:
     return f"Frames are a list, an iterator, a folder or a video file, not a {kind}."
 
 
-def _open_path(path: Path) -> FrameSource:
+def _open_path(frames: str | os.PathLike[str]) -> FrameSource:
+    path = Path(frames)
     if path.is_dir():
         return PictureList(picture_files(path), str(path))
     if not path.exists():
-        raise FrameSourceError(f"{path}: no such file or folder.")
+        reason = why_missing(frames, "no such file or folder.")
+        raise FrameSourceError(f"{os.fspath(frames)}: {reason}")
     from .video_file import VideoFile
 
     return VideoFile(path)

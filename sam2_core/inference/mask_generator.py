@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, groupby, islice, pairwise
 
 import numpy as np
 import torch
@@ -20,10 +21,10 @@ from ops import (
 )
 
 from ..config import LOGIT_CLAMP
-from ..data import ImageEmbedding, MaskPrediction, PackedPrompts, concatenate_predictions
+from ..data import MaskPrediction, PackedPrompts, concatenate_predictions
 from ..errors import ImageError
 from ..network.mask_decoder import Answer
-from ..network.sam2 import Sam2
+from ..network.sam2 import Sam2, Scene
 from .automask import AutoMaskConfig, Mask
 from .candidates import Candidates, concatenate_candidates, corners_of, mask_records, size_of
 from .preprocess import (
@@ -31,27 +32,38 @@ from .preprocess import (
     ResizedPicture,
     SizedPicture,
     all_as_sized,
+    as_sized,
     images_to_pixels,
+    refuse_other_side,
     size_hw_of,
 )
 from .prompts import to_model_pixels
-from .settings import require_config
+from .settings import require_config, require_model
 
 _ENCODE_BATCH = 4  # crops encoded at once
+_WHOLES = (np.ndarray, str, bytes, Mapping, Set)  # iterables that are no stream of pictures
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Task:
     """One crop of one picture."""
 
-    image: int
+    number: int  # of the picture
+    picture: SizedPicture
     crop: CropBox
+    ends_picture: bool
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """The whole picture's height and width."""
+        return size_hw_of(self.picture)
 
 
 class MaskGenerator:
     """Find all masks of many pictures, `points_per_batch` prompts of any of them at a time."""
 
     def __init__(self, model: Sam2, config: AutoMaskConfig | None = None) -> None:
+        require_model(model)
         self.model = model
         self.config = AutoMaskConfig.for_model(model.config) if config is None else config
         require_config(self.config, AutoMaskConfig)
@@ -60,54 +72,64 @@ class MaskGenerator:
         self._grids = self.config.grids()
 
     @torch.inference_mode()
-    def generate(self, images: Sequence[Picture]) -> list[list[Mask]]:
-        """Masks of each picture, in the reference's order; a picture may have none."""
-        arrays = all_as_sized(images)
-        self._refuse_to_crop(arrays)
-        tasks = [
-            _Task(number, crop)
-            for number, array in enumerate(arrays)
-            for crop in crop_boxes(
-                *size_hw_of(array),
-                self.config.crop_n_layers,
-                self.config.crop_overlap_ratio,
-            )
-        ]
-        found: list[list[tuple[CropBox, Candidates]]] = [[] for _ in arrays]
-        for start in range(0, len(tasks), _ENCODE_BATCH):
-            batch = tasks[start : start + _ENCODE_BATCH]
-            for task, candidates in zip(batch, self._search(arrays, batch), strict=True):
-                found[task.image].append((task.crop, self._drop_duplicates(candidates)))
-        return [
-            mask_records(parts, size_hw_of(array), self.config)
-            for parts, array in zip(found, arrays, strict=True)
-        ]
+    def generate(self, images: Iterable[Picture]) -> list[list[Mask]]:
+        """Masks of each picture, in the reference's order; a picture may have none.
 
-    def _refuse_to_crop(self, pictures: Sequence[SizedPicture]) -> None:
-        if self.config.crop_n_layers and any(isinstance(p, ResizedPicture) for p in pictures):
+        Pictures are taken from `images` when their turn to be encoded comes, and what was found in
+        one is brought into its final form before the next one is searched.
+        """
+        tasks = self._tasks(images)
+        answers: list[list[Mask]] = []
+        parts: list[tuple[CropBox, Candidates]] = []
+        while batch := list(islice(tasks, _ENCODE_BATCH)):
+            for task, found in zip(batch, self._search(batch), strict=True):
+                parts.append((task.crop, found))
+                if task.ends_picture:
+                    answers.append(mask_records(parts, task.size_hw, self.config))
+                    parts = []
+        return answers
+
+    def _tasks(self, images: Iterable[Picture]) -> Iterator[_Task]:
+        """The crops of each picture, the whole one first."""
+        for number, image in enumerate(_several(images)):
+            with _about_picture(number):
+                picture = as_sized(image)
+                refuse_other_side(picture, self.model.config.image_size)
+                self._refuse_to_crop(picture)
+            crops = crop_boxes(
+                *size_hw_of(picture), self.config.crop_n_layers, self.config.crop_overlap_ratio
+            )
+            for crop in crops:
+                yield _Task(number, picture, crop, ends_picture=crop is crops[-1])
+
+    def _refuse_to_crop(self, picture: SizedPicture) -> None:
+        if self.config.crop_n_layers and isinstance(picture, ResizedPicture):
             raise ImageError(
                 "Crops are cut from a picture's own pixels, and a ResizedPicture has none: give "
                 "the picture itself, or set crop_n_layers=0."
             )
 
-    def _search(self, arrays: Sequence[SizedPicture], tasks: Sequence[_Task]) -> list[Candidates]:
-        """Encode crops as one batch, prompt all their points, and keep what passes the filters."""
-        cuts = [_cut(arrays[task.image], task.crop) for task in tasks]
-        device = self.model.device
-        embedding = self.model.embed_images(
-            images_to_pixels(cuts, self.model.config.image_size, device)
-        )
+    def _search(self, tasks: Sequence[_Task]) -> Iterator[Candidates]:
+        """Encode crops as one batch and prompt their points; what each crop has comes out."""
         points = [self._points(task.crop) for task in tasks]
         owners = np.repeat(np.arange(len(tasks)), [len(p) for p in points])
         everywhere = torch.cat(points)
-        found: list[list[Candidates]] = [[] for _ in tasks]
-        for start in range(0, len(owners), self.config.points_per_batch):
-            part = slice(start, start + self.config.points_per_batch)
-            for owner, kept in self._prompt(
-                embedding, tasks, everywhere[part], owners[part], arrays
-            ):
-                found[owner].append(kept)
-        return [concatenate_candidates(parts) for parts in found]
+        scene = self._embed(tasks, prompts=len(owners))
+        step = self.config.points_per_batch
+        spans = chain.from_iterable(
+            self._prompt(
+                scene, tasks, everywhere[start : start + step], owners[start : start + step]
+            )
+            for start in range(0, len(owners), step)
+        )
+        for _, of_crop in groupby(spans, key=lambda span: span[0]):
+            yield self._drop_duplicates(concatenate_candidates([kept for _, kept in of_crop]))
+
+    def _embed(self, tasks: Sequence[_Task], prompts: int) -> Scene:
+        cuts = [_cut(task.picture, task.crop) for task in tasks]
+        size, device = self.model.config.image_size, self.model.device
+        embedding = self.model.embed_images(images_to_pixels(cuts, size, device))
+        return self.model.scene(embedding, maskless_prompts=prompts)
 
     def _points(self, crop: CropBox) -> Tensor:
         scale = np.array([crop.x1 - crop.x0, crop.y1 - crop.y0])
@@ -115,15 +137,14 @@ class MaskGenerator:
 
     def _prompt(
         self,
-        embedding: ImageEmbedding,
+        scene: Scene,
         tasks: Sequence[_Task],
         points_N2: Tensor,
         owners: np.ndarray,
-        arrays: Sequence[SizedPicture],
     ) -> Iterator[tuple[int, Candidates]]:
         """Decode one packed batch of points and filter the masks crop by crop."""
         first, last = int(owners[0]), int(owners[-1])
-        inside = embedding.rows(slice(first, last + 1))
+        inside = scene.rows(slice(first, last + 1))
         edges = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(owners)]
         spans = [(slice(a, b), int(owners[a])) for a, b in pairwise(edges)]
         coords = torch.cat(
@@ -137,16 +158,14 @@ class MaskGenerator:
         prompts = _click_prompts(coords, torch.as_tensor(owners - first), self.model.device)
         prediction = self._decode(inside, prompts)
         for span, owner in spans:
-            task = tasks[owner]
-            size = size_hw_of(arrays[task.image])
-            yield owner, self._filter(prediction.rows(span), points_N2[span], task.crop, size)
+            yield owner, self._filter(prediction.rows(span), points_N2[span], tasks[owner])
 
-    def _decode(self, embedding: ImageEmbedding, prompts: PackedPrompts) -> MaskPrediction:
-        prediction = self.model.decode_masks(embedding, prompts, self._answer)
-        return self._refine(embedding, prompts, prediction) if self.config.use_m2m else prediction
+    def _decode(self, scene: Scene, prompts: PackedPrompts) -> MaskPrediction:
+        prediction = self.model.decode_masks(scene, prompts, self._answer)
+        return self._refine(scene, prompts, prediction) if self.config.use_m2m else prediction
 
     def _refine(
-        self, embedding: ImageEmbedding, prompts: PackedPrompts, prediction: MaskPrediction
+        self, scene: Scene, prompts: PackedPrompts, prediction: MaskPrediction
     ) -> MaskPrediction:
         """Ask again with each mask beside its point: one mask for each of the M."""
         count, masks = prediction.predicted_iou_NM.shape
@@ -157,7 +176,7 @@ class MaskGenerator:
         )
         step = self.config.points_per_batch
         parts = [
-            self.model.decode_masks(embedding, again.rows(slice(i, i + step)), self._single)
+            self.model.decode_masks(scene, again.rows(slice(i, i + step)), self._single)
             for i in range(0, count * masks, step)
         ]
         refined = concatenate_predictions(parts)
@@ -167,13 +186,7 @@ class MaskGenerator:
             predicted_iou_NM=refined.predicted_iou_NM.view(count, masks),
         )
 
-    def _filter(
-        self,
-        prediction: MaskPrediction,
-        points_N2: Tensor,
-        crop: CropBox,
-        image_size_hw: tuple[int, int],
-    ) -> Candidates:
+    def _filter(self, prediction: MaskPrediction, points_N2: Tensor, task: _Task) -> Candidates:
         """Apply the filters from cheap to dear: nothing is upsampled that its own score rejects."""
         config = self.config
         scores = prediction.predicted_iou_NM.flatten()
@@ -185,12 +198,11 @@ class MaskGenerator:
         if config.min_mask_region_area > 0:
             area = config.min_mask_region_area
             logits = clean_up_logits(logits, area, area, config.mask_threshold)
-        size = size_of(crop)
         measures = measure_upsampled(
-            logits, size, config.mask_threshold, config.stability_score_offset
+            logits, size_of(task.crop), config.mask_threshold, config.stability_score_offset
         )
         stability, boxes = measures.stability, measures.boxes_xyxy_N4
-        whole = ~touches_crop_edge(boxes, corners_of(crop), image_size_hw)
+        whole = ~touches_crop_edge(boxes, corners_of(task.crop), task.size_hw)
         if config.stability_score_thresh > 0:
             whole &= stability >= config.stability_score_thresh
         found = Candidates(logits, points.to(logits.device), scores, stability, boxes)
@@ -201,6 +213,21 @@ class MaskGenerator:
             candidates.boxes_xyxy_N4, candidates.predicted_iou_N, self.config.box_nms_thresh
         )
         return candidates.rows(kept)
+
+
+def _several(images: Iterable[Picture]) -> Iterable[Picture]:
+    """Pictures one after another; what may be a single one is looked at as a whole."""
+    is_stream = isinstance(images, Iterable) and not isinstance(images, _WHOLES)
+    return images if is_stream else all_as_sized(images)
+
+
+@contextmanager
+def _about_picture(number: int) -> Iterator[None]:
+    """Let errors say which picture is wrong."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"Picture {number}: {error}") from error
 
 
 def _cut(array: SizedPicture, crop: CropBox) -> SizedPicture:

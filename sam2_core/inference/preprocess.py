@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -36,6 +37,8 @@ SizedPicture: TypeAlias = "RgbArray | ResizedPicture"
 Picture: TypeAlias = "SizedPicture | Image.Image | str | os.PathLike[str]"
 
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_DEEPEST = 65535  # sixteen bits, all set
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # pathlib makes one slash of two
 
 
 def as_rgb(picture: Picture) -> RgbArray:
@@ -60,7 +63,9 @@ def read_image(path: str | os.PathLike[str]) -> RgbArray:
         with Image.open(Path(path)) as image:
             return _pillow_to_rgb(image)
     except FileNotFoundError as error:
-        raise ImageError(f"{os.fspath(path)}: no such file.") from error
+        raise ImageError(f"{os.fspath(path)}: {why_missing(path, 'no such file.')}") from error
+    except ImageError as error:
+        raise ImageError(f"{os.fspath(path)}: {error}") from error
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise ImageError(
             f"{os.fspath(path)}: not a picture that can be read ({error}). "
@@ -68,10 +73,21 @@ def read_image(path: str | os.PathLike[str]) -> RgbArray:
         ) from error
 
 
+def why_missing(path: str | os.PathLike[str], reason: str) -> str:
+    """The reason why a path leads nowhere, or that it is none: a URL."""
+    if not _URL.match(os.fspath(path)):
+        return reason
+    return "URLs are not read here: copy what it names to this machine and give its path."
+
+
 def as_sized(picture: Picture) -> SizedPicture:
     """A picture in a form that knows its size: RGB as it is shown, or resized by somebody else."""
     if not isinstance(picture, ResizedPicture):
         return as_rgb(picture)
+    if not isinstance(picture.pixels, np.ndarray):
+        raise ImageError(
+            f"A ResizedPicture holds an array, this one a {type(picture.pixels).__name__}."
+        )
     shape, dtype = picture.pixels.shape, picture.pixels.dtype
     square = len(shape) == 3 and shape[0] == shape[1] and shape[2] == 3
     if not square or dtype not in (np.uint8, np.float32):
@@ -88,8 +104,20 @@ def size_hw_of(picture: SizedPicture) -> tuple[int, int]:
     return picture.shape[0], picture.shape[1]
 
 
-def all_as_sized(images: Sequence[Picture]) -> list[SizedPicture]:
+def all_as_sized(images: Iterable[Picture]) -> list[SizedPicture]:
     """Several pictures as they are worked on; a single one, whose rows look like some, is not."""
+    _refuse_no_list(images)
+    return [_numbered(number, image) for number, image in enumerate(images)]
+
+
+def _numbered(number: int, image: Picture) -> SizedPicture:
+    try:
+        return as_sized(image)
+    except ImageError as error:
+        raise ImageError(f"Picture {number}: {error}") from error
+
+
+def _refuse_no_list(images: object) -> None:
     single = None
     if isinstance(images, np.ndarray) and is_one_picture(images):
         single = f"an array of shape {images.shape}"
@@ -97,9 +125,8 @@ def all_as_sized(images: Sequence[Picture]) -> list[SizedPicture]:
         single = f"of type {type(images).__name__}"
     if single is not None:
         raise ImageError(f"Pictures come as a list, and this is {single}: write [picture].")
-    if not isinstance(images, Iterable):
+    if not isinstance(images, Iterable) or isinstance(images, Mapping | Set):
         raise ImageError(f"Pictures come as a list, not as a {type(images).__name__}.")
-    return [as_sized(image) for image in images]
 
 
 def is_one_picture(array: np.ndarray[Any, Any]) -> bool:
@@ -113,10 +140,22 @@ def _pillow_to_rgb(image: Image.Image) -> RgbArray:
     upright = ImageOps.exif_transpose(image)
     if upright.mode in _DEEP_MODES:
         # Pillow clips sixteen bits to eight where it should scale them.
-        return _array_to_rgb(np.asarray(upright).astype(np.uint16))
+        return _array_to_rgb(_sixteen_bits(np.asarray(upright)))
+    if upright.mode == "F":
+        return _array_to_rgb(np.asarray(upright))  # refused there, as nobody knows their range
     if upright.mode == "P" and "transparency" in upright.info:
         upright = upright.convert("RGBA")
     return np.array(upright.convert("RGB"))  # a copy: Pillow lends its own read-only
+
+
+def _sixteen_bits(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    least, most = int(array.min(initial=0)), int(array.max(initial=0))
+    if least < 0 or most > _DEEPEST:
+        raise ImageError(
+            f"Its pixels are integers from {least} to {most}, and those of a picture have sixteen "
+            f"bits, 0..{_DEEPEST}: scale them to 0..255 and convert them with .astype('uint8')."
+        )
+    return array.astype(np.uint16)
 
 
 def _array_to_rgb(array: np.ndarray[Any, Any]) -> RgbArray:
@@ -155,11 +194,16 @@ def resize_picture(picture: RgbArray, size: int, *, rounded: bool) -> ResizedPic
     return ResizedPicture(pixels.contiguous().numpy(), size_hw_of(picture))
 
 
-def _resized_already(image: ResizedPicture, size: int, device: torch.device) -> Tensor:
-    if image.pixels.shape != (size, size, 3):
+def refuse_other_side(image: SizedPicture, size: int) -> None:
+    """Refuse a picture that was resized for another model."""
+    if isinstance(image, ResizedPicture) and image.pixels.shape != (size, size, 3):
         raise ImageError(
             f"A ResizedPicture of shape {image.pixels.shape} does not fit a model of {size} px."
         )
+
+
+def _resized_already(image: ResizedPicture, size: int, device: torch.device) -> Tensor:
+    refuse_other_side(image, size)
     pixels = torch.from_numpy(np.require(image.pixels, requirements=["C", "W"])).to(device)
     is_whole = pixels.dtype == torch.uint8
     return (pixels.float().div_(255) if is_whole else pixels).permute(2, 0, 1)

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from ..data import ArrayLike, PackedPrompts, Prompt
 from ..errors import PromptError
 
 _FIRST_CORNER, _SECOND_CORNER, _NOT_A_POINT = 2, 3, -1
+_ON = (0, 1, 255)  # what the set pixels of a mask of integers may hold; 0 where none is set
+_NAMED_AT_MOST = 4  # numbers in a message
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,27 +123,42 @@ def dense_logits(prompt: CheckedPrompt, config: ModelConfig) -> Tensor | None:
 
 
 def _points(prompt: Prompt, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    points = _listed(prompt.points, "points")
-    labels = _listed(prompt.labels, "labels")
-    count = 0 if points is None else len(points)
-    label_count = 0 if labels is None else len(labels)
-    if count != label_count:
+    points, labels = _pairs(prompt.points), _marks(prompt.labels)
+    if len(points) != len(labels):
         raise PromptError(
-            f"{count} points but {label_count} labels: give every point a label, 1 on the object "
-            "or 0 off it."
+            f"{len(points)} points but {len(labels)} labels: give every point a label, 1 on the "
+            "object or 0 off it."
         )
-    if points is None or labels is None:
-        return torch.zeros(0, 2), torch.zeros(0, dtype=torch.long)
-    points, labels = points.reshape(-1, 2), labels.reshape(-1)
-    if not bool(torch.isin(labels, torch.tensor([0.0, 1.0])).all()):
-        raise PromptError(f"labels are 1 (on the object) or 0 (off it), not {labels.tolist()}.")
     for x, y in points.tolist():
         _refuse_outside(x, y, size_hw, f"point ({x:g}, {y:g})")
-    return points, labels.long()
+    return points, labels
+
+
+def _pairs(points: ArrayLike | None) -> Tensor:
+    """Points as float32 [N, 2], of which there may be none."""
+    array = _array(() if points is None else points, "points")
+    if array.ndim and not len(array):
+        return torch.zeros(0, 2)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise PromptError(f"points are a list of (x, y) pairs, [(x, y), ...], not {_shape(array)}.")
+    return _finite(array, "points")
+
+
+def _marks(labels: ArrayLike | None) -> Tensor:
+    """Labels as int64 [N], of which there may be none."""
+    array = _array(() if labels is None else labels, "labels")
+    if array.ndim and not len(array):
+        return torch.zeros(0, dtype=torch.long)
+    if array.ndim != 1:
+        raise PromptError(f"labels are a flat list, one for each point, not {_shape(array)}.")
+    marks = _finite(array, "labels")
+    if not bool(((marks == 0) | (marks == 1)).all()):
+        raise PromptError(f"labels are 1 (on the object) or 0 (off it), not {marks.tolist()}.")
+    return marks.long()
 
 
 def _box(box: ArrayLike, size_hw: tuple[int, int]) -> Tensor:
-    corners = _numbers(box, "box")
+    corners = _finite(_array(box, "box"), "box")
     if corners.numel() != 4:
         raise PromptError(f"A box is (x0, y0, x1, y1), four numbers, not {corners.numel()}.")
     x0, y0, x1, y1 = corners.flatten().tolist()
@@ -156,18 +174,33 @@ def _box(box: ArrayLike, size_hw: tuple[int, int]) -> Tensor:
 
 
 def _mask(mask: ArrayLike, size_hw: tuple[int, int]) -> Tensor:
-    array = _tensor(mask, "mask")
+    array = _array(mask, "mask")
     if tuple(array.shape) != size_hw:
         raise PromptError(
             f"The mask has shape {tuple(array.shape)}, its picture (height, width) = {size_hw}."
         )
-    if array.dtype.is_floating_point and not bool(((array == 0) | (array == 1)).all()):
+    if array.dtype.kind == "f" and not ((array == 0) | (array == 1)).all():
         raise PromptError("A mask is true or false; pass logits as low_res_logits.")
-    return array.bool().cpu()
+    if array.dtype.kind in "iu":
+        _refuse_ids(array)
+    return torch.from_numpy(np.array(array, dtype=bool, order="C"))
+
+
+def _refuse_ids(array: np.ndarray[Any, Any]) -> None:
+    """Refuse integers that may be ids of several objects: they would become one mask."""
+    on = array.max()
+    if on in _ON and ((array == 0) | (array == on)).all():
+        return
+    found = np.unique(array).tolist()
+    some = ", ".join(map(str, found[:_NAMED_AT_MOST])) + (", ..." * (len(found) > _NAMED_AT_MOST))
+    raise PromptError(
+        f"A mask is true or false, 0 and 1, or 0 and 255; this one holds {some}. If these are ids "
+        f"of objects, write mask == {next(filter(None, found))}, and a Prompt for each id."
+    )
 
 
 def _logits(logits: ArrayLike, config: ModelConfig) -> Tensor:
-    array = _numbers(logits, "low_res_logits")
+    array = _finite(_array(logits, "low_res_logits"), "low_res_logits")
     side = config.low_res_size
     if array.shape[-2:] != (side, side) or array.numel() != side * side:
         raise PromptError(
@@ -177,31 +210,42 @@ def _logits(logits: ArrayLike, config: ModelConfig) -> Tensor:
     return array.reshape(side, side).clamp(-LOGIT_CLAMP, LOGIT_CLAMP)
 
 
-def _listed(values: ArrayLike, what: str) -> Tensor | None:
-    """A list of numbers or points; None if it is empty."""
-    array = _numbers(values, what)
-    if array.ndim == 0:
-        raise PromptError(f"{what} is a list, not a single number.")
-    return array if len(array) else None
-
-
-def _numbers(values: ArrayLike, what: str) -> Tensor:
-    array = _tensor(values, what).to(torch.float32)
-    if what == "points" and len(array.shape) and len(array) and array.shape[-1] != 2:
-        raise PromptError(f"points are (x, y) pairs, these have shape {tuple(array.shape)}.")
-    if not bool(array.isfinite().all()):
-        raise PromptError(f"{what} holds NaN or infinity: {_short(array)}.")
+def _array(values: ArrayLike, what: str) -> np.ndarray[Any, Any]:
+    """Plain numbers of any kind and shape, as they were given."""
+    try:
+        array = np.asarray(_on_host(values) if isinstance(values, Tensor) else values)
+    except Exception as error:
+        # Whatever can be read as an array may fail at it in its own way.
+        reason = str(error).partition("\n")[0]
+        raise PromptError(f"{what} must be numbers in rows of equal length ({reason}).") from error
+    if array.dtype.kind not in "biuf":
+        raise PromptError(f"{what} must be numbers in rows of equal length, not {_kind(array)}.")
     return array
 
 
-def _tensor(values: ArrayLike, what: str) -> Tensor:
-    """Numbers of any kind as a tensor of its own."""
-    if isinstance(values, Tensor):
-        return values.detach().cpu().clone()
-    try:
-        return torch.from_numpy(np.array(values))
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"{what} must be numbers in rows of equal length ({error}).") from error
+def _on_host(values: Tensor) -> np.ndarray[Any, Any]:
+    plain = values.detach().to_dense().cpu()
+    return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+
+
+def _kind(array: np.ndarray[Any, Any]) -> str:
+    kinds = {"c": "complex numbers", "U": "text", "S": "bytes"}
+    if array.dtype.kind == "O":
+        return f"objects ({', '.join(sorted({type(value).__name__ for value in array.flat}))})"
+    return kinds.get(array.dtype.kind, str(array.dtype))
+
+
+def _finite(array: np.ndarray[Any, Any], what: str) -> Tensor:
+    """The numbers as a float32 tensor of its own."""
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        numbers = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+    if not bool(numbers.isfinite().all()):
+        raise PromptError(f"{what} holds NaN or infinity: {_short(numbers)}.")
+    return numbers
+
+
+def _shape(array: np.ndarray[Any, Any]) -> str:
+    return f"an array of shape {array.shape}" if array.ndim else "a single number"
 
 
 def _short(array: Tensor) -> str:

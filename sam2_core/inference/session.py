@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -50,6 +51,7 @@ class TrackingSession:
         self.config = config
         self._objects: dict[int, SessionObject] = {}
         self._current: _Embedded | None = None
+        self._changes = 0  # by users; tracking changes what is remembered, not what is asked
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -83,6 +85,7 @@ class TrackingSession:
         """Take back what an object was prompted with on a frame."""
         tracked = self._known(object_id)
         frame = self._check_index(frame, "frame")
+        self._changes += 1
         tracked.prompts.pop(frame, None)
         tracked.pending.pop(frame, None)
         if frame in tracked.bank.prompted:
@@ -93,10 +96,12 @@ class TrackingSession:
     def remove(self, object_id: int) -> None:
         """Forget an object; the others stay as they are."""
         del self._objects[self._known(object_id).object_id]
+        self._changes += 1
 
     def reset(self) -> None:
         """Forget all objects."""
         self._objects.clear()
+        self._changes += 1
 
     def propagate(
         self,
@@ -107,14 +112,17 @@ class TrackingSession:
     ) -> Iterator[TrackedFrame]:
         """Track all objects, from the first prompted frame, or backward from the last one.
 
-        A clip that breaks off is a FrameSourceError behind the last frame that can be tracked.
+        A clip that breaks off is a FrameSourceError behind the last frame that can be tracked. Once
+        the session is prompted, corrected, cleared or reset, or loses an object, what is under way
+        ends with a PromptError, and propagate(start=...) goes on.
         """
-        if max_frames is not None:
-            max_frames = whole_number(max_frames, "max_frames")
+        count = sys.maxsize if max_frames is None else whole_number(max_frames, "max_frames")
+        if count < 0:
+            raise PromptError(f"max_frames={count}: it is how many frames come, at least 0.")
         self._settle()
-        if max_frames is not None and max_frames < 1:
-            return iter(())
-        return self._run(self._plan(direction, start), max_frames)
+        tracking = self._track_along(self._plan(direction, start), self._changes)
+        # Not one frame more is taken than is shown: an iterator gives it once.
+        return islice(tracking, min(count, sys.maxsize))
 
     # --- prompts
 
@@ -130,6 +138,7 @@ class TrackingSession:
     def _ask(self, item: FramePrompt, checked: CheckedPrompt) -> TrackedFrame:
         embedding = bare = self._embedding(item.frame)
         tracked = self._objects.get(item.object_id) or self._new_object(item.object_id)
+        self._changes += 1
         self._objects[item.object_id] = tracked
         tracked.prompts[item.frame] = checked
         is_first = item.frame not in tracked.went_backward
@@ -229,21 +238,19 @@ class TrackingSession:
                 "later, or give a list, a folder or a video file instead."
             )
 
-    def _run(self, passes: list[Pass], max_frames: int | None) -> Iterator[TrackedFrame]:
-        # Not one frame more is taken than is shown: an iterator gives it once.
-        return islice(self._track_along(passes), max_frames)
-
-    def _track_along(self, passes: list[Pass]) -> Iterator[TrackedFrame]:
+    def _track_along(self, passes: list[Pass], changes: int) -> Iterator[TrackedFrame]:
         breaks: list[FrameSourceError] = []
         for one in passes:
-            yield from self._go_through(one, breaks)
+            yield from self._go_through(one, changes, breaks)
         if breaks:
             raise breaks[0]
 
-    def _go_through(self, one: Pass, breaks: list[FrameSourceError]) -> Iterator[TrackedFrame]:
+    def _go_through(
+        self, one: Pass, changes: int, breaks: list[FrameSourceError]
+    ) -> Iterator[TrackedFrame]:
         """A pass as far as it can be read; where it breaks off, the next one still comes."""
         try:
-            for frame, look in self._look_along(one):
+            for frame, look in self._look_along(one, changes):
                 found = self._track(frame, one.backward, look)
                 if not (one.hides_first and frame == one.frames.start):
                     yield found
@@ -252,16 +259,29 @@ class TrackingSession:
         except FrameSourceError as error:
             breaks.append(error)
 
-    def _look_along(self, one: Pass) -> Iterator[tuple[int, Callable[[], ImageEmbedding]]]:
+    def _look_along(
+        self, one: Pass, changes: int
+    ) -> Iterator[tuple[int, Callable[[], ImageEmbedding]]]:
         """Frames of a pass, each with how to get its embedding if anybody needs it."""
-        frames = one.frames
+        frames, wanted = one.frames, self._while_unchanged(one.frames, changes)
         if isinstance(self.source, PictureIterator) and frames.start < self.source.position:
             # The frame that was looked at last is still at hand, though the iterator has passed it.
-            first = frames.start
-            yield first, lambda: self._embedding(first)
+            for first in islice(wanted, 1):
+                yield first, lambda first=first: self._embedding(first)
             frames = frames[1:]
-        for frame, picture in zip(frames, self.source.read(frames), strict=False):
+        # Asked whether to go on before a frame is read: an iterator would not give it again.
+        for frame, picture in zip(wanted, self.source.read(frames), strict=False):
             yield frame, lambda frame=frame, picture=picture: self._embed(frame, picture)
+
+    def _while_unchanged(self, frames: range, changes: int) -> Iterator[int]:
+        for frame in frames:
+            if self._changes != changes:
+                raise PromptError(
+                    f"This propagation stands before frame {frame}, and what it was to track has "
+                    "been changed since it began: start another one, such as with "
+                    f"propagate(start={frame})."
+                )
+            yield frame
 
     @torch.inference_mode()
     def _track(

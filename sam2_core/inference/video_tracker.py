@@ -17,7 +17,7 @@ from .frame_sources import Frames, open_frames
 from .object_steps import StepResult, answer_prompts, follow_memory, remember_prompted
 from .preprocess import SizedPicture, frames_to_pixels
 from .session import TrackingSession
-from .settings import require_config
+from .settings import require_config, require_model
 from .tracked_frame import TrackedFrame
 from .tracking_config import Direction, TrackingConfig
 
@@ -51,6 +51,7 @@ class VideoTracker:
     """Track what prompts point at; it holds a model and settings, and no clip."""
 
     def __init__(self, model: Sam2, config: TrackingConfig | None = None) -> None:
+        require_model(model)
         self.model = model
         self.config = TrackingConfig() if config is None else config
         require_config(self.config, TrackingConfig)
@@ -81,7 +82,7 @@ class VideoTracker:
         """Track several clips side by side; a lane that is done takes the next clip.
 
         Every clip has one ClipEnd. A clip that cannot be opened, or breaks off, says so there and
-        leaves the others alone.
+        leaves the others alone, whatever its frames raised.
         """
         if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1:
             raise ConfigError(f"lanes={lanes!r}: it is how many clips are open, at least 1.")
@@ -132,7 +133,7 @@ class VideoTracker:
             return
         for frame in lane.prompted:
             try:
-                picture = lane.source.read_one(frame)
+                picture = lane.look_at(frame)
             except FrameSourceError as error:
                 lane.break_off(error)
                 return

@@ -29,11 +29,15 @@ class PromptEncoder(nn.Module):
         self.not_a_point = nn.Parameter(torch.randn(1, dim))
         self.no_mask = nn.Parameter(torch.randn(1, dim))
         self.mask_encoder = MaskPromptEncoder(dim)
-        self._positions = Derived(lambda table: fourier_map(config.coarse_size, table))
+        self._side = config.coarse_size
+        self._positions = Derived(self._encode_pixels)
 
     def positions(self) -> Tensor:
         """The encoding of every coarse pixel's centre: [P, C], fp32."""
         return self._positions.of(self.frequencies)
+
+    def _encode_pixels(self, frequencies: Tensor) -> Tensor:
+        return fourier_map(self._side, frequencies)
 
     def embed_points(self, coords_NT2: Tensor, labels_NT: Tensor) -> Tensor:
         """Encode points by place and kind; label -1 has a kind but no place. fp32."""

@@ -39,14 +39,33 @@ _ENCODE_LIMIT = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """What prompts of a batch of images are decoded against; rows are images."""
+    """What prompts of a batch of images are decoded against: all that depends on images alone.
+
+    Rows are images; after `recall` they are objects, as in an ImageEmbedding.
+    """
 
     coarse_BPC: Tensor
-    bare: Tensor | SharedPixels  # coarse pixels of prompts without a mask
+    shared: SharedPixels | None  # what prompts without a mask start from, if they are many
     positions_PC: Tensor
     middle_BPQC: Tensor
     fine_BPQC: Tensor
     source_index: Tensor | None
+
+    def __len__(self) -> int:
+        return self.coarse_BPC.shape[0]
+
+    def rows(self, chosen: slice) -> Scene:
+        """Some of the images, without a copy."""
+        source = self.source_index
+        levels = slice(None) if source is not None else chosen
+        return Scene(
+            self.coarse_BPC[chosen],
+            None if self.shared is None else self.shared.rows(chosen),
+            self.positions_PC,
+            self.middle_BPQC[levels],
+            self.fine_BPQC[levels],
+            None if source is None else source[chosen],
+        )
 
 
 class Sam2(nn.Module):
@@ -55,7 +74,10 @@ class Sam2(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.static_shapes = False  # batches are filled up to few sizes, for compiled programs
+        # For compiled programs, batches are filled up to few sizes: those of images, and those of
+        # prompts and objects.
+        self.static_images = False
+        self.static_objects = False
         self.encoder = Hiera(config)
         self.pyramid = FeaturePyramid(config)
         self.prompt_encoder = PromptEncoder(config)
@@ -90,17 +112,24 @@ class Sam2(nn.Module):
             parts = pixels_B3SS.split(_ENCODE_LIMIT)
             return concatenate_embeddings([self.embed_images(part) for part in parts])
         count = len(pixels_B3SS)
-        patches = self.encoder.embed_patches(pixels_B3SS[self._filling(count)])
+        patches = self.encoder.embed_patches(pixels_B3SS[self._filling(count, of_images=True)])
         levels = self.pyramid(self.encoder(patches))
         return ImageEmbedding(*(level[:count] for level in levels))
 
     # --- verb 2
 
     def decode_masks(
-        self, embedding: ImageEmbedding, prompts: PackedPrompts, answer: Answer = "three"
+        self, embedding: ImageEmbedding | Scene, prompts: PackedPrompts, answer: Answer = "three"
     ) -> MaskPrediction:
-        """Answer prompts of any images of the batch; zero prompts give zero answers."""
-        scene = self._scene(embedding, shares_pixels=len(prompts) > len(embedding))
+        """Answer prompts of any images of the batch; zero prompts give zero answers.
+
+        Who decodes several packed batches against the same images makes their `scene` once.
+        """
+        if isinstance(embedding, Scene):
+            scene = embedding
+        else:
+            maskless = len(prompts) if prompts.mask_logits_Nhw is None else 0
+            scene = self.scene(embedding, maskless)
         step = _CPU_DECODE_BATCH if self.device.type == "cpu" else max(1, len(prompts))
         parts = []
         for start in range(0, max(1, len(prompts)), step):
@@ -109,47 +138,51 @@ class Sam2(nn.Module):
             parts.append(self._decode(scene, padded, answer).rows(slice(0, len(part))))
         return concatenate_predictions(parts)
 
-    def _scene(self, embedding: ImageEmbedding, shares_pixels: bool) -> Scene:
-        """Compute what does not depend on the prompts."""
+    def scene(self, embedding: ImageEmbedding, maskless_prompts: int) -> Scene:
+        """Compute what no prompt changes, for any number of calls of `decode_masks`.
+
+        `maskless_prompts` is how many prompts without a mask will be decoded against it: where they
+        are more than the images, the first layer's view of the pixels is worth sharing.
+        """
         coarse = embedding.coarse_BPC
         if not embedding.conditioned:
             coarse = coarse + self.no_memory
         coarse = coarse.to(self.dtype)
         positions = self.prompt_encoder.positions().to(coarse)
-        bare = coarse + self.prompt_encoder.no_mask.to(coarse)
-        middle, fine = self.mask_decoder.prepare_levels(embedding)
-        decoder = self.mask_decoder.transformer
-        return Scene(
-            coarse,
-            decoder.share(bare, positions) if shares_pixels else bare,
-            positions,
-            middle,
-            fine,
-            embedding.source_index,
-        )
+        shared = None
+        if maskless_prompts > len(embedding):
+            shared = self.mask_decoder.transformer.share(coarse + self._no_mask(coarse), positions)
+        levels = self.mask_decoder.prepare_levels(embedding)
+        return Scene(coarse, shared, positions, *levels, embedding.source_index)
+
+    def _no_mask(self, coarse_BPC: Tensor) -> Tensor:
+        return self.prompt_encoder.no_mask.to(coarse_BPC)
 
     def _decode(self, scene: Scene, prompts: PackedPrompts, answer: Answer) -> MaskPrediction:
         index = prompts.image_index_N
-        pixels: Tensor | SharedPixels
-        if prompts.mask_logits_Nhw is not None:
-            dense = self.prompt_encoder.embed_masks(prompts.mask_logits_Nhw)
-            pixels = pick_rows(scene.coarse_BPC, index) + dense
-        elif isinstance(scene.bare, SharedPixels):
-            pixels = scene.bare.rows(index)
-        else:
-            pixels = pick_rows(scene.bare, index)
         source = index if scene.source_index is None else scene.source_index[index]
         tokens = self.prompt_encoder.embed_points(prompts.coords_NT2, prompts.labels_NT)
         decode = self.mask_decoder if len(prompts) else self.mask_decoder.forward
         prediction = decode(
             tokens,
-            pixels,
+            self._pixels_of(scene, prompts),
             scene.positions_PC,
             pick_rows(scene.middle_BPQC, source),
             pick_rows(scene.fine_BPQC, source),
             answer,
         )
         return MaskPrediction(*prediction)
+
+    def _pixels_of(self, scene: Scene, prompts: PackedPrompts) -> Tensor | SharedPixels:
+        """What each prompt's pixels start as."""
+        index = prompts.image_index_N
+        masks = prompts.mask_logits_Nhw if len(prompts) else None
+        if masks is None and scene.shared is not None:
+            return scene.shared.pick(index)
+        coarse = pick_rows(scene.coarse_BPC, index)
+        if masks is None:
+            return coarse + self._no_mask(coarse)
+        return coarse + self.prompt_encoder.embed_masks(masks)
 
     def settle(self, prediction: MaskPrediction) -> ObjectPrediction:
         """Let one mask stand for each object: the best of those decoded, empty if it is absent."""
@@ -217,13 +250,15 @@ class Sam2(nn.Module):
         self, coarse_BPC: Tensor, source_index_N: Tensor, memories: Sequence[Memories]
     ) -> Tensor:
         tokens = [self._memory_tokens(memory) for memory in memories]
-        if len(tokens) > 1:  # how objects fall into groups varies freely: never worth compiling
-            return self.memory_attention.forward(coarse_BPC, source_index_N, tokens)
-        # A single group holds every object in order.
-        filling = self._filling(len(source_index_N))
-        padded = MemoryTokens(tokens[0].rows_N, *(x[filling] for x in tokens[0].tensors()))
-        conditioned = self.memory_attention(coarse_BPC, source_index_N[filling], [padded])
-        return conditioned[: len(source_index_N)]
+        if not self.static_objects:
+            return self.memory_attention(coarse_BPC, source_index_N, tokens)
+        # How objects fall into groups varies freely, but every group alone suits one program. Only
+        # the first self-attention of a frame is thereby repeated for each group.
+        parts = []
+        for group in tokens:
+            alone = replace(group, rows_N=torch.arange(len(group.rows_N), device=self.device))
+            parts.append(self.memory_attention(coarse_BPC, source_index_N[group.rows_N], [alone]))
+        return torch.cat(parts)[torch.argsort(torch.cat([group.rows_N for group in tokens]))]
 
     def _memory_tokens(self, memory: Memories) -> MemoryTokens:
         """Lay frames and pointers out as tokens, with where and when as positions."""
@@ -256,7 +291,7 @@ class Sam2(nn.Module):
             source_index_N = torch.arange(len(embedding), device=self.device)
         projected = self.memory_encoder.project(embedding.coarse_BPC)
         count = len(source_index_N)
-        one_by_one = prefers_pieces(projected) and not self.static_shapes
+        one_by_one = prefers_pieces(projected) and not self.static_objects
         step = 1 if one_by_one else max(1, count)
         parts = [slice(start, start + step) for start in range(0, max(1, count), step)]
         features = torch.cat(
@@ -288,9 +323,10 @@ class Sam2(nn.Module):
             features = features + absent * self.absent_memory.to(features.dtype)
         return features.to(torch.bfloat16)
 
-    def _filling(self, count: int) -> slice | Tensor:
+    def _filling(self, count: int, *, of_images: bool = False) -> slice | Tensor:
         """Rows of a batch, filled up with its first row to a size that was compiled."""
-        if not self.static_shapes or count == 0:
+        is_static = self.static_images if of_images else self.static_objects
+        if not is_static or count == 0:
             return slice(None)
         rows = torch.arange(bucket_of(count), device=self.device)
         return torch.where(rows < count, rows, 0)

@@ -32,7 +32,16 @@ class SharedPixels:
     values_BHPD: Tensor
     queries_BHPD: Tensor
 
-    def rows(self, index_N: Tensor) -> SharedPixels:
+    def rows(self, chosen: slice) -> SharedPixels:
+        """Some of the images, without a copy."""
+        return SharedPixels(
+            self.pixels_BPC[chosen],
+            self.keys_BHPD[chosen],
+            self.values_BHPD[chosen],
+            self.queries_BHPD[chosen],
+        )
+
+    def pick(self, index_N: Tensor) -> SharedPixels:
         """One row a prompt."""
         return SharedPixels(
             pick_rows(self.pixels_BPC, index_N),

@@ -34,6 +34,22 @@ def test_a_handful_of_masks_is_drawn_beside_a_picture(tmp_path):
     assert (left != right).any()
 
 
+def test_help_is_no_picture(tmp_path):
+    done = run("--help", folder=tmp_path)
+    assert done.returncode == 0
+    assert "show_masks.py [-h] [PHOTO] [OUT]" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_nothing_can_be_drawn_is_noticed_before_a_model_is_made(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    for out in ("nowhere/masks.png", "masks.txt", "masks", "folder.png", "masks.psd"):
+        done = run("absent.jpg", out, folder=tmp_path)  # whose absence would be said next
+        assert done.returncode == 2
+        assert f"{out}: give a file such as FOLDER/masks.png" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_a_file_that_is_no_picture_is_refused_in_one_line(tmp_path):
     (tmp_path / "notes.txt").write_text("not a picture")
     for name in ("notes.txt", "absent.jpg"):

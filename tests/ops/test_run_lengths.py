@@ -16,6 +16,7 @@ from ops import (
     decode_run_lengths,
     encode_run_lengths,
     run_areas,
+    run_lengths,
     select_runs,
     set_pixels,
 )
@@ -119,6 +120,26 @@ def test_a_mask_of_8192_by_8192_survives():
     runs = encode_run_lengths(mask_1HW)
     assert as_pycoco_strings(runs) == pycoco_strings(mask_1HW.numpy())
     assert torch.equal(decode_run_lengths(runs), mask_1HW)
+
+
+@pytest.mark.parametrize("height", [*range(1, 27), 99, 100, 101])
+def test_masks_of_any_height_survive(height):
+    masks_NHW = torch.rand(3, height, 7, generator=torch.Generator().manual_seed(height)) < 0.3
+    assert torch.equal(decode_run_lengths(encode_run_lengths(masks_NHW)), masks_NHW)
+
+
+def test_a_high_mask_is_decoded_in_few_operations(monkeypatch):
+    operations = []
+    through = run_lengths._accumulate_rows
+
+    def counted(rows):
+        operations.append(len(rows) - 1)
+        through(rows)
+
+    monkeypatch.setattr(run_lengths, "_accumulate_rows", counted)
+    masks_NHW = ellipses(2, 2500, 1700)  # over 4 MiB: a chunk each
+    assert torch.equal(decode_run_lengths(encode_run_lengths(masks_NHW)), masks_NHW)
+    assert sum(operations) <= 2 * 2 * 50
 
 
 def test_three_thousand_masks_at_once_survive():

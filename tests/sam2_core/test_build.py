@@ -1,7 +1,10 @@
 """Names and configs become networks that are ready to use, alike wherever that is promised."""
 
+import copy
 import dataclasses
 import hashlib
+import io
+import pickle
 import subprocess
 import sys
 
@@ -9,8 +12,9 @@ import pytest
 import torch
 
 from sam2_core.build import build_sam2, load_sam2
-from sam2_core.checkpoint import export_checkpoint
+from sam2_core.checkpoint import export_checkpoint, load_checkpoint
 from sam2_core.config import RELEASED
+from sam2_core.data import PackedPrompts
 from sam2_core.errors import CheckpointMismatch, CheckpointUnreadable, ConfigError
 
 TINY = dataclasses.replace(
@@ -52,6 +56,76 @@ def test_a_network_is_built_on_the_device_that_was_asked_for():
 def test_a_name_that_nobody_has_is_refused_with_the_nearest_one():
     with pytest.raises(ConfigError, match=r"Did you mean 'sam2\.1_hiera_tiny'\?"):
         build_sam2("sam2.1_hiera_tinny")
+
+
+ON_A_MAC = pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has mps")
+
+
+@pytest.mark.parametrize(
+    "device", [pytest.param("mps", marks=ON_A_MAC), "vulkan", "ipu", "privateuseone"]
+)
+@pytest.mark.parametrize("build", [build_sam2, load_sam2])
+def test_a_device_that_torch_has_not_is_refused(build, device):
+    with pytest.raises(ConfigError, match=f"device='{device}': this torch finds no such device"):
+        build("nano", device=device)
+
+
+@pytest.mark.parametrize("name", [None, 5, ["nano"]])
+@pytest.mark.parametrize("build", [build_sam2, load_sam2])
+def test_what_names_no_model_is_refused(build, name):
+    with pytest.raises(ConfigError, match="A model is a name or a ModelConfig, not a"):
+        build(name)
+
+
+@pytest.mark.parametrize("checkpoint", [None, 5, b"weights.pt", [("a", 1)]])
+def test_what_is_no_checkpoint_is_refused_by_its_type(checkpoint):
+    kind = type(checkpoint).__name__
+    words = f"a path, a URL or a state dict, not a {kind}"
+    with pytest.raises(CheckpointUnreadable, match=words):
+        load_checkpoint(build_sam2(TINY), checkpoint)
+    if checkpoint is not None:  # which asks for the published one
+        with pytest.raises(CheckpointUnreadable, match=words):
+            load_sam2(TINY, checkpoint)
+
+
+def test_weights_go_into_a_network_and_come_out_of_one():
+    for act in (lambda: load_checkpoint("nano", {}), lambda: export_checkpoint("nano")):
+        with pytest.raises(ConfigError, match="model is a str, not a network"):
+            act()
+
+
+def embedded(model):
+    with torch.inference_mode():
+        pixels = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+        embedding = model.embed_images(pixels)
+        prompts = PackedPrompts(
+            torch.tensor([[[9.0, 20.0], [0.0, 0.0]]]), torch.tensor([[1, -1]]), torch.tensor([0])
+        )
+        return model.decode_masks(embedding, prompts).logits_NMhw
+
+
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("way", ["pickle", "torch.save", "deepcopy"])
+def test_a_model_can_be_pickled_and_copied_whole(way, used):
+    model = build_sam2(TINY)
+    names = list(model.state_dict())
+    if used:
+        embedded(model)  # from here on it keeps positions that it derived from weights
+    stored = io.BytesIO()
+    if way == "pickle":
+        twin = pickle.loads(pickle.dumps(model))
+    elif way == "torch.save":
+        torch.save(model, stored)
+        stored.seek(0)
+        twin = torch.load(stored, weights_only=False)
+    else:
+        twin = copy.deepcopy(model)
+    assert list(twin.state_dict()) == names
+    assert twin.config == model.config
+    assert torch.equal(embedded(twin), embedded(model))
+    with torch.no_grad():  # the twin derives from weights of its own
+        model.prompt_encoder.frequencies.mul_(2)
+    assert not torch.equal(embedded(twin), embedded(model))
 
 
 def test_two_processes_build_the_same_nano():

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
-from sam2_core import RELEASED, ConfigError, ModelConfig, Sam2
+from sam2_core import (
+    RELEASED,
+    ConfigError,
+    FramePrompt,
+    ModelConfig,
+    Prompt,
+    Sam2,
+    VideoTracker,
+)
 from sam2_core.config import model_config, nearest_multiple
 
 # name: embed_dim, heads, stages, global blocks, windows, position grid; from the published files
@@ -86,6 +95,86 @@ def test_another_image_size_is_refused_with_the_nearest_that_works(size: int, ne
 def test_a_shape_that_cannot_work_is_refused(change: dict[str, object], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         dataclasses.replace(RELEASED["nano"], **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"image_size": "256"}, "image_size='256' of 'nano': it must be an integer"),
+        ({"image_size": 256.0}, r"image_size=256\.0 of 'nano': it must be an integer"),
+        ({"heads": True}, "heads=True of 'nano': it must be an integer"),
+        ({"heads": np.array([1, 2])}, "heads=.* it must be an integer"),
+        ({"memory_dim": 0}, "memory_dim=0 of 'nano': it must be at least 1"),
+        ({"embed_dim": -32}, "embed_dim=-32 of 'nano': it must be at least 1"),
+        ({"memory_layers": 0}, "memory_layers=0 of 'nano': it must be at least 1"),
+        ({"max_memories": 0}, "max_memories=0 of 'nano': it must be at least 1"),
+        ({"hidden_dim": 24, "memory_dim": 8}, "hidden_dim=24 .* a multiple of 16"),
+        ({"memory_dim": 2}, "memory_dim=2 .* a multiple of 4"),
+        ({"windows": (8, 4)}, r"windows=\(8, 4\) .* 4 numbers from 1 on"),
+        ({"windows": (8, 4, 0, 4)}, r"windows=\(8, 4, 0, 4\) .* 4 numbers from 1 on"),
+        ({"windows": (8, 4, 7, 4)}, r"windows=\(8, 4, 7, 4\) .* even but for the last one"),
+        ({"windows": (6, 4, 8, 4)}, r"windows=\(6, 4, 8, 4\) .* a divisor of 64"),
+        ({"windows": 8}, "windows=8 .* a row of integers"),
+        ({"windows": "8484"}, "windows='8484' .* a row of integers"),
+        ({"stages": (1, 2, 0, 1)}, r"stages=\(1, 2, 0, 1\) .* 4 numbers from 1 on"),
+        ({"stages": (1, 2, 3.0, 1)}, r"stages=\(1, 2, 3\.0, 1\) .* a row of integers"),
+        ({"global_blocks": (99,)}, r"global_blocks=\(99,\) .* numbers of blocks, 0 to 6"),
+        ({"global_blocks": (-1,)}, r"global_blocks=\(-1,\) .* numbers of blocks, 0 to 6"),
+        ({"name": 5}, "name=5 .* text"),
+        ({"pred_iou_thresh": "a"}, "pred_iou_thresh='a' .* within 0..1, or None"),
+        ({"stability_score_thresh": 1.5}, r"stability_score_thresh=1\.5 .* within 0..1"),
+    ],
+)
+def test_a_number_or_a_row_that_cannot_work_is_refused_by_name(
+    change: dict[str, object], text: str
+) -> None:
+    with pytest.raises(ConfigError, match=text):
+        dataclasses.replace(RELEASED["nano"], **change)
+
+
+def test_integers_and_rows_of_any_kind_make_the_same_config() -> None:
+    config = dataclasses.replace(RELEASED["nano"], image_size=np.int64(256), stages=[1, 2, 3, 1])
+    assert config == RELEASED["nano"]
+    assert type(config.image_size) is int
+    assert len({config, RELEASED["nano"]}) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden_dim": 16, "memory_dim": 4},
+        {"hidden_dim": 48, "memory_dim": 48},
+        {"windows": (2, 2, 2, 1)},
+        {"windows": (8, 6, 10, 3)},
+        {"windows": (8, 64, 64, 64)},
+        {"global_blocks": ()},
+        {"global_blocks": (0, 1, 2, 3)},
+        {"embed_dim": 3},
+        {"max_memories": 1, "max_pointers": 1, "position_grid": 1},
+    ],
+    ids=str,
+)
+def test_what_is_accepted_at_the_edge_can_be_built_and_tracks(change: dict[str, object]) -> None:
+    config = dataclasses.replace(
+        RELEASED["nano"],
+        **{
+            "name": "edge",
+            "image_size": 32,
+            "embed_dim": 8,
+            "stages": (1, 1, 1, 1),
+            "global_blocks": (2,),
+            **change,
+        },
+    )
+    prompt = FramePrompt(0, 1, Prompt(box=(2, 2, 20, 20)))
+    clip = np.zeros((3, 24, 40, 3), np.uint8)
+    assert len(list(VideoTracker(Sam2(config).eval()).track(clip, [prompt]))) == 3
+
+
+@pytest.mark.parametrize("given", [None, 5, ["nano"]], ids=repr)
+def test_what_is_neither_a_name_nor_a_config_is_refused(given: object) -> None:
+    with pytest.raises(ConfigError, match=f"a name or a ModelConfig, not a {type(given).__name__}"):
+        model_config(given)
 
 
 @pytest.mark.parametrize("name", ["coarse", "image_sise"])

@@ -11,7 +11,7 @@ import torch
 from pycocotools import mask as coco
 
 from ops import encode_run_lengths, to_coco_strings
-from sam2_core import RELEASED, AutoMaskConfig, ConfigError, Mask
+from sam2_core import RELEASED, AutoMaskConfig, ConfigError, Mask, build_sam2
 
 OFFICIAL_DEFAULTS = {
     "points_per_side": 32,
@@ -90,6 +90,47 @@ def test_one_grid_a_layer_is_wanted() -> None:
 def test_a_grid_that_is_none_is_refused(grid: np.ndarray) -> None:
     with pytest.raises(ConfigError, match=r"point_grids\[0\] must be \[points, 2\]"):
         AutoMaskConfig(points_per_side=None, point_grids=[grid])
+
+
+@pytest.mark.parametrize(
+    ("grids", "words"),
+    [
+        (5, "point_grids is a int: give a list of arrays"),
+        ([["a", "b"]], r"point_grids\[0\] must be \[points, 2\].* no plain numbers"),
+        ([[(0.5, 0.5j)]], r"point_grids\[0\] .* no plain numbers"),
+        ([[(0.5, 0.5)], 3], r"point_grids\[1\] .* shape \(\)"),
+        ([[(0.5,), (0.5, 0.5)]], r"point_grids\[0\] .* rows are of unequal length"),
+    ],
+)
+def test_what_holds_no_grids_is_refused_by_our_own_error(grids: object, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        AutoMaskConfig(points_per_side=None, point_grids=grids)
+
+
+def test_grids_may_come_from_a_generator_and_stay() -> None:
+    config = AutoMaskConfig(
+        points_per_side=None, crop_n_layers=1, point_grids=([[x, 0.5]] for x in (0.2, 0.8))
+    )
+    for _ in range(2):
+        assert [grid.tolist() for grid in config.grids()] == [[[0.2, 0.5]], [[0.8, 0.5]]]
+    assert dataclasses.replace(config, use_m2m=True).point_grids == config.point_grids
+
+
+@pytest.mark.parametrize(
+    ("side", "layers", "factor"), [(4, 2, 4), (1, 1, 2), (32, 6, np.int64(2)), (7, 3, 2)]
+)
+def test_a_layer_of_crops_without_a_point_is_refused(side: int, layers: int, factor: int) -> None:
+    settings = {"points_per_side": side, "crop_n_points_downscale_factor": factor}
+    with pytest.raises(ConfigError, match=rf"points_per_side={side} .*crop_n_layers={layers} leav"):
+        AutoMaskConfig(crop_n_layers=layers, **settings)
+    fewer = AutoMaskConfig(crop_n_layers=layers - 1, **settings)
+    assert all(len(grid) for grid in fewer.grids())
+
+
+def test_a_model_in_place_of_its_config_is_refused_with_the_way_out() -> None:
+    for given in ("nano", build_sam2("nano")):
+        with pytest.raises(ConfigError, match=f"not a {type(given).__name__}: write model.config"):
+            AutoMaskConfig.for_model(given)
 
 
 def test_a_config_cannot_be_changed_but_replaced() -> None:

@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from statistics import fmean
+from typing import TypeAlias
 
 import pytest
 import torch
-from agreement import mean_iou
 from make_clip import moving_shapes
 from small_models import lively_model
 
@@ -21,9 +23,19 @@ from sam2_core.network.sam2 import Sam2, bucket_of
 
 HEIGHT, WIDTH = 90, 130
 CLIP = moving_shapes(6, HEIGHT, WIDTH, seed=3)
-POINT = Prompt(points=[(60, 40)], labels=[1])
+POINTS = [Prompt(points=[point], labels=[1]) for point in ((60, 40), (30, 60), (100, 20), (9, 80))]
 BOX = Prompt(box=(20, 15, 90, 70))
-SEEDS = (0, 1, 2)
+# Four points on three pictures: more prompts than pictures, so that these are shared.
+ASKED = [[*POINTS[:2], BOX], POINTS[2:], [BOX]]
+
+# Weights are random. On these seeds no mask hangs on a tie: where two of three masks have the same
+# score but for rounding, each precision follows another one.
+SEEDS = range(6)
+GATE = 0.99
+FEWEST = {"prompted": 108, "tracked": 45}  # masks that are compared
+
+Masks: TypeAlias = dict[str, torch.Tensor]
+Overlaps: TypeAlias = dict[str, list[float]]
 
 
 def _own_model(image_size: int, seed: int = 0) -> Sam2:
@@ -31,26 +43,40 @@ def _own_model(image_size: int, seed: int = 0) -> Sam2:
     return copy.deepcopy(lively_model(image_size, seed=seed))
 
 
-def _masks(model: Sam2) -> tuple[torch.Tensor, torch.Tensor]:
+def _masks(model: Sam2) -> Masks:
     """Masks of prompts on pictures, and of two objects tracked through a clip."""
-    asked = [[POINT, BOX], [BOX], []]
-    answers = ImageSegmenter(model).segment(CLIP[:3], asked)
-    prompted = torch.cat([answer.masks.flatten(0, 1) for answer in answers])
-    prompts = [FramePrompt(0, 1, POINT), FramePrompt(1, 2, BOX)]
-    tracked = torch.cat([frame.masks for frame in VideoTracker(model).track(CLIP, prompts)])
-    return prompted, tracked
+    answers = ImageSegmenter(model).segment(CLIP[:3], ASKED)
+    prompts = [FramePrompt(0, 1, POINTS[0]), FramePrompt(1, 2, BOX)]
+    frames = VideoTracker(model).track(CLIP, prompts)
+    return {
+        "prompted": torch.cat([answer.masks.flatten(0, 1) for answer in answers]),
+        "tracked": torch.cat([frame.masks for frame in frames]),
+    }
+
+
+def _overlaps(model: Sam2, seeds: Iterable[int] = SEEDS) -> Overlaps:
+    """IoU of a model's masks with those of eager fp32, seed by seed; none where both are empty."""
+    overlaps: Overlaps = {"prompted": [], "tracked": []}
+    for seed in seeds:
+        truth = lively_model(model.config.image_size, seed=seed)
+        model.load_state_dict(truth.state_dict())
+        found, exact = _masks(model), _masks(truth)
+        for kind, ious in overlaps.items():
+            either = (found[kind] | exact[kind]).sum((1, 2)).double()
+            both = (found[kind] & exact[kind]).sum((1, 2)).double()
+            ious += (both / either)[either > 0].tolist()
+    return overlaps
+
+
+def _assert_mean_overlap(overlaps: Overlaps, least: float) -> None:
+    for kind, ious in overlaps.items():
+        assert len(ious) >= FEWEST[kind], f"only {len(ious)} {kind} masks were compared"
+        assert fmean(ious) >= least, f"{len(ious)} {kind} masks"
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_masks_in_lower_precision_are_those_of_fp32(precision: str) -> None:
-    scores = []
-    for seed in SEEDS:
-        exact = _masks(lively_model(128, seed=seed))
-        rough = _masks(prepare(_own_model(128, seed), precision=precision))
-        scores.append([mean_iou(a, b) for a, b in zip(rough, exact, strict=True)])
-    prompted, tracked = torch.tensor(scores).mean(dim=0).tolist()
-    assert prompted >= 0.99
-    assert tracked >= 0.99
+    _assert_mean_overlap(_overlaps(prepare(_own_model(64), precision=precision)), GATE)
 
 
 def test_what_meets_thresholds_stays_in_fp32() -> None:
@@ -79,26 +105,22 @@ def test_batches_are_filled_up_to_powers_of_two() -> None:
 
 
 def test_filled_up_batches_give_the_same_masks() -> None:
-    plain, filled = lively_model(64), _own_model(64)
-    filled.static_shapes = True
-    for ours, theirs in zip(_masks(filled), _masks(plain), strict=True):
-        assert mean_iou(ours, theirs) > 0.999
+    filled = _own_model(64)
+    filled.static_images = filled.static_objects = True
+    assert min(min(ious) for ious in _overlaps(filled, seeds=(0,)).values()) > 0.999
 
 
 _RUN = """
-import copy, json, sys, torch
+import json, sys, torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
-from small_models import lively_model
 from sam2_core.inference.compilation import prepare
 import test_compilation as cases
-from agreement import mean_iou
-exact = cases._masks(lively_model(64))
-model = prepare(copy.deepcopy(lively_model(64)), precision=sys.argv[2], compile=sys.argv[3])
-found = cases._masks(model)
+model = prepare(cases._own_model(64), precision=sys.argv[2], compile=sys.argv[3])
+overlaps = cases._overlaps(model)
 from torch._dynamo.utils import counters
 print(json.dumps({
-    "iou": [mean_iou(a, b) for a, b in zip(found, exact)],
+    "overlaps": overlaps,
     "hits": counters["inductor"]["fxgraph_cache_hit"],
     "misses": counters["inductor"]["fxgraph_cache_miss"],
     "graphs": counters["stats"]["unique_graphs"],
@@ -136,8 +158,8 @@ def test_compiled_masks_are_those_of_eager_fp32_and_restarts_find_the_programs(
     assert first["misses"] > 0
     assert again["misses"] == 0
     assert again["hits"] >= first["misses"]
-    assert min(first["iou"]) >= 0.9999
-    assert again["iou"] == pytest.approx(first["iou"], abs=1e-6)
+    _assert_mean_overlap(first["overlaps"], 0.9999)
+    assert again["overlaps"] == first["overlaps"]
 
 
 @pytest.mark.slow
@@ -147,5 +169,4 @@ def test_compiled_masks_are_those_of_eager_fp32_and_restarts_find_the_programs(
 def test_compiled_masks_in_lower_precision_are_those_of_eager_fp32(
     precision: str, compile_mode: str, tmp_path: Path
 ) -> None:
-    prompted, tracked = _run_apart(precision, compile_mode, tmp_path)["iou"]
-    assert (prompted + tracked) / 2 >= 0.99
+    _assert_mean_overlap(_run_apart(precision, compile_mode, tmp_path)["overlaps"], GATE)

@@ -154,6 +154,23 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
         open_frames(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("url", ["s3://b/x.mp4", "https://host/a/b.mp4", "file:///x.mp4"])
+def test_a_url_is_refused_as_one_and_the_way_out_is_said(url: str) -> None:
+    with pytest.raises(FrameSourceError, match=f"^{url}: URLs are not read here: copy what it"):
+        open_frames(url)
+    with pytest.raises(FrameSourceError, match="URLs are not read here"):
+        open_frames(Path(url))  # which makes one slash of two
+
+
+def test_a_folder_whose_name_looks_like_a_url_is_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s3:/b").mkdir(parents=True)
+    _save(Path("s3:/b"), ["0.png", "1.png"])
+    assert open_frames("s3://b").length() == 2
+
+
 # ---------------------------------------------------------------- what is refused
 
 
@@ -372,14 +389,79 @@ def test_an_iterator_cannot_be_read_backward_or_in_steps() -> None:
             next(open_frames(iter(_clip(30))).read(indices))
 
 
-def test_an_iterator_that_breaks_off_with_its_own_error_passes_it_on() -> None:
-    def broken() -> Iterator[np.ndarray]:
-        yield from _clip(3)
-        raise ConnectionError("the camera is gone")
+def _broken(error: BaseException, length: int = 3) -> Iterator[np.ndarray]:
+    yield from _clip(length)
+    raise error
 
-    source = PictureIterator(broken())
-    with pytest.raises(ConnectionError, match="camera"):
+
+class _Unreliable:
+    """A sequence whose fourth picture cannot be had."""
+
+    def __len__(self) -> int:
+        return 9
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if index == 3:
+            raise ConnectionError("the camera is gone")
+        return _clip(9)[index]
+
+
+@pytest.mark.parametrize("looks_ahead", [False, True])
+@pytest.mark.parametrize("kind", ["iterator", "sequence"])
+def test_frames_before_an_error_of_ones_own_come_before_it_with_its_place(
+    kind: str, looks_ahead: bool
+) -> None:
+    error = ConnectionError("the camera is gone")
+    source = open_frames(_broken(error) if kind == "iterator" else _Unreliable())
+    if looks_ahead:
+        assert source.size_hw() == (4, 6)
+        assert source.length() == (None if kind == "iterator" else 9)
+    reading = source.read(range(9))
+    assert [next(reading).flat[0] for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(
+        FrameSourceError, match=r"frame 3 could not be had: ConnectionError: the camera is gone\."
+    ) as caught:
+        next(reading)
+    assert isinstance(caught.value.__cause__, ConnectionError)
+
+
+def test_an_iterator_that_broke_off_stays_broken() -> None:
+    source = open_frames(_broken(ConnectionError("gone")))
+    for _ in range(2):
+        with pytest.raises(FrameSourceError, match="frame 3 could not be had"):
+            source.read_one(3)
+    with pytest.raises(FrameSourceError, match="frame 0 could not be had: KeyError"):
+        open_frames(_broken(KeyError("x"), 0)).size_hw()
+
+
+def test_a_broken_picture_of_an_iterator_comes_behind_those_before_it() -> None:
+    source = open_frames(iter([*_clip(2), None, *_clip(2)]))
+    assert source.reach() == 16
+    reading = source.read(range(9))
+    assert [next(reading).flat[0] for _ in range(2)] == [0, 1]
+    with pytest.raises(FrameSourceError, match="frame 2: A picture is"):
+        next(reading)
+
+
+def test_an_interrupt_is_no_error_of_a_frame() -> None:
+    source = open_frames(_broken(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
         list(source.read(range(9)))
+
+
+def test_a_clip_that_cannot_even_be_begun_says_so() -> None:
+    class NoLength(_Unreliable):
+        def __len__(self) -> int:
+            raise OSError("no index")
+
+    class NoBeginning:
+        def __iter__(self) -> Iterator[np.ndarray]:
+            raise OSError("no tape")
+
+    with pytest.raises(FrameSourceError, match=r"number of its frames could not be .* no index"):
+        open_frames(NoLength()).length()
+    with pytest.raises(FrameSourceError, match=r"The iterator could not be had: OSError: no tape"):
+        open_frames(NoBeginning())
 
 
 def test_names_appear_in_errors() -> None:

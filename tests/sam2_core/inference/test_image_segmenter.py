@@ -18,11 +18,14 @@ from torch.nn.functional import interpolate
 
 from ops import decode_run_lengths
 from sam2_core import (
+    ConfigError,
+    ImageError,
     ImageSegmenter,
     Prompt,
     PromptError,
     Sam2,
     Segmentation,
+    build_sam2,
     resize_picture,
 )
 
@@ -109,6 +112,32 @@ def test_logits_are_clamped_and_masks_do_not_change_by_it() -> None:
     (quiet,) = ImageSegmenter(loud).segment([_picture()], [[POINT]])
     assert answer.low_res_logits.abs().max() == 32
     assert (answer.masks != quiet.masks).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_hole_area": 4, "max_speck_area": 4}], ids=str)
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_answers_may_be_changed_and_learned_from(
+    model: Sam2, count: int, settings: dict[str, Any]
+) -> None:
+    segmenter = ImageSegmenter(model, **settings)
+    asked = [POINT, BOX, Prompt(mask=_mask())][:count]
+    weight = torch.ones((), requires_grad=True)
+    with torch.inference_mode():  # whatever the caller is about
+        answers = segmenter.segment([_picture(), _picture()], [asked, [POINT]])
+        assert not answers[0].masks.is_inference()
+    for answer in answers:
+        for numbers in (
+            answer.predicted_iou,
+            answer.low_res_logits,
+            answer.object_score,
+            answer.cleaned_logits,
+        ):
+            assert not numbers.is_inference()
+            (numbers * weight).sum().backward()
+        masks = answer.masks
+        masks &= False
+        assert not answer.masks.any()
+    assert weight.grad is not None
 
 
 def test_no_picture_gives_no_answer(segmenter: ImageSegmenter) -> None:
@@ -221,6 +250,17 @@ def test_every_kind_of_picture_is_taken(segmenter: ImageSegmenter, tmp_path: Any
     first, *others = segmenter.segment(pictures, [[POINT]] * 4)
     for other in others:
         _same(other, first)
+
+
+def test_pictures_and_lists_of_prompts_may_come_from_generators(
+    segmenter: ImageSegmenter,
+) -> None:
+    pictures, asked = [_picture(), _picture(45, 40, 1)], [[POINT, BOX], [OFF]]
+    expected = segmenter.segment(pictures, asked)
+    found = segmenter.segment((p for p in pictures), (iter(prompts) for prompts in asked))
+    for one, other in zip(found, expected, strict=True):
+        _same(one, other)
+    assert len(segmenter.embed(p for p in pictures)) == 2
 
 
 def test_prompts_of_a_picture_may_come_from_a_generator(segmenter: ImageSegmenter) -> None:
@@ -361,6 +401,66 @@ def test_a_bare_prompt_in_place_of_a_list_is_refused_with_words(segmenter: Image
 def test_something_else_than_a_prompt_is_refused_by_its_type(segmenter: ImageSegmenter) -> None:
     with pytest.raises(PromptError, match="Picture 0, prompt 0: expected a Prompt, got tuple"):
         segmenter.segment([_picture()], [[(30, 20)]])
+
+
+@pytest.mark.parametrize("prompts", [None, 3, "a", {0: [POINT]}], ids=repr)
+def test_prompts_that_are_no_lists_are_refused_by_their_type(
+    segmenter: ImageSegmenter, prompts: Any
+) -> None:
+    with pytest.raises(PromptError, match=rf"prompts is a {type(prompts).__name__}: it holds one"):
+        segmenter.segment([_picture()], prompts)
+
+
+@pytest.mark.parametrize(
+    "pictures", [None, {0: _picture()}, {"a.png"}], ids=["None", "dict", "set"]
+)
+def test_pictures_that_are_no_list_are_refused_by_their_type(
+    segmenter: ImageSegmenter, pictures: Any
+) -> None:
+    for call in (segmenter.embed, lambda images: segmenter.segment(images, [[POINT]])):
+        with pytest.raises(ImageError, match=f"list, not as a {type(pictures).__name__}"):
+            call(pictures)
+
+
+def test_a_picture_that_cannot_be_read_is_named_by_its_number(segmenter: ImageSegmenter) -> None:
+    pictures = [_picture(), _picture() / 255]
+    for call in (segmenter.embed, lambda images: segmenter.segment(images, [[], []])):
+        with pytest.raises(ImageError, match=r"^Picture 1: A picture array has dtype uint8"):
+            call(pictures)
+
+
+def test_pictures_that_another_model_embedded_are_refused(segmenter: ImageSegmenter) -> None:
+    for other, words in ((lively_model(96), "test at 96 px"), (build_sam2("nano"), "nano at 256")):
+        embedded = ImageSegmenter(other).embed([_picture()])
+        with pytest.raises(PromptError, match=rf"embedded by {words}.*this is test at 64 px"):
+            segmenter.segment(embedded, [[POINT]])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"mask_threshold": float("nan")}, "mask_threshold=nan: it must be a finite number"),
+        ({"mask_threshold": "0"}, "mask_threshold='0': it must be a finite number"),
+        ({"max_hole_area": -5}, "max_hole_area=-5: it must be an integer, at least 0"),
+        ({"max_speck_area": 1.5}, r"max_speck_area=1\.5: it must be an integer, at least 0"),
+        ({"stability_fallback": "no"}, "stability_fallback='no': it must be True or False"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_by_name(
+    model: Sam2, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        ImageSegmenter(model, **settings)
+
+
+def test_whether_three_masks_are_wanted_is_true_or_false(segmenter: ImageSegmenter) -> None:
+    with pytest.raises(ConfigError, match="multimask='no': it must be True or False"):
+        segmenter.segment([_picture()], [[POINT]], multimask="no")  # type: ignore[arg-type]
+
+
+def test_the_name_of_a_model_is_no_model() -> None:
+    with pytest.raises(ConfigError, match=r"model is a str, not a network: load_sam2\(NAME\)"):
+        ImageSegmenter("nano")  # type: ignore[arg-type]
 
 
 def test_embedding_nothing_is_refused(segmenter: ImageSegmenter) -> None:

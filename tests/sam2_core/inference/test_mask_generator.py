@@ -1,22 +1,20 @@
-"""All masks of small pictures: what is found, what work it takes, and what must not change it."""
+"""All masks of small pictures: what is found, and what must not change it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
 import torchvision
-from make_clip import textured_picture
+from all_masks import ALL, SOME, all_masks, assert_same, count_rows, small_picture
 from scipy import ndimage
 from small_models import lively_model
 from torch.nn.functional import interpolate
 
 from sam2_core import (
-    AutoMaskConfig,
+    ConfigError,
     ImageError,
     ImageSegmenter,
     Mask,
@@ -25,26 +23,6 @@ from sam2_core import (
     Sam2,
     resize_picture,
 )
-from sam2_core.inference import candidates, mask_generator
-
-# Thresholds that let some masks of the lively model through, and stop some.
-SOME: dict[str, Any] = {
-    "points_per_side": 4,
-    "pred_iou_thresh": 0.5,
-    "stability_score_thresh": 0.2,
-    "box_nms_thresh": 1.0,  # masks of random weights all span their picture
-}
-ALL: dict[str, Any] = {
-    "points_per_side": 3,
-    "pred_iou_thresh": 0.0,
-    "stability_score_thresh": 0.0,
-    "box_nms_thresh": 1.0,
-}
-
-
-@cache
-def _picture(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
-    return textured_picture(height, width, seed)
 
 
 @pytest.fixture(scope="module")
@@ -52,42 +30,11 @@ def model() -> Sam2:
     return lively_model(64)
 
 
-def _generate(model: Sam2, images: Sequence[np.ndarray], **settings: Any) -> list[list[Mask]]:
-    return MaskGenerator(model, AutoMaskConfig(**settings)).generate(images)
-
-
-def _same(found: Sequence[Mask], expected: Sequence[Mask]) -> None:
-    assert len(found) == len(expected)
-    for ours, theirs in zip(found, expected, strict=True):
-        assert ours.point == theirs.point
-        assert ours.crop_xywh == theirs.crop_xywh
-        assert ours.predicted_iou == pytest.approx(theirs.predicted_iou, abs=1e-4)
-        stability = pytest.approx(theirs.stability_score, abs=1e-2, nan_ok=True)
-        assert ours.stability_score == stability
-        changed = (ours.decode() != theirs.decode()).sum()
-        assert changed <= 3, f"{changed} pixels differ"  # where logits close to zero
-
-
-def _count_rows(
-    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, rows: Callable[..., int]
-) -> list[int]:
-    """Let calls through and note the number of rows in each."""
-    counts: list[int] = []
-    through = getattr(owner, name)
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        counts.append(rows(*args, **kwargs))
-        return through(*args, **kwargs)
-
-    monkeypatch.setattr(owner, name, counted)
-    return counts
-
-
 # ---------------------------------------------------------------- what is found
 
 
 def test_records_fit_their_picture_and_agree_with_their_mask(model: Sam2) -> None:
-    (found,) = _generate(model, [_picture()], **SOME)
+    (found,) = all_masks(model, [small_picture()], **SOME)
     assert len(found) > 3
     for mask in found:
         pixels = mask.decode()
@@ -107,8 +54,8 @@ def test_records_fit_their_picture_and_agree_with_their_mask(model: Sam2) -> Non
 def test_generating_equals_segmenting_every_point_and_filtering_by_hand(
     model: Sam2, seed: int
 ) -> None:
-    picture = _picture(seed=seed)
-    (found,) = _generate(model, [picture], **{**SOME, "box_nms_thresh": 0.95})
+    picture = small_picture(seed=seed)
+    (found,) = all_masks(model, [picture], **{**SOME, "box_nms_thresh": 0.95})
     side = (np.arange(4) + 0.5) / 4
     points = [(x * 64, y * 48) for y in side for x in side]
     prompts = [Prompt(points=[point], labels=[1]) for point in points]
@@ -136,7 +83,7 @@ def _box(mask: torch.Tensor) -> torch.Tensor:
 
 
 def test_points_are_pixels_of_the_picture(model: Sam2) -> None:
-    (found,) = _generate(model, [_picture()], **ALL)
+    (found,) = all_masks(model, [small_picture()], **ALL)
     assert len(found) == 27
     assert {mask.point for mask in found} == {
         (x, y)
@@ -147,67 +94,72 @@ def test_points_are_pixels_of_the_picture(model: Sam2) -> None:
 
 def test_a_picture_may_have_no_mask(model: Sam2) -> None:
     nothing = {**SOME, "pred_iou_thresh": 1.0}
-    assert _generate(model, [_picture(), _picture(30, 31)], **nothing) == [[], []]
+    assert all_masks(model, [small_picture(), small_picture(30, 31)], **nothing) == [[], []]
 
 
 def test_a_picture_may_have_no_mask_in_any_crop(model: Sam2) -> None:
     nothing = {**SOME, "pred_iou_thresh": 1.0, "crop_n_layers": 1}
-    assert _generate(model, [_picture()], **nothing) == [[]]
+    assert all_masks(model, [small_picture()], **nothing) == [[]]
 
 
 def test_one_picture_without_a_mask_does_not_touch_its_neighbours(model: Sam2) -> None:
     settings = {**SOME, "stability_score_thresh": 0.5, "pred_iou_thresh": 0.3}
-    pictures = [_picture(48, 64, seed) for seed in range(6)]
-    together = _generate(model, pictures, **settings)
+    pictures = [small_picture(48, 64, seed) for seed in range(6)]
+    together = all_masks(model, pictures, **settings)
     counts = [len(found) for found in together]
     assert 0 in counts, "no picture is without a mask: choose other thresholds"
     assert max(counts) > 0, "no picture has a mask: choose other thresholds"
     for found, picture in zip(together, pictures, strict=True):
-        _same(found, _generate(model, [picture], **settings)[0])
+        assert_same(found, all_masks(model, [picture], **settings)[0])
 
 
 def test_no_picture_gives_no_answer(model: Sam2) -> None:
-    assert _generate(model, [], **SOME) == []
+    assert all_masks(model, [], **SOME) == []
 
 
 def test_pictures_of_any_shapes_at_once_equal_one_by_one(model: Sam2) -> None:
     shapes = [(48, 64), (64, 20), (33, 47), (1, 1), (80, 81), (7, 90)]
-    pictures = [_picture(*shape, seed=number) for number, shape in enumerate(shapes)]
+    pictures = [small_picture(*shape, seed=number) for number, shape in enumerate(shapes)]
     settings = {**SOME, "stability_score_thresh": 0.0, "pred_iou_thresh": 0.3}
-    together = _generate(model, pictures, **settings)
+    together = all_masks(model, pictures, **settings)
     assert all(len(found) for found in together)
     for found, picture in zip(together, pictures, strict=True):
-        _same(found, _generate(model, [picture], **settings)[0])
+        assert_same(found, all_masks(model, [picture], **settings)[0])
 
 
 @pytest.mark.parametrize("batch", [1, 5, 16, 1000])
 def test_the_batch_of_points_does_not_change_what_is_found(model: Sam2, batch: int) -> None:
-    pictures = [_picture(), _picture(33, 47)]
-    expected = _generate(model, pictures, **SOME)
+    pictures = [small_picture(), small_picture(33, 47)]
+    expected = all_masks(model, pictures, **SOME)
     for found, wanted in zip(
-        _generate(model, pictures, **SOME, points_per_batch=batch), expected, strict=True
+        all_masks(model, pictures, **SOME, points_per_batch=batch), expected, strict=True
     ):
-        _same(found, wanted)
+        assert_same(found, wanted)
 
 
 def test_grey_and_alpha_and_paths_are_pictures_too(model: Sam2) -> None:
-    grey = _picture()[:, :, 0]
-    found = _generate(model, [grey, np.dstack([grey] * 3)], **SOME)
-    _same(found[0], found[1])
+    grey = small_picture()[:, :, 0]
+    found = all_masks(model, [grey, np.dstack([grey] * 3)], **SOME)
+    assert_same(found[0], found[1])
 
 
 def test_a_float_picture_is_refused(model: Sam2) -> None:
-    with pytest.raises(ImageError, match="dtype uint8"):
-        _generate(model, [_picture() / 255], **SOME)
+    with pytest.raises(ImageError, match=r"Picture 1: .* dtype uint8"):
+        all_masks(model, [small_picture(), small_picture() / 255], **SOME)
+
+
+def test_what_is_no_network_is_refused() -> None:
+    with pytest.raises(ConfigError, match="model is a str"):
+        MaskGenerator("nano")  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- settings
 
 
 def test_a_higher_threshold_keeps_a_part_of_the_masks(model: Sam2) -> None:
-    (all_of_them,) = _generate(model, [_picture()], **ALL)
+    (all_of_them,) = all_masks(model, [small_picture()], **ALL)
     for name, value in (("pred_iou_thresh", 0.6), ("stability_score_thresh", 0.3)):
-        (fewer,) = _generate(model, [_picture()], **{**ALL, name: value})
+        (fewer,) = all_masks(model, [small_picture()], **{**ALL, name: value})
         field = name.removesuffix("_thresh").replace("pred_", "predicted_")
         expected = {m.rle["counts"] for m in all_of_them if getattr(m, field) > value}
         assert 0 < len(fewer) < len(all_of_them)
@@ -215,8 +167,8 @@ def test_a_higher_threshold_keeps_a_part_of_the_masks(model: Sam2) -> None:
 
 
 def test_a_lower_nms_threshold_drops_duplicates_of_better_masks(model: Sam2) -> None:
-    (loose,) = _generate(model, [_picture()], **ALL)
-    (tight,) = _generate(model, [_picture()], **{**ALL, "box_nms_thresh": 0.5})
+    (loose,) = all_masks(model, [small_picture()], **ALL)
+    (tight,) = all_masks(model, [small_picture()], **{**ALL, "box_nms_thresh": 0.5})
     assert 0 < len(tight) < len(loose)
     assert tight[0].predicted_iou == max(mask.predicted_iou for mask in loose)
     boxes = torchvision.ops.box_convert(torch.tensor([m.bbox_xywh for m in tight]), "xywh", "xyxy")
@@ -225,10 +177,10 @@ def test_a_lower_nms_threshold_drops_duplicates_of_better_masks(model: Sam2) -> 
 
 
 def test_one_mask_a_point_may_be_asked_for(model: Sam2) -> None:
-    (found,) = _generate(model, [_picture()], **ALL, multimask_output=False)
+    (found,) = all_masks(model, [small_picture()], **ALL, multimask_output=False)
     assert len(found) == 9
-    (without,) = _generate(
-        model, [_picture()], **ALL, multimask_output=False, stability_fallback=False
+    (without,) = all_masks(
+        model, [small_picture()], **ALL, multimask_output=False, stability_fallback=False
     )
     assert [m.rle for m in found] != [m.rle for m in without]
 
@@ -236,7 +188,7 @@ def test_one_mask_a_point_may_be_asked_for(model: Sam2) -> None:
 def test_own_grids_are_used_as_they_are(model: Sam2) -> None:
     own = [np.array([[0.25, 0.5], [0.75, 1.0]])]
     settings = {**ALL, "points_per_side": None, "point_grids": own}
-    (found,) = _generate(model, [_picture()], **settings)
+    (found,) = all_masks(model, [small_picture()], **settings)
     assert sorted(mask.point for mask in found) == [(16, 24)] * 3 + [(48, 48)] * 3
 
 
@@ -244,15 +196,18 @@ def test_the_same_grid_by_hand_gives_the_same_masks(model: Sam2) -> None:
     side = (np.arange(4) + 0.5) / 4
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     by_hand = {**SOME, "points_per_side": None, "point_grids": [grid]}
-    _same(_generate(model, [_picture()], **by_hand)[0], _generate(model, [_picture()], **SOME)[0])
+    assert_same(
+        all_masks(model, [small_picture()], **by_hand)[0],
+        all_masks(model, [small_picture()], **SOME)[0],
+    )
 
 
 def test_m2m_asks_again_with_each_mask_and_shows_the_refined_ones(
     model: Sam2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = _generate(model, [_picture()], **ALL)[0]
-    decoded = _count_rows(monkeypatch, model, "decode_masks", lambda _, prompts, __: len(prompts))
-    refined = _generate(model, [_picture()], **ALL, use_m2m=True)[0]
+    plain = all_masks(model, [small_picture()], **ALL)[0]
+    decoded = count_rows(monkeypatch, model, "decode_masks", lambda _, prompts, __: len(prompts))
+    refined = all_masks(model, [small_picture()], **ALL, use_m2m=True)[0]
     assert len(refined) == len(plain) == 27
     assert sum(decoded) == 9 + 27
     assert {m.rle["counts"] for m in refined} != {m.rle["counts"] for m in plain}
@@ -260,14 +215,14 @@ def test_m2m_asks_again_with_each_mask_and_shows_the_refined_ones(
 
 def test_m2m_equals_feeding_logits_back_by_hand(model: Sam2) -> None:
     settings = {**ALL, "points_per_side": None, "point_grids": [np.array([[0.5, 0.5]])]}
-    refined = _generate(model, [_picture()], **settings, use_m2m=True)[0]
+    refined = all_masks(model, [small_picture()], **settings, use_m2m=True)[0]
     segmenter = ImageSegmenter(model)
-    (first,) = segmenter.segment([_picture()], [[Prompt(points=[(32, 24)], labels=[1])]])
+    (first,) = segmenter.segment([small_picture()], [[Prompt(points=[(32, 24)], labels=[1])]])
     again = [
         Prompt(points=[(32, 24)], labels=[1], low_res_logits=logits)
         for logits in first.low_res_logits[0]
     ]
-    (second,) = segmenter.segment([_picture()], [again], multimask=False)
+    (second,) = segmenter.segment([small_picture()], [again], multimask=False)
     order = second.predicted_iou[:, 0].argsort(descending=True)
     assert [m.predicted_iou for m in refined] == pytest.approx(
         second.predicted_iou[order, 0].tolist(), abs=1e-4
@@ -278,7 +233,7 @@ def test_m2m_equals_feeding_logits_back_by_hand(model: Sam2) -> None:
 
 def test_small_holes_and_specks_go_where_asked(model: Sam2) -> None:
     """At 64 px a mask has 16 x 16 low-res pixels, shown here at their own size."""
-    picture = _picture(16, 16)
+    picture = small_picture(16, 16)
     settings = {**ALL, "box_nms_thresh": 1.0}
 
     def small_parts(masks: Sequence[Mask]) -> int:
@@ -289,8 +244,8 @@ def test_small_holes_and_specks_go_where_asked(model: Sam2) -> None:
                 count += int((np.bincount(labels.ravel())[1:] <= 4).sum())
         return count
 
-    (plain,) = _generate(model, [picture], **settings)
-    (clean,) = _generate(model, [picture], **settings, min_mask_region_area=4)
+    (plain,) = all_masks(model, [picture], **settings)
+    (clean,) = all_masks(model, [picture], **settings, min_mask_region_area=4)
     assert small_parts(plain) > small_parts(clean)
 
 
@@ -298,9 +253,11 @@ def test_small_holes_and_specks_go_where_asked(model: Sam2) -> None:
 
 
 def test_crops_are_searched_too_and_their_masks_lie_in_the_whole_picture(model: Sam2) -> None:
-    picture = _picture(36, 40)  # so small that the filter at crop edges lets everything through
+    picture = small_picture(
+        36, 40
+    )  # so small that the filter at crop edges lets everything through
     settings = {**ALL, "crop_n_layers": 1, "crop_nms_thresh": 1.0}
-    (found,) = _generate(model, [picture], **settings)
+    (found,) = all_masks(model, [picture], **settings)
     crops = {mask.crop_xywh for mask in found}
     assert len(crops) == 5
     assert (0, 0, 40, 36) in crops
@@ -317,13 +274,13 @@ def test_crops_are_searched_too_and_their_masks_lie_in_the_whole_picture(model: 
 
 
 def test_a_crop_is_searched_as_a_picture_of_its_own(model: Sam2) -> None:
-    picture = _picture(36, 40)
+    picture = small_picture(36, 40)
     settings = {**ALL, "crop_n_layers": 1, "crop_nms_thresh": 1.0}
-    (found,) = _generate(model, [picture], **settings)
+    (found,) = all_masks(model, [picture], **settings)
     crop = max(mask.crop_xywh for mask in found)
     x, y, width, height = (round(value) for value in crop)
     assert (x, y) != (0, 0)
-    (alone,) = _generate(model, [picture[y : y + height, x : x + width]], **ALL)
+    (alone,) = all_masks(model, [picture[y : y + height, x : x + width]], **ALL)
     inside = [mask for mask in found if mask.crop_xywh == crop]
     pairs = {mask.point: mask for mask in alone if mask.area}
     assert len(inside) == len(alone)
@@ -336,10 +293,10 @@ def test_a_crop_is_searched_as_a_picture_of_its_own(model: Sam2) -> None:
 
 
 def test_duplicates_between_crops_go_to_the_smaller_crop(model: Sam2) -> None:
-    picture = _picture(36, 40)
+    picture = small_picture(36, 40)
     settings = {**ALL, "crop_n_layers": 1}
-    (loose,) = _generate(model, [picture], **settings, crop_nms_thresh=1.0)
-    (tight,) = _generate(model, [picture], **settings, crop_nms_thresh=0.3)
+    (loose,) = all_masks(model, [picture], **settings, crop_nms_thresh=1.0)
+    (tight,) = all_masks(model, [picture], **settings, crop_nms_thresh=0.3)
     assert 0 < len(tight) < len(loose)
     assert (0, 0, 40, 36) in {mask.crop_xywh for mask in loose}
     assert {mask.crop_xywh[2:] for mask in tight} == {(26, 24)}
@@ -349,25 +306,43 @@ def test_duplicates_between_crops_go_to_the_smaller_crop(model: Sam2) -> None:
 def test_deeper_layers_use_fewer_points_where_asked(
     model: Sam2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoded = _count_rows(monkeypatch, model, "decode_masks", lambda _, prompts, __: len(prompts))
+    decoded = count_rows(monkeypatch, model, "decode_masks", lambda _, prompts, __: len(prompts))
     settings = {**ALL, "points_per_side": 4, "crop_n_layers": 1}
-    _generate(model, [_picture(36, 40)], **settings, crop_n_points_downscale_factor=2)
+    all_masks(model, [small_picture(36, 40)], **settings, crop_n_points_downscale_factor=2)
     assert sum(decoded) == 16 + 4 * 4
 
 
 def test_several_pictures_with_crops_equal_one_by_one(model: Sam2) -> None:
-    pictures = [_picture(36, 40), _picture(30, 22, seed=1), _picture(12, 39, seed=2)]
+    pictures = [small_picture(36, 40), small_picture(30, 22, seed=1), small_picture(12, 39, seed=2)]
     settings = {**SOME, "crop_n_layers": 1, "stability_score_thresh": 0.1}
-    together = _generate(model, pictures, **settings)
+    together = all_masks(model, pictures, **settings)
     for found, picture in zip(together, pictures, strict=True):
         assert found
-        _same(found, _generate(model, [picture], **settings)[0])
+        assert_same(found, all_masks(model, [picture], **settings)[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "layers"),
+    [((1, 30), 1), ((30, 1), 1), ((1, 1), 2), ((2, 2), 2), ((3, 5), 2), ((7, 9), 3)],
+)
+def test_a_picture_too_small_for_some_of_its_crops_is_searched_in_the_others(
+    model: Sam2, shape: tuple[int, int], layers: int
+) -> None:
+    settings = {**ALL, "points_per_side": 2, "crop_n_layers": layers, "crop_nms_thresh": 1.0}
+    pictures = [small_picture(30, 22), small_picture(*shape), small_picture(12, 39, seed=2)]
+    together = all_masks(model, pictures, **settings)
+    for found, picture in zip(together, pictures, strict=True):
+        assert found
+        assert_same(found, all_masks(model, [picture], **settings)[0])
+    crops = {mask.crop_xywh for mask in together[1]}
+    assert all(width >= 1 and height >= 1 for _, _, width, height in crops)
+    assert len(crops) > 1 or shape == (1, 1)
 
 
 def test_a_mask_that_a_crop_cuts_off_is_dropped(model: Sam2) -> None:
-    picture = _picture(300, 300)
+    picture = small_picture(300, 300)
     settings = {**ALL, "crop_n_layers": 1, "crop_nms_thresh": 1.0}
-    (found,) = _generate(model, [picture], **settings)
+    (found,) = all_masks(model, [picture], **settings)
     for mask in found:
         if mask.crop_xywh == (0, 0, 300, 300):
             continue
@@ -384,49 +359,16 @@ def test_a_mask_that_a_crop_cuts_off_is_dropped(model: Sam2) -> None:
     assert len(found) < 5 * 27
 
 
-# ---------------------------------------------------------------- work
-
-
-def test_every_point_is_decoded_once_in_full_batches_across_pictures(
-    model: Sam2, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decoded = _count_rows(monkeypatch, model, "decode_masks", lambda _, prompts, __: len(prompts))
-    encoded = _count_rows(monkeypatch, model, "embed_images", len)
-    _generate(model, [_picture(), _picture(33, 47), _picture(20, 20)], **SOME, points_per_batch=10)
-    assert sum(decoded) == 3 * 16
-    assert decoded == [10, 10, 10, 10, 8]
-    assert sum(encoded) == 3
-
-
-def test_only_masks_that_pass_the_iou_filter_are_upsampled_and_only_the_last_ones_encoded(
-    model: Sam2, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (everything,) = _generate(model, [_picture()], **{**ALL, "points_per_side": 4})
-    passing = sum(mask.predicted_iou > 0.5 for mask in everything)
-    assert 0 < passing < len(everything) == 48
-    measured = _count_rows(
-        monkeypatch, mask_generator, "measure_upsampled", lambda logits, *_: len(logits)
-    )
-    drawn = _count_rows(monkeypatch, candidates, "upsample_masks", lambda logits, *_: len(logits))
-    (found,) = _generate(model, [_picture()], **SOME)
-    assert sum(measured) == passing
-    assert sum(drawn) == len(found) < passing
-
-
-def test_nothing_is_upsampled_where_no_mask_passes(
-    model: Sam2, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    measured = _count_rows(
-        monkeypatch, mask_generator, "measure_upsampled", lambda logits, *_: len(logits)
-    )
-    _generate(model, [_picture()], **{**SOME, "pred_iou_thresh": 1.0})
-    assert sum(measured) == 0
-
-
 def test_a_picture_that_was_resized_before_has_the_same_masks_but_no_crops(model: Sam2) -> None:
-    resized = resize_picture(_picture(), model.config.image_size, rounded=False)
-    (expected,) = _generate(model, [_picture()], **ALL)
-    (found,) = _generate(model, [resized], **ALL)
-    _same(found, expected)
-    with pytest.raises(ImageError, match="Crops are cut from a picture's own pixels"):
-        _generate(model, [resized], crop_n_layers=1)
+    resized = resize_picture(small_picture(), model.config.image_size, rounded=False)
+    (expected,) = all_masks(model, [small_picture()], **ALL)
+    (found,) = all_masks(model, [resized], **ALL)
+    assert_same(found, expected)
+    with pytest.raises(ImageError, match=r"Picture 0: Crops are cut from a picture's own pixels"):
+        all_masks(model, [resized], crop_n_layers=1)
+
+
+def test_a_picture_that_was_resized_for_another_model_is_named(model: Sam2) -> None:
+    other = resize_picture(small_picture(), 96, rounded=True)
+    with pytest.raises(ImageError, match=r"Picture 1: .* does not fit a model of 64 px"):
+        all_masks(model, [small_picture(), other], **ALL)

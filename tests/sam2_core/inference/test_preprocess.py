@@ -145,6 +145,32 @@ def test_a_sixteen_bit_file_is_scaled_not_clipped(tmp_path: Path, suffix: str) -
     assert np.array_equal(as_rgb(path), as_rgb(deep))
 
 
+def test_integers_of_sixteen_bits_are_scaled_in_whatever_they_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "wide.tif"
+    Image.fromarray(np.array([[0, 257, 30000, 65535]], dtype=np.int32)).save(path)
+    with Image.open(path) as image:
+        assert image.mode == "I"
+    assert as_rgb(path)[0, :, 0].tolist() == [0, 1, 117, 255]
+
+
+@pytest.mark.parametrize("row", [[0, 70000], [-5, 255]])
+def test_integers_beyond_sixteen_bits_are_refused_with_their_range(
+    tmp_path: Path, row: list[int]
+) -> None:
+    path = tmp_path / "wide.tif"
+    Image.fromarray(np.array([row], dtype=np.int32)).save(path)
+    with pytest.raises(ImageError, match=rf"wide\.tif: .*from {row[0]} to {row[1]}.*0\.\.65535"):
+        as_rgb(path)
+
+
+def test_a_file_of_floats_is_refused_as_the_same_array_is(tmp_path: Path) -> None:
+    floats, path = np.array([[0, 0.5, 1]], dtype=np.float32), tmp_path / "floats.tif"
+    Image.fromarray(floats).save(path)
+    for picture, name in ((floats, ""), (Image.fromarray(floats), ""), (path, r"floats\.tif: ")):
+        with pytest.raises(ImageError, match=rf"^.*{name}A picture array has dtype .* float32"):
+            as_rgb(picture)
+
+
 def test_a_cmyk_jpeg_gives_the_colours_that_pillow_shows(tmp_path: Path) -> None:
     path = tmp_path / "print.jpg"
     Image.fromarray(textured_picture(16, 16)).convert("CMYK").save(path, quality=95)
@@ -200,6 +226,12 @@ def test_a_pillow_image_is_left_as_it_was() -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"none\.png: no such file"):
         as_rgb(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/a.png", "https://host/a.png", "file:///tmp/a.png"])
+def test_a_url_in_place_of_a_path_is_refused_as_one(url: str) -> None:
+    with pytest.raises(ImageError, match=f"^{url}: URLs are not read here: copy what it names"):
+        as_rgb(url)
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
@@ -324,6 +356,12 @@ def test_a_resized_frame_is_taken_as_it_is() -> None:
 )
 def test_what_is_no_square_of_bytes_or_floats_is_no_resized_picture(pixels: np.ndarray) -> None:
     with pytest.raises(ImageError, match=r"holds \[S, S, 3\] bytes or floats"):
+        as_sized(ResizedPicture(pixels, (10, 10)))
+
+
+@pytest.mark.parametrize("pixels", [None, [[1, 2, 3]], torch.zeros(4, 4, 3)])
+def test_what_is_no_array_is_no_resized_picture(pixels: object) -> None:
+    with pytest.raises(ImageError, match=f"holds an array, this one a {type(pixels).__name__}"):
         as_sized(ResizedPicture(pixels, (10, 10)))
 
 

@@ -164,7 +164,109 @@ def test_whatever_is_no_array_is_refused_by_our_own_error(fields: dict[str, obje
         _check(**fields)
 
 
+@pytest.mark.parametrize(
+    ("points", "labels", "words"),
+    [
+        ((30, 20), [1], r"points are a list of \(x, y\) pairs, .* not an array of shape \(2,\)"),
+        ((30, 20), [1, 1], r"points are a list .* not an array of shape \(2,\)"),
+        ([[[3, 4], [5, 6]]], [1], r"points are a list .* not an array of shape \(1, 2, 2\)"),
+        ([(1, 2, 3)], [1], r"points are a list .* not an array of shape \(1, 3\)"),
+        (5, 1, "points are a list .* not a single number"),
+        ([(3, 4)], [[1, 0]], r"labels are a flat list, .* not an array of shape \(1, 2\)"),
+        ([(3, 4)], 1, "labels are a flat list, .* not a single number"),
+    ],
+)
+def test_points_and_labels_of_another_shape_are_refused_with_the_one_that_is_wanted(
+    points: object, labels: object, words: str
+) -> None:
+    with pytest.raises(PromptError, match=words):
+        _check(points=points, labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (np.array([[3 + 1j, 4]]), "complex numbers"),
+        (torch.tensor([[3 + 1j, 4]]), "complex numbers"),
+        ([("3", "4")], "text"),
+        ([(None, 4)], r"objects \(NoneType, int\)"),
+        ({3: 4}, r"objects \(dict\)"),
+        (np.array([["2020-01-01", "2020-01-02"]], dtype="datetime64[s]"), r"datetime64\[s\]"),
+    ],
+)
+@pytest.mark.parametrize("field", ["points", "labels", "box", "mask", "low_res_logits"])
+def test_what_are_no_real_numbers_is_refused_by_its_kind_in_our_own_words(
+    field: str, value: object, kind: str
+) -> None:
+    points = {"points": [(1, 1)], "labels": [1]}
+    with pytest.raises(PromptError, match=f"{field} must be numbers in rows of .* not {kind}") as e:
+        _check(**{**points, field: value})
+    assert "supported types" not in str(e.value)
+
+
+def test_an_array_like_that_fails_on_being_read_is_refused_by_our_own_error() -> None:
+    class Unreadable:
+        def __array__(self, *_: object, **__: object) -> np.ndarray:
+            raise ConnectionError("the store is gone")
+
+    with pytest.raises(PromptError, match=r"mask must be numbers.*the store is gone"):
+        _check(mask=Unreadable())
+    with pytest.raises(PromptError, match="points must be numbers"):
+        _check(points=torch.zeros(1, 2, device="meta"), labels=[1])
+    with pytest.raises(PromptError, match="points must be numbers"):
+        _check(points=[torch.zeros(2, requires_grad=True)], labels=[1])
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        ((1, 2), "holds 0, 1, 2.*write mask == 1"),
+        ((2,), "holds 0, 2.*write mask == 2"),
+        ((1, 255), "holds 0, 1, 255"),
+        ((-1,), "holds -1, 0.*write mask == -1"),
+        ((3, 4, 5, 6, 7), r"holds 0, 3, 4, 5, \.\.\."),
+    ],
+)
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_a_map_of_ids_is_no_mask_because_they_would_become_one_object(
+    ids: tuple[int, ...], words: str, as_tensor: bool
+) -> None:
+    labelled = np.zeros(SIZE, dtype=np.int64)
+    for row, number in enumerate(ids):
+        labelled[row] = number
+    with pytest.raises(PromptError, match=f"A mask is true or false.*{words}"):
+        _check(mask=torch.from_numpy(labelled) if as_tensor else labelled)
+
+
 # ---------------------------------------------------------------- what is understood
+
+
+def test_none_is_the_same_as_nothing() -> None:
+    found = _check(points=None, labels=None, box=(25, 10, 75, 30))
+    assert found.labels_T.tolist() == [2, 3]
+    with pytest.raises(PromptError, match="0 points but 1 labels"):
+        _check(points=None, labels=[1])
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        torch.as_tensor(np.eye(*SIZE)).to(torch.bfloat16),
+        torch.as_tensor(np.eye(*SIZE)).to_sparse(),
+        torch.as_tensor(np.eye(*SIZE), dtype=torch.uint8) * 255,
+        np.eye(*SIZE, dtype=np.uint16),
+        np.eye(*SIZE, dtype=">f8"),
+        np.eye(*SIZE, dtype=np.longdouble),
+    ],
+    ids=["bfloat16", "sparse", "0 and 255", "uint16", "other byte order", "long double"],
+)
+def test_a_mask_of_an_unusual_type_is_a_mask(mask: object) -> None:
+    assert torch.equal(_check(mask=mask).mask_HW, torch.eye(*SIZE, dtype=torch.bool))
+
+
+def test_masks_without_a_set_pixel_are_masks_of_any_type() -> None:
+    for dtype in (bool, np.uint8, np.int64, np.float32):
+        assert not _check(mask=np.zeros(SIZE, dtype=dtype)).mask_HW.any()
 
 
 @pytest.mark.parametrize(

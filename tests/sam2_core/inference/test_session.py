@@ -137,6 +137,19 @@ def test_the_clip_may_be_prompted_before_the_frame_that_was_prompted_first(
     assert _numbers(list(session.propagate())) == list(range(2, LENGTH))
 
 
+def test_what_a_session_shows_may_be_changed_and_learned_from(session: TrackingSession) -> None:
+    shown = [session.prompt(_point(0, 1)), session.prompt(_mask(2, 2)), session.clear(2, 2)]
+    session.remove(2)
+    for frame in (*shown, *session.propagate(), session.correct(_point(3, 1, 50, 35, on=0))):
+        for numbers in (frame.low_res_logits, frame.object_score, frame.predicted_iou):
+            assert not numbers.is_inference()
+            numbers += 1
+    fresh = _tracker().session(_clip())
+    fresh.prompt(_point(0, 1))
+    fresh.correct(_point(3, 1, 50, 35, on=0))
+    assert len(list(session.propagate())) == len(list(fresh.propagate()))
+
+
 # ---------------------------------------------------------------- correcting
 
 
@@ -379,6 +392,15 @@ def test_propagation_can_start_anywhere(session: TrackingSession) -> None:
     assert _numbers(list(session.propagate("backward", start=5))) == [5, 4, 3, 2, 1, 0]
 
 
+def test_less_than_no_frame_cannot_be_asked_for_but_more_than_there_are(
+    session: TrackingSession,
+) -> None:
+    session.prompt(_point(0, 1))
+    with pytest.raises(PromptError, match="max_frames=-1: it is how many frames come, at least 0"):
+        session.propagate(max_frames=-1)
+    assert len(list(session.propagate(max_frames=10**30))) == LENGTH
+
+
 @pytest.mark.parametrize("start", [-1, LENGTH])
 def test_a_start_outside_the_clip_is_refused(session: TrackingSession, start: int) -> None:
     session.prompt(_point(0, 1))
@@ -422,6 +444,85 @@ def test_an_unknown_direction_is_refused(session: TrackingSession) -> None:
     session.prompt(_point(0, 1))
     with pytest.raises(PromptError, match=r"direction='sideways'.*forward, backward, both"):
         session.propagate("sideways")
+
+
+CHANGES = {
+    "prompt": lambda session: session.prompt(_point(2, 3)),
+    "prompt again": lambda session: session.prompt(_box(0, 1)),
+    "correct": lambda session: session.correct(_point(1, 1, 50, 35, on=0)),
+    "clear": lambda session: session.clear(0, 2),
+    "remove": lambda session: session.remove(2),
+    "reset": lambda session: session.reset(),
+}
+
+
+@pytest.mark.parametrize(
+    ("seen", "direction"), [(0, "forward"), (3, "forward"), (1, "backward"), (2, "both")]
+)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_propagation_under_way_ends_with_words_once_the_session_is_changed(
+    session: TrackingSession, change: str, seen: int, direction: str
+) -> None:
+    session.prompt(_point(0, 1))
+    session.prompt(_box(0, 2))
+    list(session.propagate())
+    session.prompt(_mask(4, 1))
+    going = session.propagate(direction)
+    for _ in range(seen):
+        next(going)
+    CHANGES[change](session)
+    frame = 4 - seen if direction == "backward" else seen
+    with pytest.raises(PromptError, match=rf"stands before frame {frame}, .*start={frame}\)"):
+        next(going)
+    assert list(going) == []
+    if change == "clear":
+        session.remove(2)
+    if change == "reset":
+        session.prompt(_point(0, 1))
+    assert _numbers(list(session.propagate())) == list(range(LENGTH))
+
+
+def test_what_was_changed_while_a_propagation_was_under_way_holds_in_the_next_one(
+    session: TrackingSession,
+) -> None:
+    session.prompt(_point(0, 1))
+    going = session.propagate()
+    next(going)
+    next(going)
+    session.prompt(_mask(1, 2))
+    with pytest.raises(PromptError, match="has been changed since it began"):
+        next(going)
+    expected = list(_tracker().track(_clip(), [_point(0, 1), _mask(1, 2)]))
+    _same(list(session.propagate()), expected)
+
+
+def test_a_change_behind_the_last_frame_ends_a_propagation_in_peace(
+    session: TrackingSession,
+) -> None:
+    session.prompt(_point(0, 1))
+    for frame in session.propagate():
+        if frame.frame == LENGTH - 1:
+            session.correct(_point(frame.frame, 1, 50, 35, on=0))
+    for frame in session.propagate(max_frames=2):
+        if frame.frame == 1:
+            session.correct(_point(1, 1, 50, 35, on=0))
+
+
+def test_what_is_refused_while_a_propagation_is_under_way_does_not_end_it(
+    session: TrackingSession,
+) -> None:
+    session.prompt(_point(0, 1))
+    going = session.propagate()
+    next(going)
+    for act in (
+        lambda: session.prompt(_point(0, 2, x=1000)),
+        lambda: session.correct(_box(0, 1)),
+        lambda: session.clear(LENGTH, 1),
+        lambda: session.remove(9),
+    ):
+        with pytest.raises(PromptError):
+            act()
+    assert _numbers(list(going)) == list(range(1, LENGTH))
 
 
 def test_a_propagation_that_was_left_early_can_be_taken_up_again(
@@ -497,21 +598,31 @@ def test_two_objects_may_be_prompted_on_the_frame_where_an_iterator_stands() -> 
     _same(list(session.propagate()), expected)
 
 
-@pytest.mark.parametrize("taker", ["propagation", "prompt"])
-def test_a_propagation_whose_frame_of_an_iterator_was_taken_says_so(taker: str) -> None:
+def test_a_propagation_whose_frame_of_an_iterator_was_taken_says_so() -> None:
     session = _tracker().session(iter(_clip(20)))
     session.prompt(_point(0, 1))
     one = session.propagate()
     assert [next(one).frame, next(one).frame] == [0, 1]
     other = session.propagate(start=1)
-    if taker == "propagation":
-        assert [next(other).frame, next(other).frame] == [1, 2]
-    else:
-        session.prompt(_point(2, 2))
+    assert [next(other).frame, next(other).frame] == [1, 2]
     with pytest.raises(FrameSourceError, match=r"passed frame 2.*somebody else.*give a list"):
         next(one)
-    if taker == "propagation":
-        assert _numbers(list(other)) == list(range(3, 20))
+    assert _numbers(list(other)) == list(range(3, 20))
+
+
+def test_an_iterator_loses_no_frame_to_a_propagation_that_a_change_ends() -> None:
+    session, whole = _tracker().session(iter(_clip(24))), _tracker().session(_clip(24))
+    found: dict[str, list[TrackedFrame]] = {}
+    for name, one in (("iterator", session), ("list", whole)):
+        one.prompt(_point(0, 1))
+        going = one.propagate()
+        assert _numbers([next(going) for _ in range(6)]) == list(range(6))
+        one.correct(_point(5, 1, 50, 35, on=0))
+        with pytest.raises(PromptError, match="start another one"):
+            next(going)
+        found[name] = list(one.propagate(start=5))
+    assert session.source.length() == 24
+    _same(found["iterator"], found["list"])
 
 
 def test_propagations_of_a_list_may_be_interleaved(session: TrackingSession) -> None:

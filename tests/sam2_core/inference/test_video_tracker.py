@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
@@ -26,6 +26,7 @@ from sam2_core import (
     ImageSegmenter,
     Prompt,
     PromptError,
+    ResizedPicture,
     Sam2,
     TrackedFrame,
     TrackingConfig,
@@ -272,6 +273,18 @@ def test_a_prompted_frame_shows_what_the_image_segmenter_answers() -> None:
     assert_close(first.object_score, answer.object_score, "score")
 
 
+def test_what_a_frame_holds_may_be_changed_and_learned_from(tracker: VideoTracker) -> None:
+    weight = torch.ones((), requires_grad=True)
+    for frame in tracker.track(_clip(3), [_point(0), _box(0), _mask(1)]):
+        for numbers in (frame.low_res_logits, frame.object_score, frame.predicted_iou):
+            assert not numbers.is_inference()
+            (numbers * weight).sum().backward()
+            numbers += 1
+        masks = frame.masks
+        masks &= False
+    assert weight.grad is not None
+
+
 # ---------------------------------------------------------------- memory
 
 
@@ -467,6 +480,88 @@ def test_a_clip_that_breaks_off_shows_what_came_before(tracker: VideoTracker) ->
     assert "ended after frame 19: the prompt on frame 25" in errors[2]
 
 
+def _failing(length: int, error: Exception) -> Iterator[np.ndarray]:
+    yield from _clip(length)
+    raise error
+
+
+class _FailingList:
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def __len__(self) -> int:
+        return 30
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if index >= self._length:
+            raise ConnectionError("the store is gone")
+        return _clip(30)[index]
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 20])
+@pytest.mark.parametrize("kind", ["iterator", "sequence"])
+def test_a_clip_whose_frames_raise_anything_ends_alone_behind_those_it_had(
+    tracker: VideoTracker, kind: str, length: int
+) -> None:
+    error = ConnectionError("the store is gone")
+    bad = _failing(length, error) if kind == "iterator" else _FailingList(length)
+    good = Clip(_clip(4), [_point(0)])
+    events = list(tracker.track_many([Clip(bad, [_point(0)]), good, good], lanes=2))
+    ends = {event.clip: event.error for event in events if isinstance(event, ClipEnd)}
+    assert ends[1] is ends[2] is None
+    assert isinstance(ends[0], FrameSourceError)
+    assert isinstance(ends[0].__cause__, ConnectionError)
+    assert f"frame {length} could not be had: ConnectionError: the store is gone" in str(ends[0])
+    counts = [sum(event.clip == number for event in _frames(events)) for number in range(3)]
+    assert counts == [length, 4, 4]
+
+
+def test_one_clip_whose_frames_raise_shows_the_first_ones_and_the_cause(
+    tracker: VideoTracker,
+) -> None:
+    found = tracker.track(_failing(3, OSError("the camera is gone")), [_point(0)])
+    assert [next(found).frame for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(FrameSourceError, match="frame 3 could not be had") as caught:
+        next(found)
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_an_interrupt_ends_all_clips(tracker: VideoTracker) -> None:
+    clips = [Clip(_clip(4), [_point(0)]), Clip(_failing(2, KeyboardInterrupt()), [_point(0)])]
+    with pytest.raises(KeyboardInterrupt):
+        list(tracker.track_many(clips))
+
+
+def test_a_clip_whose_prompts_raise_ends_alone(tracker: VideoTracker) -> None:
+    def prompts() -> Iterator[FramePrompt]:
+        yield _point(0)
+        raise OSError("the table is gone")
+
+    good = Clip(_clip(2), [_point(0)])
+    events = list(tracker.track_many([Clip(_clip(2), prompts()), good]))
+    ends = {event.clip: event.error for event in events if isinstance(event, ClipEnd)}
+    assert ends[1] is None
+    assert "The prompts broke off with an error: OSError: the table is gone" in str(ends[0])
+    assert len(_frames(events)) == 2
+
+
+@pytest.mark.parametrize("wrap", [list, iter])
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_clip_of_pictures_resized_for_another_model_ends_alone(
+    tracker: VideoTracker, wrap: Callable[[object], Frames], place: int
+) -> None:
+    sides = [SIZE * 2 if frame == place else SIZE for frame in range(4)]
+    resized = [
+        ResizedPicture(np.zeros((side, side, 3), np.uint8), (HEIGHT, WIDTH)) for side in sides
+    ]
+    good = Clip(_clip(4), [_point(0)])
+    events = list(tracker.track_many([Clip(wrap(resized), [_point(0)]), good]))
+    ends = {event.clip: event.error for event in events if isinstance(event, ClipEnd)}
+    assert ends[1] is None
+    assert f"frame {place}: A ResizedPicture of shape" in str(ends[0])
+    assert [sum(e.clip == n for e in _frames(events)) for n in range(2)] == [place, 4]
+
+
 def test_no_clip_gives_no_frame(tracker: VideoTracker) -> None:
     assert list(tracker.track_many([])) == []
 
@@ -625,6 +720,28 @@ def test_a_mask_with_points_or_a_box_is_refused(
     mask = np.ones((HEIGHT, WIDTH), dtype=bool)
     with pytest.raises(PromptError, match="Object 4, frame 0: a mask is taken as it is"):
         tracker.track(_clip(2), [FramePrompt(0, 4, Prompt(mask=mask, **others))])
+
+
+def test_absent_points_may_be_none(tracker: VideoTracker) -> None:
+    box = (9, 7, 39, 31)
+    plain, with_none = (
+        list(tracker.track(_clip(2), [FramePrompt(0, 1, prompt)]))
+        for prompt in (Prompt(box=box), Prompt(points=None, labels=None, box=box))
+    )
+    _same(with_none, plain)
+
+
+@pytest.mark.parametrize("points", [5, np.array(5.0), (3, 4)], ids=repr)
+def test_points_that_are_no_pairs_are_refused_with_object_and_frame(
+    tracker: VideoTracker, points: object
+) -> None:
+    with pytest.raises(PromptError, match="Object 1, frame 0: points are a list of"):
+        tracker.track(_clip(2), [FramePrompt(0, 1, Prompt(points=points, labels=[1]))])
+
+
+def test_the_name_of_a_model_is_no_model() -> None:
+    with pytest.raises(ConfigError, match=r"model is a str, not a network: load_sam2\(NAME\)"):
+        VideoTracker("nano")
 
 
 def test_logits_alone_are_refused(tracker: VideoTracker) -> None:

@@ -1,0 +1,345 @@
+"""What a job may be told: one frozen tree of settings, each with its limits and its meaning.
+
+Facts about models are not here but in sam2_core; choices are not here but in configs/*.yaml, which
+`config_file` reads. Each setting is either a `result` or a `run` setting: `config_id` digests the
+former, so nobody adds one without deciding. Sizes are in bytes, times in seconds, sides in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from sam2_core import RELEASED, AutoMaskConfig, ConfigError, ModelConfig, TrackingConfig
+from sam2_core.config import Compile, Precision, model_config
+from sam2_core.inference.tracking_config import Direction
+
+from .config_section import Section, Text, Texts, Uri, Uris, fault, frozen, result, run, section
+from .config_storage import Storage
+
+Mode = Literal["auto", "prompt", "track", "auto_track", "embed"]
+SourceKind = Literal["auto", "files", "frames", "tar", "list", "parquet"]
+PromptFormat = Literal["auto", "columns", "coco", "parquet", "sav", "davis"]
+DecodeMode = Literal["rounded", "exact", "scaled"]
+Auto = Literal["auto"]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Grids = Annotated[
+    tuple[tuple[tuple[Share, Share], ...], ...],
+    BeforeValidator(frozen, json_schema_input_type=list[list[list[float]]]),
+]
+
+_TAKES_PROMPTS = ("prompt", "track")
+_SAYS_NO_COORDINATES = ("columns", "parquet")
+_TABLE_SUFFIXES = (".parquet", ".pq")
+
+
+class Source(Section):
+    """Where the archive is, and what in it is a unit."""
+
+    uri: Uris = run(..., "Folder, prefix, file or list with the archive; several in a list.")
+    kind: SourceKind = run(
+        "auto",
+        "What lies there: files; frames, each folder a clip; tar, WebDataset shards; list, a table "
+        "of addresses; parquet, a table with the bytes. auto looks.",
+    )
+    keep: Texts = run((), "Columns of the source that are copied to the column `user` of units.")
+
+
+class Output(Section):
+    """Where masks go, and how often they are safe there."""
+
+    uri: Uri = run(..., "Folder or prefix of the dataset of masks.")
+    max_masks_per_unit: int = result(
+        1_000_000, "Most masks of one image or video; the best of a picture are kept.", ge=1
+    )
+    commit_every_units: int = run(
+        256, "Most units of one file of masks, which is a commit; fewer: less to redo.", ge=1
+    )
+    commit_every_bytes: int = run(
+        256 << 20, "A file of masks is also closed at this size in memory.", ge=1 << 20
+    )
+    compression: Literal["zstd", "snappy", "none"] = run("zstd", "Compression of Parquet files.")
+
+
+def _released(name: str) -> str:
+    return model_config(name).name
+
+
+class Model(Section):
+    """Which SAM 2, and how it computes."""
+
+    name: Annotated[str, AfterValidator(_released)] = result(
+        "sam2.1_hiera_tiny", "A released model.", schema={"enum": [*RELEASED]}
+    )
+    checkpoint: Uri | None = run(
+        None, "Path or URL of weights; null: the published ones. Their content is what counts."
+    )
+    precision: Precision = result("fp32", "Arithmetic of the network: bf16 is fast on GPUs.")
+    compile: Compile = run("off", "What torch compiles: off, encoder, or full.")
+    image_size: int | None = result(
+        None, "Side of the square the model sees, px; null: the model's.", multiple_of=32, gt=0
+    )
+    device: Literal["auto", "cuda", "cpu"] = run("auto", "auto: a GPU where the cluster has one.")
+
+    def row(self) -> ModelConfig:
+        """The model as sam2_core knows it."""
+        row = RELEASED[self.name]
+        return row if self.image_size is None else replace(row, image_size=self.image_size)
+
+
+class Masks(Section):
+    """All masks of a picture: the reference's names. Rows always carry COCO run lengths."""
+
+    points_per_side: int | None = result(
+        32, "Points along a side of the grid; null: point_grids has them.", ge=1
+    )
+    points_per_batch: int = run(64, "Points that are decoded at once.", ge=1)
+    pred_iou_thresh: Share | None = result(
+        None, "Masks that the model itself rates lower are dropped; null: what suits its weights."
+    )
+    stability_score_thresh: Share | None = result(
+        None, "Masks that change more with the threshold are dropped; null: as above."
+    )
+    stability_score_offset: float = result(1.0, "How far the threshold is moved to see it.")
+    mask_threshold: float = result(0.0, "Logit above which a pixel belongs to a mask.")
+    box_nms_thresh: Share = result(0.7, "Of two masks whose boxes overlap more, one is kept.")
+    crop_n_layers: int = result(0, "Layers of crops beside the whole picture; 1: four.", ge=0)
+    crop_nms_thresh: Share = result(0.7, "box_nms_thresh between crops.")
+    crop_overlap_ratio: Share = result(512 / 1500, "Overlap of crops, of the shorter side.")
+    crop_n_points_downscale_factor: int = result(
+        1, "Each layer has points_per_side divided by this once more.", ge=1
+    )
+    point_grids: Grids | None = result(
+        None, "Grids of your own, one a layer: lists of [x, y] in 0..1."
+    )
+    min_mask_region_area: int = result(
+        0, "Holes and specks up to this many low-resolution pixels are cleaned away.", ge=0
+    )
+    use_m2m: bool = result(False, "Refine each mask once with itself as a prompt.")
+    multimask_output: bool = result(True, "Three masks a point; false: one.")
+    stability_fallback: bool = result(
+        True, "An unsteady single mask gives way to the best of three."
+    )
+
+    @model_validator(mode="after")
+    def _works(self) -> Masks:
+        try:
+            AutoMaskConfig(**self._given())
+        except ConfigError as error:
+            words = str(error).replace("AutoMaskConfig.", "").replace("None", "null")
+            raise ValueError(words) from error
+        return self
+
+    def auto_mask_config(self, model: ModelConfig) -> AutoMaskConfig:
+        """What MaskGenerator takes, with the thresholds that suit the model."""
+        return AutoMaskConfig.for_model(model, **self._given())
+
+    def _given(self) -> dict[str, Any]:
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        for name in ("pred_iou_thresh", "stability_score_thresh"):
+            if given[name] is None:
+                del given[name]
+        return given
+
+
+class Tracking(Section):
+    """Objects through a video: the reference's names, bounded so that memory is."""
+
+    direction: Direction = result("forward", "From the first prompt on, or backward, or both.")
+    max_objects: int = result(64, "Most objects of a video at a time.", ge=1)
+    max_cond_frames_in_attn: int = result(8, "Prompted frames that are recalled at once.", ge=2)
+    memory_temporal_stride_for_eval: int = result(1, "Recall every n-th earlier frame.", ge=1)
+    fill_hole_area: int = result(8, "Holes up to this many low-resolution pixels are filled.", ge=0)
+    non_overlap_masks: bool = result(False, "A pixel belongs to one object at most.")
+    binarize_mask_from_pts_for_mem_enc: bool = result(
+        True, "Prompted frames are remembered as masks and not as logits."
+    )
+    stability_fallback: bool = result(
+        True, "An unsteady single mask gives way to the best of three."
+    )
+
+    def tracking_config(self) -> TrackingConfig:
+        """What VideoTracker takes."""
+        own = self.model_dump(exclude={"direction", "max_objects"})
+        return TrackingConfig(**own)
+
+
+class Discover(Section):
+    """auto_track: all masks on key frames, tracked; what is new on a key frame joins."""
+
+    key_every_frames: int = result(30, "Frames from one key frame to the next.", ge=1)
+    new_below_iou: Share = result(
+        0.5, "A mask of a key frame is new if its IoU with every tracked object is below this."
+    )
+    retire_after_absent_frames: int = result(
+        300, "An object that is not seen for so many frames is tracked no further.", ge=1
+    )
+
+
+class Prompts(Section):
+    """prompt and track: where prompts come from and what they mean."""
+
+    file: Uri | None = run(None, "File or folder of prompts; null: columns of the source.")
+    format: PromptFormat = run("auto", "auto: by the suffix of the file, else columns.")
+    coordinates: Literal["pixels", "normalized"] | None = result(
+        None, "What boxes and points of a table count in: pixels of the picture as shown, or 0..1."
+    )
+    multimask: bool = result(True, "Three masks a prompt, for prompts that may mean several.")
+    keep_best: bool = result(True, "Of three masks keep the one the model rates best.")
+
+    def read_as(self) -> PromptFormat:
+        """The format, where it is written or the file's name tells; else auto."""
+        if self.format != "auto" or self.file is None:
+            return self.format
+        name = self.file.lower()
+        if name.endswith(".json"):
+            return "coco"
+        return "parquet" if name.endswith(_TABLE_SUFFIXES) else "auto"
+
+
+class VideoDecode(Section):
+    """Which frames of a video are read."""
+
+    every_nth: int = result(1, "Every n-th frame.", ge=1)
+    fps: float | None = result(None, "Frames a second instead of every_nth.", gt=0)
+    max_frames: int | None = result(None, "A longer video is cut off here; null: never.", ge=1)
+    max_duration_s: float | None = result(None, "A longer video is cut off here.", gt=0)
+    max_side: int = result(8192, "A video with a longer side is refused, px.", ge=1)
+    threads: int = run(1, "Threads that decode one video.", ge=1, le=256)
+
+    @model_validator(mode="after")
+    def _samples_in_one_way(self) -> VideoDecode:
+        if self.fps is not None and self.every_nth != 1:
+            raise ValueError("give every_nth or fps, not both; set fps to null or every_nth to 1")
+        return self
+
+
+class Decode(Section):
+    """From bytes to pixels, and which pictures are refused before that."""
+
+    mode: DecodeMode = result(
+        "rounded", "rounded to 8 bits at model size; exact as the reference; scaled while decoding."
+    )
+    max_bytes: int = result(256 << 20, "A larger file of a picture is refused.", ge=1)
+    max_pixels: int = result(100_000_000, "A picture with more pixels is refused.", ge=1)
+    min_side: int = result(1, "A picture with a shorter side is refused, px.", ge=1)
+    max_side: int = result(65_535, "A picture with a longer side is refused, px.", ge=1)
+    max_aspect_ratio: float = result(100.0, "A longer, narrower picture is refused.", ge=1)
+    video: VideoDecode = section(VideoDecode, "Which frames of a video are read.")
+
+    @model_validator(mode="after")
+    def _sides_leave_room(self) -> Decode:
+        if self.min_side > self.max_side:
+            raise ValueError(f"min_side={self.min_side} is above max_side={self.max_side}")
+        return self
+
+
+class Fetch(Section):
+    """How bytes come from a store."""
+
+    attempts: int = run(5, "Tries for one file before its unit fails.", ge=1, le=100)
+    timeout_s: float = run(60.0, "Longest wait for one answer of a store.", gt=0)
+    backoff_s: float = run(0.5, "First pause between tries; each further one is twice it.", ge=0)
+    threads: int = run(16, "Pictures one task fetches and decodes at a time.", ge=1, le=1024)
+
+
+class Resources(Section):
+    """What of the cluster the job takes."""
+
+    actors: Annotated[int, Field(ge=1)] | Auto = run(
+        "auto", "Processes that hold a model; auto: as many as there is room for."
+    )
+    gpus_per_actor: Share | Auto = run(
+        "auto", "Share of a GPU each takes; 0: none; auto: one where the cluster has GPUs."
+    )
+    cpus_per_actor: float = run(1.0, "CPUs each takes.", ge=0)
+    threads_per_actor: Annotated[int, Field(ge=1, le=1024)] | Auto = run(
+        "auto", "Threads torch computes with; auto: as many as cpus_per_actor, at least 1."
+    )
+    batch_size: int = run(8, "Images the model gets at once; memory follows it.", ge=1)
+    video_lanes: int = run(4, "Videos one actor tracks side by side.", ge=1)
+    decode_cpus: float = run(1.0, "CPUs a fetch and decode task takes.", gt=0)
+    decode_memory_bytes: int | None = run(
+        None, "Memory a fetch and decode task books; null: none.", ge=1
+    )
+    accelerator_type: Text | None = run(None, "Kind of GPU, such as H100; null: any.")
+    label_selector: dict[str, str] = run({}, "Labels of the nodes that actors may run on.")
+
+
+class Limits(Section):
+    """When a unit, and when the whole run, is given up."""
+
+    unit_timeout_s: float = run(600.0, "A process that holds one unit longer is ended.", gt=0)
+    max_attempts: int = run(3, "Times a unit is tried in all, over all runs.", ge=1)
+    max_failed_fraction: Share = run(
+        0.5, "More retryable failures than this, of at least stop_window units, end the run."
+    )
+    stop_window: int = run(
+        200, "So many units in a row with a retryable failure end the run.", ge=1
+    )
+    wave_units: int = run(1_000_000, "Units of one Ray dataset, one after another.", ge=1)
+
+
+class JobConfig(Section):
+    """Settings of a sam2ray job."""
+
+    mode: Mode = result(
+        "auto",
+        "auto: all masks; prompt: masks of prompts; track: prompted objects through videos; "
+        "auto_track: found objects through videos; embed: features of the encoder.",
+    )
+    source: Source = Field(description="Where the archive is.")
+    output: Output = Field(description="Where masks go.")
+    model: Model = section(Model, "Which SAM 2, and how it computes.")
+    masks: Masks = section(Masks, "How all masks are found (auto, auto_track).")
+    prompts: Prompts = section(Prompts, "Where prompts come from (prompt, track).")
+    tracking: Tracking = section(Tracking, "How objects are followed (track, auto_track).")
+    discover: Discover = section(Discover, "How new objects are found (auto_track).")
+    decode: Decode = section(Decode, "From bytes to pixels.")
+    fetch: Fetch = section(Fetch, "How bytes come from a store.")
+    resources: Resources = section(Resources, "What of the cluster the job takes.")
+    limits: Limits = section(Limits, "When units or the run are given up.")
+    storage: Storage = section(
+        Storage,
+        "How stores are reached, by protocol; better left to the environment.",
+        exclude=True,  # from every dump, so from the stored config too
+    )
+
+    @model_validator(mode="after")
+    def _makes_sense_as_a_whole(self) -> JobConfig:
+        faults = [fault(tuple(path.split(".")), words) for path, words in self._contradictions()]
+        if faults:
+            raise ValidationError.from_exception_data("job", faults)
+        return self
+
+    def _contradictions(self) -> Iterator[tuple[str, str]]:
+        yield from self._contradictions_of_prompts()
+        gpus = self.resources.gpus_per_actor
+        if self.model.device == "cpu" and gpus not in ("auto", 0):
+            yield "resources.gpus_per_actor", "must be 0 or auto where model.device is cpu"
+        if self.model.device == "cuda" and gpus == 0:
+            yield "resources.gpus_per_actor", "must be above 0 where model.device is cuda"
+
+    def _contradictions_of_prompts(self) -> Iterator[tuple[str, str]]:
+        prompts = self.prompts
+        if self.mode not in _TAKES_PROMPTS:
+            if prompts.file is not None:
+                yield "prompts.file", f"is not read in mode {self.mode}: write prompt or track"
+            return
+        if prompts.file is None and prompts.format not in ("auto", "columns"):
+            yield "prompts.file", f"is missing: format {prompts.format} is read from a file"
+        if prompts.file is not None and prompts.format == "columns":
+            yield "prompts.file", "is not read where format is columns: leave one of them out"
+        if prompts.read_as() in _SAYS_NO_COORDINATES and prompts.coordinates is None:
+            words = "is missing: a table does not say what it counts in; write pixels or normalized"
+            yield "prompts.coordinates", words

@@ -1,0 +1,40 @@
+"""What ends a run, as one tree; what fails a unit is a row and not an exception (see records).
+
+Sam2RayError
+ ├── UsageError           wrong words on the command line, a config or a list   exit 2
+ ├── RootRefused          an output root that is in use, or of another config   exit 2
+ ├── StorageError         a store that does not do what it must                 exit 1
+ └── UnitFailed           inside a stage only: becomes the unit's row
+"""
+
+from __future__ import annotations
+
+from .records import ErrorClass
+
+
+class Sam2RayError(Exception):
+    """Base of everything that sam2ray raises on purpose."""
+
+
+class UsageError(Sam2RayError, ValueError):
+    """What somebody wrote cannot be done as it stands."""
+
+
+class RootRefused(Sam2RayError):
+    """An output root that this run must not write to."""
+
+
+class StorageError(Sam2RayError):
+    """A store that cannot be read or written."""
+
+
+class UnitFailed(Sam2RayError):
+    """One unit cannot be done; its neighbours go on."""
+
+    def __init__(self, error_class: ErrorClass, message: str) -> None:
+        super().__init__(error_class, message)
+        self.error_class = error_class
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.error_class.value}: {self.message}"

@@ -1,0 +1,237 @@
+"""Who holds which units, what killed whom, and how a run is doing; one small actor per run.
+
+Units that were in the hands of a process that died are suspects: from then on each runs alone, and
+one that is alone at three deaths is poison. A process that is lost with its node proves nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from .records import ErrorClass
+
+DEATHS_OF_POISON = 3
+
+
+class Verdict(str, Enum):
+    """What to do with a unit that somebody is about to open."""
+
+    TOGETHER = "together"  # with others
+    ALONE = "alone"
+    POISON = "poison"  # not at all: it has killed enough
+    TIMEOUT = "timeout"  # not at all: it was alone and did not end
+    SKIP = "skip"  # the run is stopping
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process on one node."""
+
+    node_id: str
+    pid: int
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a run takes no more units, and the exit code that says so."""
+
+    reason: str
+    exit_code: int
+
+
+@dataclass(slots=True)
+class _Hold:
+    process: Process
+    alone: bool
+    timed_out: bool = False
+
+
+@dataclass(slots=True)
+class SuspectBook:
+    """Which units are held by whom, and how many deaths each was alone at; no Ray in it."""
+
+    node_is_sound: Callable[[str], bool]
+    _holds: dict[tuple[str, str], _Hold] = field(default_factory=dict)  # by stage and unit
+    _suspects: set[str] = field(default_factory=set)
+    _deaths: Counter[str] = field(default_factory=Counter)
+    _endless: set[str] = field(default_factory=set)
+
+    def begin(self, process: Process, unit_ids: Sequence[str]) -> list[Verdict]:
+        """Note that a process opens units; a unit that another one held has seen it die."""
+        for unit_id in unit_ids:
+            earlier = self._holds.get((process.stage, unit_id))
+            if earlier is not None and earlier.process != process:
+                self._bury(earlier.process)
+        verdicts = [self._judge(unit_id) for unit_id in unit_ids]
+        alone = len(unit_ids) == 1
+        for unit_id, verdict in zip(unit_ids, verdicts, strict=True):
+            if verdict is Verdict.TOGETHER or (verdict is Verdict.ALONE and alone):
+                self._holds[process.stage, unit_id] = _Hold(process, alone)
+        return verdicts
+
+    def _judge(self, unit_id: str) -> Verdict:
+        if unit_id in self._endless:
+            return Verdict.TIMEOUT
+        if self._deaths[unit_id] >= DEATHS_OF_POISON:
+            return Verdict.POISON
+        return Verdict.ALONE if unit_id in self._suspects else Verdict.TOGETHER
+
+    def _bury(self, process: Process) -> None:
+        """Draw the conclusions from the death of a process."""
+        held = {key: hold for key, hold in self._holds.items() if hold.process == process}
+        for key in held:
+            del self._holds[key]
+        if not self.node_is_sound(process.node_id):
+            return
+        for (_, unit_id), hold in held.items():
+            self._suspects.add(unit_id)
+            if hold.alone and hold.timed_out:
+                self._endless.add(unit_id)
+            elif hold.alone:
+                self._deaths[unit_id] += 1
+
+    def end(self, process: Process, unit_ids: Sequence[str]) -> None:
+        """Note that a process is done with units."""
+        for unit_id in unit_ids:
+            self._holds.pop((process.stage, unit_id), None)
+
+    def time_out(self, process: Process) -> None:
+        """Note that a process is about to end itself, because what it holds takes too long."""
+        for hold in self._holds.values():
+            if hold.process == process:
+                hold.timed_out = True
+
+    def held(self) -> int:
+        """How many units are in somebody's hands."""
+        return len(self._holds)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How a run is doing."""
+
+    ended: Mapping[str, int]  # units by `ok` and by error class
+    masks: int
+    frames: int
+    seconds: Mapping[str, float]  # of each stage, summed over its processes
+    elapsed_s: float
+    stop: Stop | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one unit ended, as much as a tally needs."""
+
+    error_class: str | None
+    masks: int
+    frames: int
+
+
+class RunBook:
+    """Counts what has been committed, and decides when a run has to stop."""
+
+    def __init__(self, *, stop_window: int, max_failed_fraction: float) -> None:
+        self._window: deque[bool] = deque(maxlen=stop_window)
+        self._max_failed_fraction = max_failed_fraction
+        self._ended: Counter[str] = Counter()
+        self._seconds: Counter[str] = Counter()
+        self._masks = self._frames = self._retryable = 0
+        self._since = time.monotonic()
+        self.stop: Stop | None = None
+
+    def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
+        """Take note of units that were committed."""
+        self._seconds.update(seconds)
+        for ending in endings:
+            self._masks += ending.masks
+            self._frames += ending.frames
+            is_ok = ending.error_class in (None, ErrorClass.PARTIAL.value)
+            self._ended["ok" if is_ok else str(ending.error_class)] += 1
+            may_pass = not is_ok and ErrorClass(ending.error_class).retryable
+            self._retryable += may_pass
+            self._window.append(may_pass)
+        self._stop_if_hopeless()
+
+    def _stop_if_hopeless(self) -> None:
+        """An expired token or a store that is away must not mark an archive as done."""
+        count, window = sum(self._ended.values()), self._window
+        if self.stop is not None:
+            return
+        if len(window) == window.maxlen and all(window):
+            self.stop = Stop(
+                f"the last {len(window)} units failed in ways that may pass "
+                f"({self._worst()}): mend that, and run the same command again",
+                exit_code=4,
+            )
+        elif count >= (window.maxlen or 0) and self._retryable > self._max_failed_fraction * count:
+            self.stop = Stop(
+                f"{self._retryable} of {count} units failed in ways that may pass "
+                f"({self._worst()}), more than limits.max_failed_fraction="
+                f"{self._max_failed_fraction:g} allows",
+                exit_code=4,
+            )
+
+    def _worst(self) -> str:
+        failed = Counter({name: n for name, n in self._ended.items() if name != "ok"})
+        return ", ".join(f"{name} {n}" for name, n in failed.most_common(3))
+
+    def tally(self) -> Tally:
+        """How things stand."""
+        return Tally(
+            dict(self._ended),
+            self._masks,
+            self._frames,
+            dict(self._seconds),
+            time.monotonic() - self._since,
+            self.stop,
+        )
+
+
+class Ledger:
+    """Both books behind one address; sam2ray.pipeline makes it an actor."""
+
+    def __init__(
+        self,
+        node_is_sound: Callable[[str], bool],
+        *,
+        stop_window: int,
+        max_failed_fraction: float,
+    ) -> None:
+        self._suspects = SuspectBook(node_is_sound)
+        self._run = RunBook(stop_window=stop_window, max_failed_fraction=max_failed_fraction)
+
+    def begin(self, process: Process, unit_ids: Sequence[str]) -> list[Verdict]:
+        """Ask what to do with units, and take those in hand that may be opened now."""
+        if self._run.stop is not None:
+            return [Verdict.SKIP] * len(unit_ids)
+        return self._suspects.begin(process, unit_ids)
+
+    def end(self, process: Process, unit_ids: Sequence[str]) -> None:
+        """Let units go."""
+        self._suspects.end(process, unit_ids)
+
+    def time_out(self, process: Process) -> None:
+        """Hear the last words of a process that ends itself."""
+        self._suspects.time_out(process)
+
+    def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
+        """Take note of what was committed."""
+        self._run.report(endings, seconds)
+
+    def stop(self, reason: str, exit_code: int) -> None:
+        """Take no more units; what is in hand is finished."""
+        if self._run.stop is None:
+            self._run.stop = Stop(reason, exit_code)
+
+    def is_stopping(self) -> bool:
+        """Whether no more units are taken; who works on a long one may ask."""
+        return self._run.stop is not None
+
+    def tally(self) -> Tally:
+        """How the run is doing."""
+        return self._run.tally()

@@ -1,0 +1,112 @@
+"""A source -> an index of its units, added to the manifest of an output; large ones in parallel."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import ray
+
+from .config import JobConfig
+from .manifest import (
+    Listed,
+    Merged,
+    buckets_for,
+    complete,
+    manifest_parts,
+    merge_bucket,
+    write_runs,
+)
+from .readers.prompts import PromptSource
+from .readers.prompts.matching import PromptJoin
+from .readers.slices import Slice
+from .readers.sources import Source, open_source
+from .records import Unit
+from .storage import Store
+
+_SLICES_A_TASK = 64
+_WORTH_TASKS = 2 * _SLICES_A_TASK  # fewer are listed sooner than tasks are started
+
+Result = TypeVar("Result", Listed, Merged)
+
+
+def list_source(config: JobConfig, store: Store, index_id: str) -> tuple[Listed, Merged]:
+    """List a source and add what is new in it; what was listed, and what that added."""
+    known = tuple(manifest_parts(store))
+    source = source_of(config)
+    listed = _list(source, store, index_id)
+    count = buckets_for(listed.units) if listed.runs else 0
+
+    def merge(bucket: int) -> Merged:
+        return merge_bucket(store, index_id, listed.runs, known, bucket, count)
+
+    merged = _sum(merge, list(range(count)), Merged(), in_tasks=count > 1)
+    complete(store, index_id, config.source.uri, listed, merged)
+    return listed, merged
+
+
+def source_of(config: JobConfig) -> Source:
+    """The readers of a job's source."""
+    prompts = None
+    if config.mode in ("prompt", "track"):
+        told = config.prompts
+        format_ = told.read_as()
+        prompts = PromptSource(
+            uri=told.file,
+            coordinates=told.coordinates,
+            format="auto" if format_ == "columns" else format_,
+        )
+    return open_source(
+        config.source.uri,
+        config.storage.options(),
+        kind=config.source.kind,
+        keep=config.source.keep,
+        prompts=prompts,
+    )
+
+
+def _list(source: Source, store: Store, index_id: str) -> Listed:
+    if source.prompts is not None:
+        return _list_with_prompts(source, store, index_id)
+    slices = list(source.slices())
+    groups = [slices[i : i + _SLICES_A_TASK] for i in range(0, len(slices), _SLICES_A_TASK)]
+
+    def write(number: int) -> Listed:
+        return write_runs(store, index_id, number, _units(source, groups[number]))
+
+    return _sum(write, list(range(len(groups))), Listed(), in_tasks=len(slices) > _WORTH_TASKS)
+
+
+def _units(source: Source, slices: Sequence[Slice]) -> Iterator[Any]:
+    for piece in slices:
+        yield from source.units(piece)
+
+
+def _list_with_prompts(source: Source, store: Store, index_id: str) -> Listed:
+    """Units and prompts meet in one process, in shares on its disk: any may belong to any."""
+    join = source.join()
+
+    def through(units: Iterator[Unit]) -> Iterator[Unit]:
+        return _meet(join, units, source)
+
+    listed = write_runs(store, index_id, 0, source.all_units(), through)
+    return replace(listed, note=join.report.describe())
+
+
+def _meet(join: PromptJoin, units: Iterator[Unit], source: Source) -> Iterator[Unit]:
+    return join.run(units, source.all_prompts())
+
+
+def _sum(
+    work: Callable[[int], Result], numbers: Sequence[int], start: Result, *, in_tasks: bool
+) -> Result:
+    """What all pieces of work bring together, done by Ray Data where it is worth it."""
+    if not in_tasks:
+        return sum(map(work, numbers), start)
+    dataset = ray.data.from_items([{"number": number} for number in numbers])
+    rows = dataset.repartition(len(numbers)).map(
+        lambda row: {"result": pickle.dumps(work(row["number"]))}
+    )
+    return sum((pickle.loads(row["result"]) for row in rows.iter_rows()), start)  # noqa: S301 ours

@@ -1,0 +1,96 @@
+"""Files below a prefix or found by a pattern -> one unit for each picture and each video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from ..errors import UsageError
+from ..records import Unit
+from ..storage import Entry, Options, Store, open_store
+from .listing import Level, find, single_file, survey
+from .places import (
+    is_glob,
+    is_hidden,
+    is_text,
+    is_web,
+    media_kind,
+    place_of,
+    reason_to_pass,
+    split_glob,
+)
+from .slices import HIDDEN, NO_TEXT, Ignored, ReaderName, Slice
+
+_FILES_A_SLICE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class FileReader:
+    """Takes files by their suffixes and counts the others as ignored."""
+
+    def slices(self, uris: Sequence[str], options: Options) -> Iterator[Slice]:
+        """One for each folder that can be listed by itself, and for the files beside them."""
+        for uri in uris:
+            yield from slices_below("files", uri, options, _FILES_A_SLICE)
+
+    def units(self, piece: Slice, options: Options) -> Iterator[Unit | Ignored]:
+        """Files of one slice, in the store's order."""
+        store = open_store(piece.uri, options)
+        for entry in entries_of(store, piece):
+            yield _unit_of(store, entry)
+
+
+def slices_below(
+    reader: ReaderName, uri: str, options: Options, files_a_slice: int | None = None
+) -> Iterator[Slice]:
+    """Slices of a file, a pattern's findings or a folder; loose files are cut as asked."""
+    if is_glob(uri):
+        root, level = split_glob(uri).folder, find(uri, options)
+    elif is_web(uri):  # many servers answer nothing but GET, and only the fetch should ask for it
+        root, level = place_of(uri).folder, Level((Entry(place_of(uri).name, 0, ""),), ())
+    elif (single := single_file(uri, options)) is not None:
+        root, level = place_of(uri).folder, Level((single,), ())
+    else:
+        root, level = uri, _survey(uri, options)
+    loose = iter(level.files)
+    while chunk := tuple(islice(loose, files_a_slice)):
+        yield Slice(reader, root, files=chunk)
+    for folder in level.folders:
+        yield Slice(reader, root, folder)
+
+
+def entries_of(store: Store, piece: Slice) -> Iterable[Entry]:
+    """The files of a slice."""
+    return store.list(piece.folder) if piece.files is None else piece.files
+
+
+def addressed(piece: Slice, options: Options) -> list[Entry]:
+    """The same with whole addresses for names."""
+    if not piece.uri:
+        return list(piece.files or ())
+    store = open_store(piece.uri, options)
+    found = entries_of(store, piece)
+    return [Entry(store.uri_of(entry.name), entry.size, entry.version) for entry in found]
+
+
+def _survey(uri: str, options: Options) -> Level:
+    try:
+        return survey(uri, options)
+    except FileNotFoundError:
+        raise UsageError(f"{uri}: there is no such file or folder.") from None
+
+
+def _unit_of(store: Store, entry: Entry) -> Unit | Ignored:
+    uri = store.uri_of(entry.name)
+    if not is_text(uri):
+        return Ignored(uri.encode("utf-8", "backslashreplace").decode(), NO_TEXT)
+    if is_hidden(entry.name):
+        return Ignored(uri, HIDDEN)
+    kind = media_kind(entry.name)
+    if kind is None and is_web(uri):
+        kind = "image"  # addresses on the web need no suffix; the bytes will tell
+    if kind is None:
+        return Ignored(uri, reason_to_pass(entry.name))
+    length = None if is_web(uri) else entry.size
+    return Unit(source_uri=uri, kind=kind, length=length, version=entry.version)

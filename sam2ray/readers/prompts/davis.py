@@ -1,0 +1,73 @@
+"""Folders of palette pictures, as DAVIS has them -> each object of a clip's first picture.
+
+A clip's folder is named like its frames' folder. The palette's index is the object: 0 is ground,
+255 is void. Only the first picture counts, as the mask of the clip's first frame.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+from PIL import Image
+
+from ...storage import Options, Store, open_store
+from ..files import entries_of
+from ..frames import folder_of, frames_in_order
+from ..places import base_name, suffix_of
+from ..slices import Slice
+from ..store_file import store_errors
+from .fields import PromptFields, bad_prompt, prompt_fields
+from .matching import NamedPrompts
+from .rle import rle_of_bitmap
+
+_VOID = 255
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+def davis_prompts(piece: Slice, options: Options) -> Iterator[NamedPrompts]:
+    """The prompts of each folder of a slice."""
+    store = open_store(piece.uri, options)
+    for folder, files in groupby(entries_of(store, piece), folder_of):
+        pictures = [entry for entry in frames_in_order(files) if suffix_of(entry.name) == ".png"]
+        if pictures:
+            name = folder or base_name(store.uri)
+            prompts = _first_masks(store, pictures[0].name)
+            yield NamedPrompts(name, tuple(prompts), by_stem=True)
+
+
+def _first_masks(store: Store, name: str) -> Sequence[PromptFields]:
+    uri = store.uri_of(name)
+    with store_errors(uri):
+        content = store.read(name)
+    try:
+        ids_HW = _read_ids(content)
+    except _BROKEN as error:
+        return [bad_prompt(uri, error)]
+    found = []
+    for object_id in np.unique(ids_HW).tolist():
+        if object_id not in (0, _VOID):
+            raw = {"object_id": object_id, "mask": rle_of_bitmap(ids_HW == object_id)}
+            fields = prompt_fields(raw, normalized=False)
+            assert fields is not None
+            found.append(fields)
+    return found
+
+
+def _read_ids(content: bytes) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(io.BytesIO(content), formats=("PNG",))
+        except Image.DecompressionBombWarning as warning:
+            raise ValueError(str(warning)) from warning
+    if image.mode not in ("P", "L", "1"):
+        raise ValueError(f"its pixels are {image.mode}, not indices of a palette")
+    ids = np.asarray(image.convert("L") if image.mode == "1" else image)
+    if set(np.unique(ids).tolist()) <= {0, _VOID}:  # one object, white on black: DAVIS 2016
+        return (ids == _VOID).astype(np.uint8)
+    return ids

@@ -1,0 +1,149 @@
+"""Where a user's prompts are, and how to read them: a file, or columns of the source."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Literal, get_args
+
+from ...errors import UsageError
+from ...storage import Options
+from ..files import addressed, slices_below
+from ..listing import all_files
+from ..places import absolute, is_hidden, suffix_of
+from ..slices import Slice
+from ..tables import column_names, table_suffix
+from ..uri_columns import find_uri_column
+from .coco import coco_prompts
+from .columns import BoxFormat, Part, PromptColumns, find_prompt_columns
+from .davis import davis_prompts
+from .detections import detection_prompts
+from .matching import NamedPrompts
+from .sav import AUTO, MANUAL, sav_prompts
+
+Format = Literal["auto", "coco", "parquet", "sav", "davis"]  # parquet: also CSV and JSONL
+Coordinates = Literal["pixels", "normalized"]
+
+_LOOKED_AT = 1000  # files of a folder, to tell what it holds
+_MASKS_ALWAYS = ("sav", "davis")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSource:
+    """What `--prompts` names, and what a file cannot say about itself."""
+
+    uri: str | None = None  # None: columns of the source itself
+    coordinates: Coordinates | None = None  # normalized: 0 to 1; tables need one of them
+    format: Format = "auto"
+    box_format: BoxFormat | None = None  # of a column `bbox`, or where two kinds of boxes are
+    use: tuple[Part, ...] | None = None  # of what is there; None: boxes of COCO, else everything
+    uri_column: str | None = None  # of a table: which one names the files
+
+    def resolved(self, options: Options) -> PromptSource:
+        """The same with its format found out, its columns checked; UsageError if that fails."""
+        if self.uri is None:
+            self._require_coordinates("columns")
+            return self
+        uri = absolute(self.uri)
+        found = self.format if self.format != "auto" else _format_of(uri, options)
+        source = replace(self, uri=uri, format=found)
+        source._check(options)
+        return source
+
+    def own_columns(self, names: Sequence[str], place: str) -> PromptColumns:
+        """The columns of a table that prompts are in."""
+        return find_prompt_columns(
+            names,
+            place,
+            normalized=self.coordinates == "normalized",
+            box_format=self.box_format,
+            use=self.use or get_args(Part),
+        )
+
+    def slices(self, options: Options) -> Iterator[Slice]:
+        """Parts that can be read side by side; the order of slices is the order of prompts."""
+        assert self.uri is not None
+        if self.format == "davis":
+            yield from slices_below("prompts", self.uri, options)
+            return
+        of_folder = suffix_of(self.uri) != ".json" and self.format == "sav"
+        for store_uri, entry in all_files(self.uri, options):
+            # A folder of SA-V has two files a video, whose objects have the same numbers.
+            if self._takes(entry.name) and (not of_folder or entry.name.endswith(MANUAL)):
+                yield Slice("prompts", store_uri, files=(entry,))
+
+    def prompts(self, piece: Slice, options: Options) -> Iterator[NamedPrompts]:
+        """The prompts of one slice, under the names that their file gives."""
+        if self.format == "davis":
+            yield from davis_prompts(piece, options)
+            return
+        for entry in addressed(piece, options):
+            if self.format == "coco":
+                yield from coco_prompts(entry.name, self.use or ("box",), options)
+            elif self.format == "sav":
+                yield sav_prompts(entry.name, options)
+            else:
+                names = column_names(entry, options)
+                uri_column = find_uri_column(names, entry.name, self.uri_column)
+                columns = self.own_columns(names, entry.name)
+                yield from detection_prompts(entry, uri_column, columns, options)
+
+    def _require_coordinates(self, place: str | None) -> None:
+        if self.coordinates is None:
+            raise UsageError(
+                f"Prompts of {place}: a table does not say what it counts in; say "
+                "coordinates=pixels (of the picture as shown) or normalized (0 to 1)."
+            )
+
+    def _takes(self, name: str) -> bool:
+        if is_hidden(name):
+            return False
+        if self.format == "parquet":
+            return table_suffix(name) is not None
+        return suffix_of(name) == ".json"
+
+    def _check(self, options: Options) -> None:
+        """Say now what a task would say later."""
+        if self.format == "parquet":
+            self._require_coordinates(self.uri)
+        elif self.coordinates == "normalized":
+            raise UsageError(f"{self.uri}: {self.format} has pixels, not normalized coordinates.")
+        if self.format in _MASKS_ALWAYS and self.use not in (None, ("mask",)):
+            raise UsageError(f"{self.uri}: {self.format} has masks alone, no points and no boxes.")
+        first = next(self.slices(options), None)
+        if first is None:
+            raise UsageError(
+                f"{self.uri}: nothing here is a file of format {self.format}. For SA-V's automatic "
+                f"masklets write the pattern: FOLDER/**/*{AUTO}."
+            )
+        if self.format == "parquet":
+            entry = addressed(first, options)[0]
+            names = column_names(entry, options)
+            find_uri_column(names, entry.name, self.uri_column)
+            self.own_columns(names, entry.name)
+
+
+def _format_of(uri: str, options: Options) -> Format:
+    """What a file's name, or those in a folder, say about the format."""
+    seen: Counter[Format] = Counter()
+    for _, entry in islice(all_files(uri, options), _LOOKED_AT):
+        if (known := _format_by_name(entry.name)) is not None:
+            seen[known] += 1
+    if len(seen) == 1:
+        return next(iter(seen))
+    choices = ", ".join(get_args(Format)[1:])
+    what = f"has files of several formats ({', '.join(seen)})" if seen else "has no known format"
+    raise UsageError(f"{uri} {what}: say format=, one of {choices}.")
+
+
+def _format_by_name(name: str) -> Format | None:
+    if is_hidden(name):
+        return None
+    if table_suffix(name) is not None:
+        return "parquet"
+    if name.endswith((MANUAL, AUTO)):
+        return "sav"
+    by_suffix: dict[str, Format] = {".json": "coco", ".png": "davis"}
+    return by_suffix.get(suffix_of(name))

@@ -1,0 +1,144 @@
+"""A process takes units in hand, one group at a time, and ends itself when one takes too long."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..ledger import Ending, Process, Verdict
+from ..records import ErrorClass, Failure
+
+EXIT_OF_WATCHDOG = 70
+_LOOKS_PER_TIMEOUT = 20
+_LOOK_AT_LEDGER_EVERY_S = 2.0
+
+
+class LedgerClient(Protocol):
+    """The ledger as processes see it."""
+
+    def begin(self, process: Process, unit_ids: Sequence[str]) -> list[Verdict]:
+        """Ask what to do with units, and take in hand what may be opened."""
+        ...
+
+    def end(self, process: Process, unit_ids: Sequence[str]) -> None:
+        """Let units go."""
+        ...
+
+    def time_out(self, process: Process) -> None:
+        """Say that this process ends itself."""
+        ...
+
+    def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
+        """Say what was committed."""
+        ...
+
+    def is_stopping(self) -> bool:
+        """Ask whether the run takes no more units."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Places in a batch that are worked on together; none is, where there is a refusal."""
+
+    places: list[int]
+    refusal: Failure | None = None
+    skipped: bool = False
+
+
+class Hands:
+    """What one process holds."""
+
+    def __init__(self, ledger: LedgerClient, process: Process, unit_timeout_s: float) -> None:
+        self._ledger = ledger
+        self._process = process
+        self._timeout_s = unit_timeout_s
+        self._open: dict[str, float] = {}  # since when
+        self._lock = threading.Lock()
+        self._stopping = False
+        self._next_look = 0.0  # at the ledger
+        threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
+
+    def take(self, unit_ids: Sequence[str]) -> Iterator[Group]:
+        """Go through a batch: first what may be opened together, then suspects one by one.
+
+        A unit is in hand while its group is being worked on: that is, until the next is asked for.
+        """
+        verdicts = self._ledger.begin(self._process, unit_ids)
+        together = [n for n, verdict in enumerate(verdicts) if verdict is Verdict.TOGETHER]
+        if together:
+            yield Group(together)
+            self._ledger.end(self._process, [unit_ids[n] for n in together])
+        for place, verdict in enumerate(verdicts):
+            if verdict is Verdict.ALONE:
+                yield from self._take_alone(unit_ids[place], place)
+            elif verdict is not Verdict.TOGETHER:
+                yield _refused(verdict, place)
+
+    def _take_alone(self, unit_id: str, place: int) -> Iterator[Group]:
+        (verdict,) = self._ledger.begin(self._process, [unit_id])
+        if verdict not in (Verdict.ALONE, Verdict.TOGETHER):
+            yield _refused(verdict, place)
+            return
+        yield Group([place])
+        self._ledger.end(self._process, [unit_id])
+
+    @contextmanager
+    def working_on(self, *unit_ids: str) -> Iterator[None]:
+        """Have the watchdog look at these units."""
+        now = time.monotonic()
+        with self._lock:
+            self._open.update(dict.fromkeys(unit_ids, now))
+        try:
+            yield
+        finally:
+            with self._lock:
+                for unit_id in unit_ids:
+                    self._open.pop(unit_id, None)
+
+    def is_stopping(self) -> bool:
+        """Whether the run takes no more units, as the ledger said a moment ago."""
+        now = time.monotonic()
+        if not self._stopping and now >= self._next_look:
+            self._next_look = now + _LOOK_AT_LEDGER_EVERY_S
+            self._stopping = self._ledger.is_stopping()
+        return self._stopping
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(self._timeout_s / _LOOKS_PER_TIMEOUT)
+            with self._lock:
+                slow = [u for u, since in self._open.items() if self._is_late(since)]
+            if slow:
+                self._end_process(slow)
+
+    def _is_late(self, since: float) -> bool:
+        return time.monotonic() - since > self._timeout_s
+
+    def _end_process(self, slow: Sequence[str]) -> None:
+        """Nothing else ends code that hangs in a decoder or on a device."""
+        sys.stderr.write(
+            f"sam2ray: unit {slow[0]} takes longer than limits.unit_timeout_s={self._timeout_s:g}; "
+            "this process ends, and another one takes over.\n"
+        )
+        sys.stderr.flush()
+        try:
+            self._ledger.time_out(self._process)
+        finally:
+            os._exit(EXIT_OF_WATCHDOG)
+
+
+def _refused(verdict: Verdict, place: int) -> Group:
+    if verdict is Verdict.SKIP:
+        return Group([place], skipped=True)
+    if verdict is Verdict.POISON:
+        failure = Failure(ErrorClass.POISON, "three processes died while this unit was alone")
+    else:
+        failure = Failure(ErrorClass.TIMEOUT, "it takes longer than limits.unit_timeout_s")
+    return Group([place], refusal=failure)

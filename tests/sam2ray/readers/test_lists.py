@@ -1,0 +1,191 @@
+"""Lists of addresses: one unit for each, with all that any of its rows says."""
+
+import json
+import random
+
+import pyarrow as pa
+import pytest
+from make_archive import found_in, jpeg, web, write_files, write_parquet
+
+from sam2ray.errors import UsageError
+from sam2ray.readers import lists
+from sam2ray.readers.locate import read_unit
+from sam2ray.readers.prompts import PromptSource
+from sam2ray.readers.sources import open_source
+from sam2ray.readers.spill import Spill
+
+OWN_PROMPTS = PromptSource(coordinates="pixels")
+
+
+def write_rows(path, rows) -> str:
+    """The same rows as CSV, JSONL or Parquet, by the suffix."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if path.suffix == ".parquet":
+        return str(write_parquet(path, {n: [row.get(n) for row in rows] for n in names}))
+    if path.suffix == ".jsonl":
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+    else:
+        cells = [["" if row.get(n) is None else str(row[n]) for n in names] for row in rows]
+        quoted = [",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in cells]
+        text = "\n".join([",".join(names), *quoted]) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_addresses_are_relative_to_the_folder_of_the_list(tmp_path, suffix):
+    write_files(tmp_path, {"pictures/a.jpg": jpeg(), "b.mp4": b"video"})
+    rows = [
+        {"path": "../pictures/a.jpg"},
+        {"path": str(tmp_path / "b.mp4")},
+        {"path": "s3://bucket/c.webp"},
+        {"path": "missing.jpg"},
+    ]
+    source = open_source(write_rows(tmp_path / f"lists/list.{suffix}", rows))
+    units, _ = found_in(source)
+    assert [(unit.source_uri, unit.kind) for unit in units] == [
+        (str(tmp_path / "pictures/a.jpg"), "image"),
+        (str(tmp_path / "b.mp4"), "video"),
+        ("s3://bucket/c.webp", "image"),
+        (str(tmp_path / "lists/missing.jpg"), "image"),
+    ]
+    assert read_unit(units[0], {}) == jpeg()
+    assert units[0].version == found_in(open_source(str(tmp_path / "pictures")))[0][0].version
+    assert units[3].version == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["uri", "url", "path", "image", "video", "source_uri", "file_name"],
+)
+def test_the_column_of_addresses_is_known_by_its_name(tmp_path, name):
+    source = open_source(write_rows(tmp_path / "list.csv", [{"other": "1", name: "a"}]))
+    ((unit,), _) = found_in(source)
+    assert unit.source_uri == str(tmp_path / "a")
+    assert unit.kind == ("video" if name == "video" else "image")
+
+
+def test_rows_may_say_what_is_listed_and_which_version_of_it(tmp_path):
+    rows = [
+        {"uri": "s3://b/clip", "kind": "frames", "etag": "1"},
+        {"uri": "s3://b/stream", "kind": "video", "etag": ""},
+    ]
+    units, _ = found_in(open_source(write_rows(tmp_path / "list.csv", rows)))
+    assert [(unit.kind, unit.version) for unit in units] == [("frames", "1"), ("video", "")]
+    bad = write_rows(tmp_path / "bad.csv", [{"uri": "s3://b/clip", "kind": "audio"}])
+    with pytest.raises(UsageError, match=r"bad\.csv: row 0: kind is one of .* not 'audio'"):
+        found_in(open_source(bad))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_kept_columns_are_text_and_lists_where_rows_differ(tmp_path, suffix):
+    rows = [
+        {"path": "a.jpg", "split": "train", "score": 1.5},
+        {"path": "b.jpg", "split": "val", "score": 2.5},
+        {"path": "a.jpg", "split": "train", "score": 3.5},
+    ]
+    source = open_source(write_rows(tmp_path / f"x.{suffix}", rows), keep=["split", "score"])
+    units, _ = found_in(source)
+    assert [unit.user for unit in units] == [
+        {"split": "train", "score": '["1.5","3.5"]'},
+        {"split": "val", "score": "2.5"},
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_rows_of_one_address_are_one_unit_with_all_their_prompts(tmp_path, suffix):
+    rows = [
+        {"path": "a.jpg", "box": "[1, 2, 3, 4]", "label": "cat", "prompt_id": "7"},
+        {"path": "b.jpg", "box": "[5, 6, 7, 8]", "label": None, "prompt_id": None},
+        {"path": "./a.jpg", "box": "[0, 0, 9, 9]", "label": "dog", "prompt_id": "8"},
+        {"path": "c.jpg", "box": None, "label": "nothing", "prompt_id": "9"},
+    ]
+    source = open_source(write_rows(tmp_path / f"x.{suffix}", rows), prompts=OWN_PROMPTS)
+    units, _ = found_in(source)
+    assert [json.loads(unit.prompts or "null") for unit in units] == [
+        [
+            {"box": [1, 2, 3, 4], "frame": 0, "label": "cat", "object_id": 1, "prompt_id": "7"},
+            {"box": [0, 0, 9, 9], "frame": 0, "label": "dog", "object_id": 2, "prompt_id": "8"},
+        ],
+        [{"box": [5, 6, 7, 8], "frame": 0, "object_id": 1}],
+        None,
+    ]
+
+
+def test_prompts_make_the_same_units_in_every_format(tmp_path):
+    rows = [{"path": "s3://b/a.jpg", "x0": n, "y0": 1.5, "x1": n + 9, "y1": 8} for n in range(3)]
+    ids = set()
+    for suffix in ("csv", "jsonl", "parquet"):
+        source = open_source(write_rows(tmp_path / f"x.{suffix}", rows), prompts=OWN_PROMPTS)
+        ids.add(found_in(source)[0][0].unit_id)
+    assert len(ids) == 1
+
+
+def test_columns_of_prompts_are_not_looked_at_unless_prompts_are_wanted(tmp_path):
+    path = write_rows(tmp_path / "x.csv", [{"path": "a.jpg", "bbox": "[1, 2, 3, 4]"}])
+    assert found_in(open_source(path))[0][0].prompts is None
+    with pytest.raises(UsageError, match="`bbox` may be"):
+        open_source(path, prompts=OWN_PROMPTS)
+
+
+def test_rows_that_name_nothing_are_counted_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(lists, "_BYTES_A_PART", 1)
+    rows = [{"path": "a.jpg"}, {"path": ""}, {"path": "a\0b"}, {"path": "b.jpg"}]
+    source = open_source(write_rows(tmp_path / "x.jsonl", [*rows, {"path": None}]))
+    assert len(list(source.slices())) > 1
+    units, ignored = found_in(source)
+    assert len(units) == 2
+    assert sorted(item.name.rpartition(": ")[2] for item in ignored) == ["row 1", "row 2", "row 4"]
+    assert {item.reason for item in ignored} == {"no address"}
+
+
+def test_a_folder_of_lists_is_one_list_and_other_files_in_it_are_counted(tmp_path):
+    write_rows(tmp_path / "a.csv", [{"path": "1.jpg"}, {"path": "2.jpg"}])
+    write_rows(tmp_path / "sub/b.csv", [{"path": "../1.jpg"}, {"path": "3.jpg"}])
+    write_files(tmp_path, {"README": b"", ".c.csv": b""})
+    units, ignored = found_in(open_source(str(tmp_path)))
+    assert [unit.source_uri.removeprefix(f"{tmp_path}/") for unit in units] == [
+        "1.jpg",
+        "2.jpg",
+        "sub/3.jpg",
+    ]
+    assert sorted(item.reason for item in ignored) == ["hidden", "no known suffix"]
+
+
+def test_a_list_on_the_web_names_its_neighbours():
+    with web({"x/list.csv": b"path\na.jpg\n", "x/a.jpg": jpeg()}) as server:
+        ((unit,), _) = found_in(open_source(f"{server.url}/x/list.csv"))
+        assert read_unit(unit, {}) == jpeg()
+
+
+def test_200_000_detections_in_any_order_become_20_000_units(tmp_path, monkeypatch):
+    """With memory for a few thousand rows, and in several tasks."""
+    monkeypatch.setattr(lists, "_BYTES_A_PART", 2 << 20)
+    monkeypatch.setattr(lists, "Spill", lambda: Spill(limit_bytes=1 << 20))
+    places = [n % 20_000 for n in range(200_000)]
+    random.Random(0).shuffle(places)
+    columns = {
+        "uri": [f"s3://bucket/{place}.jpg" for place in places],
+        "x0": pa.array(places, pa.float32()),
+        "y0": pa.array([0.0] * len(places), pa.float32()),
+        "x1": pa.array([place + 9 for place in places], pa.float32()),
+        "y1": pa.array([9.0] * len(places), pa.float32()),
+        "prompt_id": [str(n) for n in range(len(places))],
+    }
+    path = write_parquet(tmp_path / "detections.parquet", columns)
+    source = open_source(str(path), prompts=OWN_PROMPTS)
+    pieces = list(source.slices())
+    assert len(pieces) > 1
+    found = {}
+    for piece in pieces:
+        for unit in source.units(piece):
+            assert unit.source_uri not in found
+            found[unit.source_uri] = json.loads(unit.prompts)
+    assert len(found) == 20_000
+    for uri, prompts in found.items():
+        ids = [int(prompt["prompt_id"]) for prompt in prompts]
+        assert len(ids) == 10
+        assert ids == sorted(ids)  # the order of the rows
+        assert all(uri == f"s3://bucket/{places[n]}.jpg" for n in ids)
+        assert [prompt["object_id"] for prompt in prompts] == list(range(1, 11))

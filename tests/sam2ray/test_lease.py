@@ -1,0 +1,134 @@
+"""Who may write to an output, and how a run finds out that it may no longer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sam2ray import lease
+from sam2ray.errors import RootRefused
+from sam2ray.storage import LocalStore
+
+HELD_BY_ANOTHER_PROCESS = """
+import sys, time
+from pathlib import Path
+from sam2ray import lease
+from sam2ray.storage import LocalStore
+lease.BEAT_S = 0.1
+held = lease.acquire(LocalStore(Path(sys.argv[1])), lease.this_process("theirs"))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
+    monkeypatch.setattr(lease, "BEAT_S", 0.05)
+    return LocalStore(tmp_path)
+
+
+def _elsewhere(run_id: str = "theirs") -> lease.Holder:
+    """A holder of whom only signs of life can be seen."""
+    return replace(lease.this_process(run_id), host="elsewhere")
+
+
+def test_one_run_after_the_other_need_not_wait(store: LocalStore):
+    for number in (1, 2, 3):
+        start = time.monotonic()
+        held = lease.acquire(store, lease.this_process(f"run {number}"))
+        assert held.number == number
+        held.close()
+        assert time.monotonic() - start < lease.WATCH_S / 2
+
+
+def test_a_second_run_is_refused_while_the_first_shows_signs_of_life(store: LocalStore):
+    held = lease.acquire(store, _elsewhere("theirs"))
+    with pytest.raises(RootRefused, match=r"run theirs is writing to it \(process \d+ on else"):
+        lease.acquire(store, _elsewhere("ours"), watch_s=5)
+    held.close()
+
+
+def test_a_living_process_of_this_machine_is_refused_too(store: LocalStore):
+    held = lease.acquire(store, lease.this_process("theirs"))
+    with pytest.raises(RootRefused, match="run theirs"):
+        lease.acquire(store, lease.this_process("ours"), watch_s=5)
+    held.close()
+
+
+def test_a_silent_holder_is_taken_over_after_a_while(store: LocalStore):
+    store.create(lease._name(1), lease._encoded(_elsewhere()))
+    start = time.monotonic()
+    held = lease.acquire(store, _elsewhere("ours"), watch_s=0.5)
+    assert held.number == 2
+    assert time.monotonic() - start >= 0.5
+    held.close()
+
+
+def test_a_killed_holder_on_this_machine_is_taken_over_at_once(store: LocalStore):
+    other = subprocess.Popen(
+        [sys.executable, "-c", HELD_BY_ANOTHER_PROCESS, str(store.folder)], stdout=subprocess.PIPE
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == b"held\n"
+    with pytest.raises(RootRefused):
+        lease.acquire(store, lease.this_process("ours"), watch_s=5)
+    os.kill(other.pid, signal.SIGKILL)  # and it stays a zombie: nobody has waited for it yet
+    start = time.monotonic()
+    held = lease.acquire(store, lease.this_process("ours"))
+    assert held.number == 2
+    assert time.monotonic() - start < lease.WATCH_S / 2
+    held.close()
+    other.wait()
+    other.stdout.close()
+
+
+def test_a_holder_whose_job_has_ended_is_taken_over_at_once(store: LocalStore):
+    theirs = replace(_elsewhere(), job_id="label-2026-11-20")
+    store.create(lease._name(1), lease._encoded(theirs))
+    held = lease.acquire(store, _elsewhere("ours"), job_has_ended=lambda job: job.endswith("20"))
+    assert held.number == 2
+    held.close()
+
+
+def test_whoever_was_taken_over_finds_out_before_it_commits(store: LocalStore):
+    first = lease.acquire(store, lease.this_process("first"))
+    lease.check_still_held(store, first.number)
+    store.create(lease._name(2), lease._encoded(_elsewhere("second")))
+    with pytest.raises(RootRefused, match="has taken this output over"):
+        lease.check_still_held(store, first.number)
+    first.close()
+    assert lease._read(store, 2) == _elsewhere("second")
+
+
+def test_of_many_newcomers_one_gets_it(store: LocalStore):
+    won, lost = [], []
+
+    def try_it(number: int) -> None:
+        try:
+            won.append(lease.acquire(store, _elsewhere(f"run {number}"), watch_s=1))
+        except RootRefused as error:
+            lost.append(error)
+
+    threads = [threading.Thread(target=try_it, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert len(lost) == 11
+    won[0].close()
+
+
+def test_a_lease_that_makes_no_sense_does_not_lock_anybody_out(store: LocalStore):
+    store.create(lease._name(1), b"not JSON")
+    held = lease.acquire(store, lease.this_process("ours"))
+    assert held.number == 2
+    held.close()

@@ -1,0 +1,158 @@
+"""Listings become a manifest: every unit once, what changed takes the place of what was."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from sam2ray import manifest
+from sam2ray.manifest import (
+    Listed,
+    Merged,
+    complete,
+    manifest_parts,
+    merge_bucket,
+    read_manifest,
+    superseded_ids,
+    unit_of,
+    write_runs,
+)
+from sam2ray.readers.slices import Ignored
+from sam2ray.records import Unit
+from sam2ray.storage import LocalStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path)
+
+
+def _unit(name: object, version: str = "1", **fields: object) -> Unit:
+    return Unit(source_uri=f"/archive/{name}.jpg", kind="image", version=version, **fields)
+
+
+def _index(
+    store: LocalStore, index_id: str, *parts: Iterable[Unit | Ignored], buckets: int = 3
+) -> tuple[Listed, Merged]:
+    known = manifest_parts(store)
+    listed = Listed()
+    for number, part in enumerate(parts):
+        listed += write_runs(store, index_id, number, part)
+    merged = Merged()
+    for bucket in range(buckets):
+        merged += merge_bucket(store, index_id, listed.runs, known, bucket, buckets)
+    complete(store, index_id, ["/archive"], listed, merged)
+    return listed, merged
+
+
+def _units(store: LocalStore) -> list[Unit]:
+    rows = [row for table in read_manifest(store) for row in table.to_pylist()]
+    return [unit_of(row) for row in rows]
+
+
+def test_every_unit_is_there_once_whatever_the_order_of_the_listing(store: LocalStore):
+    units = [_unit(n) for n in range(100)]
+    listed, merged = _index(store, "1", units[50:], units[:50])
+    assert listed.units == merged.added == 100
+    assert {unit.unit_id for unit in _units(store)} == {unit.unit_id for unit in units}
+
+
+def test_a_unit_comes_back_as_it_was(store: LocalStore):
+    unit = _unit(
+        "ä b\n",
+        member="x/../y.jpg",
+        offset=512,
+        length=2**40,
+        first_frame=3,
+        end_frame=9,
+        prompts='[{"box":[1,2,3,4]}]',
+        user={"caption": "a cat", "": "empty"},
+    )
+    _index(store, "1", [unit])
+    assert _units(store) == [unit]
+
+
+def test_what_is_ignored_is_counted_with_examples(store: LocalStore):
+    found = [Ignored(f"{n}.txt", ".txt") for n in range(9)] + [Ignored("x", "damaged", "torn")]
+    listed, merged = _index(store, "1", [*found, _unit(1)])
+    assert listed.ignored == {".txt": 9, "damaged": 1}
+    assert listed.examples[0] == "0.txt (.txt)"
+    assert merged.added == 1
+
+
+def test_a_source_that_is_listed_twice_is_one_unit(store: LocalStore):
+    _, merged = _index(store, "1", [_unit(1), _unit(2)], [_unit(2), _unit(3)])
+    assert (merged.added, merged.duplicates) == (3, 1)
+
+
+def test_a_second_listing_adds_only_what_is_new(store: LocalStore):
+    _index(store, "1", [_unit(n) for n in range(10)])
+    _, merged = _index(store, "2", [_unit(n) for n in range(5, 12)], buckets=2)
+    assert (merged.added, merged.known, merged.superseding) == (2, 5, 0)
+    assert len(_units(store)) == 12
+
+
+def test_changed_content_takes_the_place_of_what_was(store: LocalStore):
+    _index(store, "1", [_unit("a"), _unit("b")])
+    _, merged = _index(store, "2", [_unit("a", "2"), _unit("b")])
+    assert (merged.added, merged.superseding) == (1, 1)
+    assert superseded_ids(store) == {_unit("a").unit_id}
+
+
+def test_changed_prompts_take_the_place_of_what_was_asked(store: LocalStore):
+    _index(store, "1", [_unit("a", prompts="[1]")])
+    _index(store, "2", [_unit("a", prompts="[2]")])
+    assert superseded_ids(store) == {_unit("a", prompts="[1]").unit_id}
+
+
+def test_a_source_that_goes_back_to_earlier_content_is_a_unit_again(store: LocalStore):
+    for number, version in enumerate("1211"):
+        _index(store, str(number), [_unit("a", version)])
+    units = _units(store)
+    assert len({unit.unit_id for unit in units}) == len(units) == 3
+    assert [unit.repeat for unit in units] == [0, 0, 1]
+    living = {unit.unit_id for unit in units} - superseded_ids(store)
+    assert living == {replace(_unit("a"), repeat=1).unit_id}
+
+
+def test_an_index_that_broke_off_does_not_count(store: LocalStore):
+    listed = write_runs(store, "1", 0, [_unit(1)])
+    merge_bucket(store, "1", listed.runs, [], 0, 1)
+    assert _units(store) == []
+    _index(store, "2", [_unit(1), _unit(2)])
+    assert len(_units(store)) == 2
+
+
+def test_an_empty_source_is_an_index_of_nothing(store: LocalStore):
+    listed, merged = _index(store, "1", [], buckets=0)
+    assert (listed.units, merged.added) == (0, 0)
+    assert _units(store) == []
+
+
+def test_runs_are_gone_when_an_index_is_complete(store: LocalStore):
+    _index(store, "1", [_unit(1)])
+    assert [e.name for e in store.list() if manifest.RUNS in e.name] == []
+
+
+def test_memory_does_not_grow_with_the_listing(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(manifest, "UNITS_PER_RUN", 500)
+
+    def peak_of(count: int, buckets: int) -> int:
+        def listing() -> Iterator[Unit]:
+            return (_unit(f"{count}-{n}") for n in range(count))
+
+        tracemalloc.start()
+        arrow_before = pa.total_allocated_bytes()
+        _index(store, f"index {count}", listing(), buckets=buckets)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak + pa.total_allocated_bytes() - arrow_before
+
+    peak_of(500, 1)  # what is loaded once
+    small, large = peak_of(1000, 2), peak_of(8000, 16)
+    assert large < 1.7 * small
