@@ -120,7 +120,7 @@ def _refuse_the_living(
     while time.monotonic() < deadline:
         time.sleep(min(1.0, watch_s / 10))
         now = _read(store, number)
-        if now is None or now.ended:
+        if now is None or now.ended or _is_dead(now, job_has_ended):
             return
         if now.beat != seen.beat:
             raise RootRefused(

@@ -17,6 +17,8 @@ from sam2ray import lease
 from sam2ray.errors import RootRefused
 from sam2ray.storage import LocalStore
 
+FOR_EVER = 3600.0  # whoever waits for the end of it is ended by the timeout of tests
+
 HELD_BY_ANOTHER_PROCESS = """
 import sys, time
 from pathlib import Path
@@ -42,11 +44,9 @@ def _elsewhere(run_id: str = "theirs") -> lease.Holder:
 
 def test_one_run_after_the_other_need_not_wait(store: LocalStore):
     for number in (1, 2, 3):
-        start = time.monotonic()
-        held = lease.acquire(store, lease.this_process(f"run {number}"))
+        held = lease.acquire(store, lease.this_process(f"run {number}"), watch_s=FOR_EVER)
         assert held.number == number
         held.close()
-        assert time.monotonic() - start < lease.WATCH_S / 2
 
 
 def test_a_second_run_is_refused_while_the_first_shows_signs_of_life(store: LocalStore):
@@ -81,10 +81,8 @@ def test_a_killed_holder_on_this_machine_is_taken_over_at_once(store: LocalStore
     with pytest.raises(RootRefused):
         lease.acquire(store, lease.this_process("ours"), watch_s=5)
     os.kill(other.pid, signal.SIGKILL)  # and it stays a zombie: nobody has waited for it yet
-    start = time.monotonic()
-    held = lease.acquire(store, lease.this_process("ours"))
+    held = lease.acquire(store, lease.this_process("ours"), watch_s=FOR_EVER)
     assert held.number == 2
-    assert time.monotonic() - start < lease.WATCH_S / 2
     held.close()
     other.wait()
     other.stdout.close()
@@ -93,7 +91,10 @@ def test_a_killed_holder_on_this_machine_is_taken_over_at_once(store: LocalStore
 def test_a_holder_whose_job_has_ended_is_taken_over_at_once(store: LocalStore):
     theirs = replace(_elsewhere(), job_id="label-2026-11-20")
     store.create(lease._name(1), lease._encoded(theirs))
-    held = lease.acquire(store, _elsewhere("ours"), job_has_ended=lambda job: job.endswith("20"))
+    ended = {"label-2026-11-20"}
+    held = lease.acquire(
+        store, _elsewhere("ours"), job_has_ended=ended.__contains__, watch_s=FOR_EVER
+    )
     assert held.number == 2
     held.close()
 
