@@ -37,9 +37,13 @@ def load_sam2(
 ) -> Sam2:
     """Build a network with the weights of a path or URL, or else with the published ones.
 
-    `compile="encoder"` compiles what all uses share, "full" also decoder and memory. Programs are
-    kept beside downloaded weights, so that the next process starts with them; the variable
-    TORCHINDUCTOR_CACHE_DIR, where it is set, names another folder, such as one that nodes share.
+    `compile="encoder"` compiles what all uses share, "full" also decoder and memory. Batches are
+    filled up to powers of two, so that few shapes occur; only memory attention takes objects and
+    lengths as they come, because filling it up would cost whole objects.
+
+    Programs are kept beside downloaded weights, so that the next process starts with them; the
+    variable TORCHINDUCTOR_CACHE_DIR, where it is set, names another folder, such as one that nodes
+    share.
     """
     _check_choice("precision", precision, get_args(Precision))
     _check_choice("compile", compile, get_args(Compile))

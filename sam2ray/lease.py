@@ -37,6 +37,7 @@ class Holder:
     job_id: str | None  # of the Ray job, if it is one
     beat: int = 0
     ended: bool = False
+    beat_at: float = 0.0  # seconds since 1970, for people to read
 
 
 def this_process(run_id: str, job_id: str | None = None) -> Holder:
@@ -65,7 +66,7 @@ class Lease:
 
     def _keep_beating(self) -> None:
         while not self._closing.wait(BEAT_S):
-            self._holder = replace(self._holder, beat=self._holder.beat + 1)
+            self._holder = replace(self._holder, beat=self._holder.beat + 1, beat_at=time.time())
             try:
                 _write(self.store, self.number, self._holder)
             except OSError:  # a store that is away for a moment: the next beat may come through,
@@ -113,14 +114,14 @@ def newest(store: Store) -> int:
 def _refuse_the_living(
     store: Store, number: int, job_has_ended: Callable[[str], bool], watch_s: float
 ) -> None:
-    seen = _read(store, number)
-    if seen is None or seen.ended or _is_dead(seen, job_has_ended):
+    seen = read_holder(store, number)
+    if seen is None or seen.ended or is_dead(seen, job_has_ended):
         return
     deadline = time.monotonic() + watch_s
     while time.monotonic() < deadline:
         time.sleep(min(1.0, watch_s / 10))
-        now = _read(store, number)
-        if now is None or now.ended or _is_dead(now, job_has_ended):
+        now = read_holder(store, number)
+        if now is None or now.ended or is_dead(now, job_has_ended):
             return
         if now.beat != seen.beat:
             raise RootRefused(
@@ -129,7 +130,7 @@ def _refuse_the_living(
             )
 
 
-def _is_dead(holder: Holder, job_has_ended: Callable[[str], bool]) -> bool:
+def is_dead(holder: Holder, job_has_ended: Callable[[str], bool]) -> bool:
     """Whether the holder is known to be gone: silence alone does not prove it."""
     if holder.job_id is not None and job_has_ended(holder.job_id):
         return True
@@ -160,7 +161,7 @@ def _write(store: Store, number: int, holder: Holder) -> None:
     store.put(_name(number), _encoded(holder))
 
 
-def _read(store: Store, number: int) -> Holder | None:
+def read_holder(store: Store, number: int) -> Holder | None:
     """The holder; None if its file is gone or makes no sense."""
     try:
         return Holder(**json.loads(store.read(_name(number))))

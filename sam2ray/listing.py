@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import ray
 
+from .cluster import ensure_ray
 from .config import JobConfig
 from .manifest import (
     Listed,
@@ -105,6 +106,7 @@ def _sum(
     """What all pieces of work bring together, done by Ray Data where it is worth it."""
     if not in_tasks:
         return sum(map(work, numbers), start)
+    ensure_ray()
     dataset = ray.data.from_items([{"number": number} for number in numbers])
     rows = dataset.repartition(len(numbers)).map(
         lambda row: {"result": pickle.dumps(work(row["number"]))}

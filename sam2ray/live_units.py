@@ -18,18 +18,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import StorageError, UsageError
-from .manifest import superseded_ids
-from .outcomes import result_names
+from .manifest import read_manifest
+from .outcomes import OutcomeIndex, index_of, result_names
 from .records import ID_BYTES, Ids, as_ids
 from .sinks.result_files import UNITS, read_outcomes, units_name
 from .storage import Store
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
-Mask = np.ndarray  # bool
+Flags = np.ndarray  # bool
 
 FOLDER = "_sam2ray"
 _READERS = 8  # files that are read ahead: a store is slow to answer, but answers many
+_LATEST = ("unit_id", "attempt", "status", "error_class")
 _COLUMNS = ("unit_id", "attempt", "status", "supersedes")
 _HEX = 2 * ID_BYTES
 
@@ -41,14 +42,14 @@ class LiveUnits:
     names: tuple[str, ...]
     offsets: np.ndarray  # int64 [files + 1], where each file's outcomes start
     ids: Ids
-    counts: Mask  # whether an outcome is its unit's, or an earlier or superseded one
+    counts: Flags  # whether an outcome is its unit's, or an earlier or superseded one
     superseded: Ids  # sorted
 
     def rows_of(self, file: int) -> slice:
         """The outcomes of a file."""
         return slice(int(self.offsets[file]), int(self.offsets[file + 1]))
 
-    def kept_in(self, file: int) -> Mask:
+    def kept_in(self, file: int) -> Flags:
         """Which rows of a file's outcomes count."""
         return self.counts[self.rows_of(file)]
 
@@ -80,8 +81,7 @@ def read_live_units(store: Store) -> LiveUnits:
     if not parts:
         return LiveUnits((), offsets, as_ids([]), np.zeros(0, bool), as_ids([]))
     ids = np.concatenate([part.ids for part in parts])
-    of_manifest = as_ids(sorted(superseded_ids(store)))
-    hidden = np.unique(np.concatenate([of_manifest, *(part.superseded for part in parts)]))
+    hidden = np.unique(np.concatenate([_superseded(store), *(part.superseded for part in parts)]))
     latest = are_latest(
         ids,
         np.concatenate([part.attempts for part in parts]),
@@ -90,13 +90,19 @@ def read_live_units(store: Store) -> LiveUnits:
     return LiveUnits(tuple(names), offsets, ids, latest & ~is_in(ids, hidden), hidden)
 
 
+def _superseded(store: Store) -> Ids:
+    """What listings have replaced, whether the newer unit has ended or not."""
+    tables = read_manifest(store, ["supersedes"])
+    return np.concatenate([as_ids([]), *(as_ids(t["supersedes"].drop_null()) for t in tables)])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
     """The outcomes of one file, in few bytes."""
 
     ids: Ids
     attempts: np.ndarray
-    ok: Mask
+    ok: Flags
     superseded: Ids
 
 
@@ -112,7 +118,7 @@ def _part(uri: str, table: pa.Table) -> _Part:
         raise StorageError(f"{uri}: lists units in a way that makes no sense: {error}.") from error
 
 
-def are_latest(ids: Ids, attempts: np.ndarray, ok: Mask) -> Mask:
+def are_latest(ids: Ids, attempts: np.ndarray, ok: Flags) -> Flags:
     """Of each unit the outcome with the highest attempt; of equals a good one, then the last."""
     order = np.lexsort((ok, attempts, ids["low"], ids["high"]))
     last = np.ones(len(ids), bool)
@@ -122,7 +128,7 @@ def are_latest(ids: Ids, attempts: np.ndarray, ok: Mask) -> Mask:
     return latest
 
 
-def is_in(ids: Ids, sorted_ids: Ids) -> Mask:
+def is_in(ids: Ids, sorted_ids: Ids) -> Flags:
     """Which ids are among others."""
     if not len(sorted_ids):
         return np.zeros(len(ids), bool)
@@ -152,6 +158,11 @@ def outcome_tables(
             return table if wanted is None else table.select(wanted)
 
     return in_advance(read, names)
+
+
+def latest_outcomes(store: Store) -> OutcomeIndex:
+    """The latest outcome of every unit; copies need not be whole, as read_index wants them."""
+    return index_of(outcome_tables(store, sorted(result_names(store)), _LATEST))
 
 
 @contextmanager

@@ -83,8 +83,11 @@ def mend_copies(store: Store) -> int:
 
 
 def read_index(store: Store) -> OutcomeIndex:
-    """Read every unit's outcomes and keep the latest; copies must be whole (mend_copies)."""
-    names = [entry.name for entry in store.list(UNITS) if entry.name.endswith(".parquet")]
+    """Read every unit's outcomes and keep the latest; copies must be whole (mend_copies).
+
+    A copy whose result file is gone counts for nothing: the file is the commit.
+    """
+    names = [units_name(name) for name in result_names(store)]
     with ThreadPoolExecutor(_READERS) as pool:
         return index_of(pool.map(lambda name: _read_columns(store, name), names))
 

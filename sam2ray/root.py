@@ -12,20 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .config import JobConfig
-from .config_file import config_of
-from .config_id import config_id, differing_keys, resolved_yaml
-from .errors import RootRefused
 from .manifest import read_manifest, superseded_ids
 from .outcomes import OutcomeIndex
 from .records import ErrorClass, as_ids
 from .stages.columns import TODO_SCHEMA
 from .storage import Store
 
-CONFIG = "_sam2ray/config.yaml"
 RUNS = "_sam2ray/runs"
 SUCCESS = "_SUCCESS"
-_WEIGHTS = "# weights: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +57,6 @@ class Standing:
 def new_run_id() -> str:
     """Sorts by time, and is nobody else's."""
     return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
-
-
-def pin_config(store: Store, config: JobConfig, weights: str) -> str:
-    """Bind an output to a config, or refuse one that would give other results; its id."""
-    own = config_id(config, weights)
-    text = f"{_WEIGHTS}{weights}\n{resolved_yaml(config)}"
-    if store.create(CONFIG, text.encode()):
-        return own
-    kept = store.read(CONFIG).decode()
-    earlier, earlier_weights = config_of(kept, store.uri_of(CONFIG)), _weights_in(kept)
-    if config_id(earlier, earlier_weights) == own:
-        return own
-    keys = differing_keys(earlier, config)
-    if earlier_weights != weights:
-        keys.append("the weights")
-    raise RootRefused(
-        f"{store.uri}: holds results of another config; what differs: {', '.join(keys)}. "
-        "Write to a new output, or use the settings of "
-        f"{store.uri_of(CONFIG)}."
-    )
-
-
-def _weights_in(text: str) -> str:
-    first = text.partition("\n")[0]
-    return first.removeprefix(_WEIGHTS).strip()
 
 
 def write_waves(

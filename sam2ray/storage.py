@@ -176,7 +176,8 @@ class ObjectStore(Store):
         """Files of a prefix."""
         self._fs.invalidate_cache()
         try:
-            pages = self._fs.walk(self._path(folder), detail=True)
+            # Left alone, an error would look like an empty folder.
+            pages = self._fs.walk(self._path(folder), detail=True, on_error="raise")
             for _, _, files in pages:
                 for facts in sorted(files.values(), key=lambda f: f["name"]):
                     if not facts["name"].endswith("/"):
@@ -225,7 +226,10 @@ class ObjectStore(Store):
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""
         self._fs.invalidate_cache()
-        return bool(self._fs.isfile(self._path(name)))
+        try:
+            return self._fs.info(self._path(name))["type"] == "file"
+        except FileNotFoundError:
+            return False
 
 
 def open_store(uri: str, options: Options | None = None) -> Store:

@@ -54,7 +54,9 @@ class ResultFile:
         self._schema = RESULT_SCHEMAS[place.folder]
         self._folder = tempfile.TemporaryDirectory(prefix="sam2ray-")
         self._path = Path(self._folder.name, "result.parquet")
-        self._writer = pq.ParquetWriter(self._path, self._schema, compression=compression)
+        self._writer = pq.ParquetWriter(
+            self._path, self._schema, compression=compression, write_page_checksum=True
+        )
         self._waiting: list[pa.Table] = []
         self._waiting_bytes = 0
         self.rows = 0
@@ -118,8 +120,15 @@ def units_name(result_name: str) -> str:
 
 def read_outcomes(store: Store, result_name: str) -> pa.Table:
     """The outcomes that a result file lists in its footer."""
-    with store.open(result_name) as file:
-        metadata = pq.read_metadata(file).metadata or {}
+    try:
+        with store.open(result_name) as file:
+            metadata = pq.read_metadata(file).metadata or {}
+    except pa.ArrowInvalid as error:
+        raise StorageError(
+            f"{store.uri_of(result_name)}: is no Parquet file, or a torn one ({error}). Move it "
+            "out of the output, and run the same command again; `sam2ray verify "
+            f"{store.uri}` says what else is wrong."
+        ) from error
     packed = metadata.get(_FOOTER_UNITS)
     if packed is None:
         raise StorageError(

@@ -106,7 +106,7 @@ def test_whoever_was_taken_over_finds_out_before_it_commits(store: LocalStore):
     with pytest.raises(RootRefused, match="has taken this output over"):
         lease.check_still_held(store, first.number)
     first.close()
-    assert lease._read(store, 2) == _elsewhere("second")
+    assert lease.read_holder(store, 2) == _elsewhere("second")
 
 
 def test_of_many_newcomers_one_gets_it(store: LocalStore):

@@ -10,6 +10,7 @@ from made_outcomes import outcome, outcome_table
 
 from sam2ray.config_file import load_config
 from sam2ray.errors import RootRefused
+from sam2ray.kept_config import pin_config
 from sam2ray.manifest import Listed, Merged, complete, merge_bucket, write_runs
 from sam2ray.outcomes import index_of
 from sam2ray.records import Unit
@@ -18,7 +19,6 @@ from sam2ray.root import (
     Selection,
     Standing,
     mark_success,
-    pin_config,
     standing,
     write_waves,
 )

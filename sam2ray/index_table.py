@@ -1,0 +1,38 @@
+"""What a listing found and added, as a table; and what it means for the mark of completeness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from .live_units import latest_outcomes
+from .manifest import Listed, Merged
+from .report import counted
+from .root import SUCCESS, standing
+from .storage import Store
+from .tables import two_columns
+
+
+def index_table(uri: str, listed: Listed, merged: Merged) -> Table:
+    """What `sam2ray index` shows."""
+    return two_columns(uri, _rows(listed, merged))
+
+
+def _rows(listed: Listed, merged: Merged) -> Iterator[tuple[str, str]]:
+    yield "listed", f"{listed.units:,}"
+    yield "added", f"{merged.added:,}"
+    yield "of these superseding", f"{merged.superseding:,}"
+    yield "known", f"{merged.known:,}"
+    if merged.duplicates:
+        yield "listed twice", f"{merged.duplicates:,}"
+    if listed.note:
+        yield "prompts", listed.note
+    if listed.ignored:
+        yield "ignored files", f"{counted(listed.ignored)}, such as {', '.join(listed.examples)}"
+
+
+def unmark_if_more_waits(store: Store) -> None:
+    """Take the mark of completeness away from an output that has new units."""
+    if store.exists(SUCCESS) and not standing(store, latest_outcomes(store)).is_complete:
+        store.delete(SUCCESS)

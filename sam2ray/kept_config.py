@@ -1,0 +1,62 @@
+"""The config that is kept with an output -> settings, weights and the id that its results bear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .config import JobConfig
+from .config_file import config_of
+from .config_id import config_id, differing_keys, resolved_yaml
+from .errors import RootRefused
+from .storage import Store
+
+CONFIG = "_sam2ray/config.yaml"
+_WEIGHTS = "# weights: "
+
+
+@dataclass(frozen=True, slots=True)
+class KeptConfig:
+    """What all results of an output were made with."""
+
+    config: JobConfig
+    weights: str  # SHA-256, or UNTRAINED
+
+    @property
+    def config_id(self) -> str:
+        """What every outcome of the output says."""
+        return config_id(self.config, self.weights)
+
+    def differences(self, config: JobConfig, weights: str) -> list[str]:
+        """In what another config would give other results."""
+        if config_id(config, weights) == self.config_id:
+            return []
+        keys = differing_keys(self.config, config)
+        return keys if weights == self.weights else [*keys, "the weights"]
+
+
+def kept_config(store: Store) -> KeptConfig:
+    """Read it; FileNotFoundError if no run has begun, UsageError if somebody edited it badly."""
+    text = store.read(CONFIG).decode()
+    return KeptConfig(config_of(text, store.uri_of(CONFIG)), weights_in(text))
+
+
+def pin_config(store: Store, config: JobConfig, weights: str) -> str:
+    """Bind an output to a config, or refuse one that would give other results; its id."""
+    if not store.exists(CONFIG):  # looked at first: not every store refuses to write over a file
+        text = f"{_WEIGHTS}{weights}\n{resolved_yaml(config)}"
+        if store.create(CONFIG, text.encode()):
+            return config_id(config, weights)
+    kept = kept_config(store)
+    differences = kept.differences(config, weights)
+    if differences:
+        raise RootRefused(
+            f"{store.uri}: holds results of another config; what differs: "
+            f"{', '.join(differences)}. Write to a new output, or use the settings of "
+            f"{store.uri_of(CONFIG)}."
+        )
+    return kept.config_id
+
+
+def weights_in(text: str) -> str:
+    """The digest of the weights, which the first line of a kept config says."""
+    return text.partition("\n")[0].removeprefix(_WEIGHTS).strip()

@@ -1,0 +1,1 @@
+"""What is done with units: a mode turns pictures or clips into rows of results."""

@@ -1,0 +1,83 @@
+"""The job as Ray Data runs it: todo -> prepare -> label -> commit, one row a unit all the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from .config import JobConfig
+from .planner import Plan
+from .processes import CommitSink, Labeller, RunHandles, prepare
+from .sinks.commit import Committer
+from .stages.label import Stamp
+from .stages.prepare import PrepareSpec
+from .storage import file_system
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """All that a wave of units needs to run."""
+
+    config: JobConfig
+    plan: Plan
+    weights: str | None
+    stamp: Stamp
+    prepare: PrepareSpec
+    committer: Committer
+    handles: RunHandles
+
+
+def run_wave(job: Job, todo_uri: str) -> None:
+    """Label every unit of a todo file, and return when all of them are committed."""
+    configure_ray_data(job.config)
+    plan, resources = job.plan, job.config.resources
+    options = job.prepare.storage
+    dataset = ray.data.read_parquet(
+        todo_uri,
+        filesystem=file_system(todo_uri, options) if "://" in todo_uri else None,
+        num_cpus=plan.cpus_per_task,
+    )
+    # One file is one block, whatever the reader is told: without this one task gets all the work.
+    dataset = dataset.repartition(target_num_rows_per_block=plan.units_per_block)
+    dataset = dataset.map_batches(
+        partial(prepare, spec=job.prepare, handles=job.handles),
+        batch_size=plan.units_per_block,
+        batch_format="pyarrow",
+        num_cpus=plan.cpus_per_task,
+        # Booked even where it is next to nothing: steps that book alike are fused into one, and
+        # pictures would be decoded in the actors, one after the other with the model.
+        memory=resources.decode_memory_bytes or 1,
+    )
+    dataset = dataset.map_batches(
+        Labeller,
+        batch_size=resources.batch_size,
+        batch_format="pyarrow",
+        fn_constructor_args=(
+            job.config,
+            plan,
+            job.weights,
+            job.stamp,
+            job.handles,
+            job.committer,
+        ),
+        compute=ActorPoolStrategy(size=plan.actors, max_tasks_in_flight_per_actor=3),
+        num_cpus=plan.cpus_per_actor,
+        num_gpus=plan.gpus_per_actor or None,
+        accelerator_type=resources.accelerator_type,
+        label_selector=dict(resources.label_selector) or None,
+    )
+    dataset.write_datasink(CommitSink(job.committer, job.handles.ledger))
+
+
+def configure_ray_data(config: JobConfig) -> None:
+    """Settings of Ray Data that a job relies on."""
+    context = DataContext.get_current()
+    context.execution_no_progress_timeout_s = max(1800, 3 * config.limits.unit_timeout_s)
+    context.max_errored_blocks = 0  # errors are rows; a block that is dropped would lose units
+    context.actor_init_retry_on_errors = True
+    context.max_consecutive_actor_init_deaths = 3
+    context.enable_progress_bars = False  # sam2ray shows its own
+    context.raise_original_map_exception = True

@@ -1,0 +1,162 @@
+"""What runs in Ray's processes: the ledger, tasks that prepare, actors that label, and the sink.
+
+Everything they do is written elsewhere without Ray; here it gets its processes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pyarrow as pa
+import ray
+import torch
+from ray.actor import ActorHandle
+from ray.data import Datasink
+from ray.data.block import Block, BlockAccessor
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from sam2_core import load_sam2
+
+from .config import JobConfig
+from .ledger import Ending, Ledger, Process, Verdict
+from .planner import Plan
+from .sinks.commit import Committer
+from .stages.hands import Hands
+from .stages.make_labeller import make_labeller
+from .stages.outcome_rows import Stamp
+from .stages.prepare import Preparer, PrepareSpec
+
+
+class RayLedger:
+    """The ledger's actor, as the stages know it."""
+
+    def __init__(self, actor: ActorHandle) -> None:
+        self._actor = actor
+
+    def begin(self, process: Process, unit_ids: Sequence[str]) -> list[Verdict]:
+        """Ask what to do with units."""
+        return ray.get(self._actor.begin.remote(process, unit_ids))
+
+    def end(self, process: Process, unit_ids: Sequence[str]) -> None:
+        """Let units go; calls of one process arrive in order, so nobody waits for this one."""
+        self._actor.end.remote(process, unit_ids)
+
+    def time_out(self, process: Process) -> None:
+        """Say that this process ends itself."""
+        ray.get(self._actor.time_out.remote(process), timeout=10)
+
+    def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
+        """Say what was committed."""
+        ray.get(self._actor.report.remote(endings, seconds))
+
+    def is_stopping(self) -> bool:
+        """Ask whether the run takes no more units."""
+        return ray.get(self._actor.is_stopping.remote())
+
+
+def start_ledger(config: JobConfig) -> ActorHandle:
+    """The ledger of a run, on the node of its driver: they end together."""
+    here = ray.get_runtime_context().get_node_id()
+    options: dict[str, Any] = {
+        "num_cpus": 0,
+        "max_restarts": 0,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=True),
+    }
+    ledger = ray.remote(**options)(Ledger).remote(
+        node_is_sound,
+        stop_window=config.limits.stop_window,
+        max_failed_fraction=config.limits.max_failed_fraction,
+    )
+    return cast("ActorHandle", ledger)
+
+
+def node_is_sound(node_id: str) -> bool:
+    """Whether a node is there and stays: what dies with its node was not killed by a unit."""
+    return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())
+
+
+def this_process(stage: str) -> Process:
+    """The process that asks."""
+    return Process(ray.get_runtime_context().get_node_id(), os.getpid(), stage)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunHandles:
+    """What every process of a run is given."""
+
+    run_id: str
+    ledger: ActorHandle
+    unit_timeout_s: float
+
+    def hands(self, stage: str) -> Hands:
+        """Hands for one stage of this process."""
+        return Hands(RayLedger(self.ledger), this_process(stage), self.unit_timeout_s)
+
+
+_preparers: dict[str, Preparer] = {}  # of this run alone: processes of tasks are used again
+
+
+def prepare(todo: pa.Table, *, spec: PrepareSpec, handles: RunHandles) -> pa.Table:
+    """A task's work: fetch and decode a batch."""
+    preparer = _preparers.get(handles.run_id)
+    if preparer is None:
+        _preparers.clear()
+        preparer = _preparers[handles.run_id] = Preparer(spec, handles.hands("prepare"))
+    return preparer(todo)
+
+
+class Labeller:
+    """An actor: one model, loaded and warm, and what is done with it."""
+
+    def __init__(
+        self,
+        config: JobConfig,
+        plan: Plan,
+        weights: str | None,
+        stamp: Stamp,
+        handles: RunHandles,
+        committer: Committer,
+    ) -> None:
+        torch.set_num_threads(plan.threads_per_actor)
+        model = load_sam2(
+            config.model.row(),
+            weights,
+            device=plan.device,
+            precision=config.model.precision,
+            compile=config.model.compile,
+        )
+        hands = handles.hands("label")
+        self._label = make_labeller(config, model, hands, stamp, committer)
+
+    def __call__(self, prepared: pa.Table) -> pa.Table:
+        """Label a batch."""
+        return self._label(prepared)
+
+
+class CommitSink(Datasink[int]):
+    """Ray Data's way to the committer."""
+
+    def __init__(self, committer: Committer, ledger: ActorHandle) -> None:
+        self._committer = committer
+        self._ledger = ledger
+
+    def write(self, blocks: Any, ctx: Any) -> int:  # noqa: ANN401, ARG002 as Ray declares them
+        """Commit what came together; how many units it were."""
+        tables = [_as_table(block) for block in blocks]
+        return self._committer.commit(pa.concat_tables(tables), RayLedger(self._ledger))
+
+    @property
+    def min_rows_per_write(self) -> int:
+        """As many units as a file should hold."""
+        return self._committer.commit_every_units
+
+    def get_name(self) -> str:
+        """What progress bars call it."""
+        return "Commit"
+
+
+def _as_table(block: Block) -> pa.Table:
+    return BlockAccessor.for_block(block).to_arrow()

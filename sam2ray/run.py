@@ -1,0 +1,230 @@
+"""A run from its config to its exit code: take the root, list, work in waves, account."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+from ray.actor import ActorHandle
+
+from . import lease
+from .cluster import cluster, ensure_ray
+from .config import JobConfig
+from .kept_config import pin_config
+from .ledger import Tally
+from .listing import list_source, source_of
+from .outcomes import OutcomeIndex, mend_copies, read_index
+from .pipeline import Job, run_wave
+from .planner import Plan, make_plan
+from .processes import RunHandles, start_ledger
+from .report import RunReport, write_report
+from .root import (
+    Selection,
+    Standing,
+    mark_success,
+    new_run_id,
+    standing,
+    write_waves,
+)
+from .sinks.commit import Committer
+from .sinks.result_files import EMBEDDINGS, MASKS, ResultPlace
+from .stages.decode import PictureLimits
+from .stages.fetch import Patience
+from .stages.label import Stamp
+from .stages.prepare import PrepareSpec
+from .storage import Store, open_store
+from .weights import weights_digest
+
+DONE, CRASHED, BAD_USAGE, SOME_FAILED, STOPPED_EARLY = 0, 1, 2, 3, 4
+_LOOK_EVERY_S = 1.0
+
+Watcher = Callable[[Standing, Tally], None]
+"""Called about once a second with where the run began and how it is doing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunContext:
+    """What a run holds while it lasts."""
+
+    config: JobConfig
+    store: Store
+    run_id: str
+    held: lease.Lease
+    config_id: str
+
+
+def run_job(config: JobConfig, chosen: Selection, watch: Watcher) -> RunReport:
+    """Label what is due of a source; the same command again goes on where this one ended."""
+    started = time.time()
+    store = open_store(config.output.uri, config.storage.options())
+    source_of(config)  # what is wrong with it is said before anything is started or written
+    weights = weights_digest(config)
+    ensure_ray()
+    plan = make_plan(config, cluster())
+    run_id = new_run_id()
+    with holding(store, run_id) as held:
+        own = pin_config(store, config, weights)
+        context = RunContext(config, store, run_id, held, own)
+        listed, merged = list_source(context.config, store, run_id)
+        tally = _work(context, plan, chosen, watch)
+        mend_copies(store)
+        now = standing(store, read_index(store))
+        mark_success(store, now)
+        report = RunReport(
+            run_id,
+            own,
+            started,
+            time.time(),
+            listed,
+            merged,
+            now,
+            tally,
+            exit_code_of(now, tally),
+            plan,
+        )
+        write_report(store, report)
+    return report
+
+
+def _work(context: RunContext, plan: Plan, chosen: Selection, watch: Watcher) -> Tally:
+    """Run wave after wave until nothing is due, or the run has to stop."""
+    store, config = context.store, context.config
+    mend_copies(store)
+    outcomes = read_index(store)
+    before = standing(store, outcomes)
+    ledger = start_ledger(config)
+    try:
+        with stopping_on_signals(ledger), watching(ledger, before, watch):
+            for todo, _ in _waves(context, outcomes, chosen):
+                job = make_job(context, plan, ledger)
+                run_wave(job, store.uri_of(todo))
+                store.delete(todo)
+                if tally_of(ledger).stop is not None:
+                    break
+            return tally_of(ledger)
+    finally:
+        ray.kill(ledger)  # processes that are used again would keep it alive
+
+
+def _waves(
+    context: RunContext, outcomes: OutcomeIndex, chosen: Selection
+) -> Iterator[tuple[str, int]]:
+    size = context.config.limits.wave_units
+    return write_waves(context.store, context.run_id, outcomes, chosen, size)
+
+
+def make_job(context: RunContext, plan: Plan, ledger: ActorHandle) -> Job:
+    """What each process of the run is told."""
+    config = context.config
+    place = ResultPlace(
+        context.store, EMBEDDINGS if config.mode == "embed" else MASKS, context.run_id
+    )
+    return Job(
+        config,
+        plan,
+        config.model.checkpoint,
+        Stamp(config.model.name, context.config_id, context.run_id),
+        prepare_spec(config),
+        Committer(
+            place,
+            context.held.number,
+            config.output.commit_every_units,
+            config.output.commit_every_bytes,
+            config.output.compression,
+        ),
+        RunHandles(context.run_id, ledger, config.limits.unit_timeout_s),
+    )
+
+
+def prepare_spec(config: JobConfig) -> PrepareSpec:
+    """How this job fetches and decodes."""
+    decode, fetch = config.decode, config.fetch
+    crops = config.mode == "auto" and config.masks.crop_n_layers > 0
+    limits = PictureLimits(
+        max_bytes=decode.max_bytes,
+        max_pixels=decode.max_pixels,
+        min_side=decode.min_side,
+        max_side=decode.max_side,
+        max_aspect_ratio=decode.max_aspect_ratio or float("inf"),
+    )
+    return PrepareSpec(
+        decode.mode,
+        None if crops else config.model.row().image_size,
+        limits,
+        Patience(fetch.attempts, fetch.backoff_s),
+        fetch.threads,
+        config.storage.options(),
+    )
+
+
+def exit_code_of(now: Standing, tally: Tally) -> int:
+    """What the shell is told."""
+    if tally.stop is not None:
+        return tally.stop.exit_code
+    return SOME_FAILED if now.failed else DONE
+
+
+@contextmanager
+def holding(store: Store, run_id: str) -> Iterator[lease.Lease]:
+    """Hold an output's lease."""
+    job_id = os.environ.get("RAY_JOB_SUBMISSION_ID")
+    held = lease.acquire(store, lease.this_process(run_id, job_id))
+    try:
+        yield held
+    finally:
+        held.close()
+
+
+@contextmanager
+def stopping_on_signals(ledger: ActorHandle) -> Iterator[None]:
+    """Take no more units after SIGTERM or the first Ctrl-C; what is in hand is committed."""
+
+    def stop(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+        name = signal.Signals(number).name
+        # Not from the handler itself: it interrupts Ray anywhere, locks included.
+        threading.Thread(
+            target=lambda: ledger.stop.remote(f"{name} was received", CRASHED), daemon=True
+        ).start()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def watching(ledger: ActorHandle, before: Standing, watch: Watcher) -> Iterator[None]:
+    """Ask the ledger how things stand, and show it."""
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(_LOOK_EVERY_S):
+            watch(before, tally_of(ledger))
+
+    thread = threading.Thread(target=look, daemon=True, name="watch")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        watch(before, tally_of(ledger))
+
+
+def tally_of(ledger: ActorHandle) -> Tally:
+    """How the ledger says that things stand."""
+    tally = ray.get(ledger.tally.remote())
+    assert isinstance(tally, Tally)
+    return tally

@@ -1,0 +1,86 @@
+"""Labelled units -> result files of whole units, each a commit, and a word to the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..lease import check_still_held
+from ..ledger import Ending
+from ..records import OUTCOME_SCHEMA
+from ..stages.columns import unpack_rows
+from ..stages.hands import LedgerClient
+from .result_files import ResultFile, ResultPlace
+
+_SECONDS = ("fetch_s", "decode_s", "model_s", "pack_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Committer:
+    """Writes what a batch of units brought, in files of bounded size."""
+
+    place: ResultPlace
+    lease: int
+    commit_every_units: int
+    commit_every_bytes: int
+    compression: str
+
+    def commit(self, labelled: pa.Table, ledger: LedgerClient) -> int:
+        """Commit all units of a table that are not committed yet; how many there were."""
+        kept = labelled.filter(_is_not(labelled["skipped"]))
+        waiting = kept.filter(_is_not(kept["is_committed"]))
+        for part in self._parts(waiting):
+            self._write(part)
+            report(part, ledger)
+        report(kept.filter(kept["is_committed"]), ledger)
+        return len(kept)
+
+    def _parts(self, units: pa.Table) -> Iterator[pa.Table]:
+        """Units in order, so many that a file has its size; a large one may have its own."""
+        sizes = [len(packed.as_buffer()) if packed.is_valid else 0 for packed in units["rows"]]
+        start = total = 0
+        for place, size in enumerate(sizes):
+            full = place - start >= self.commit_every_units
+            if place > start and (full or total + size > self.commit_every_bytes):
+                yield units.slice(start, place - start)
+                start, total = place, 0
+            total += size
+        if start < len(sizes):
+            yield units.slice(start)
+
+    def _write(self, units: pa.Table) -> None:
+        with ResultFile(self.place, compression=self.compression) as file:
+            for packed in units["rows"]:
+                if packed.is_valid:
+                    file.add(unpack_rows(packed.as_buffer()))
+            file.commit(
+                units.select(OUTCOME_SCHEMA.names),
+                still_mine=lambda: check_still_held(self.place.store, self.lease),
+            )
+
+
+def _is_not(flags: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.call_function("invert", [flags])
+
+
+def report(units: pa.Table, ledger: LedgerClient) -> None:
+    """Tell the ledger how committed units ended."""
+    if len(units):
+        seconds = {name[:-2]: sum(filter(None, units[name].to_pylist())) for name in _SECONDS}
+        ledger.report(endings_of(units), seconds)
+
+
+def endings_of(units: pa.Table) -> Sequence[Ending]:
+    """How units ended, as much as a tally needs."""
+    return [
+        Ending(error_class, masks or 0, frames or 0)
+        for error_class, masks, frames in zip(
+            units["error_class"].to_pylist(),
+            units["masks"].to_pylist(),
+            units["frames"].to_pylist(),
+            strict=True,
+        )
+    ]

@@ -1,0 +1,86 @@
+"""Units of videos -> open clips, in order, some of them fetched before they are asked for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from ..errors import UnitFailed
+from ..manifest import unit_of
+from ..records import ErrorClass, Failure
+from .clip_files import Abandoned
+from .clips import ClipInHand, ClipOpener
+from .hands import Hands
+from .outcome_rows import Row
+
+_LOOK_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival:
+    """A unit, and its clip or why there is none."""
+
+    row: Row
+    result: ClipInHand | Failure
+
+
+class Arrivals:
+    """Clips of some units; used as a context, so that what nobody took is cleaned up."""
+
+    def __init__(self, opener: ClipOpener, hands: Hands, rows: Sequence[Row], ahead: int) -> None:
+        self._opener = opener
+        self._hands = hands
+        self._rows = iter(rows)
+        self._ahead = ahead
+        self._pool = ThreadPoolExecutor(ahead, thread_name_prefix="clips")
+        self._coming: deque[tuple[Row, Future[ClipInHand | Failure]]] = deque()
+        self._given_up = threading.Event()
+        self.waited_s = 0.0
+
+    def __enter__(self) -> Arrivals:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._given_up.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for _row, future in self._coming:
+            future.add_done_callback(_clean_up)
+
+    def next(self, is_stopping: Callable[[], bool]) -> Arrival | None:
+        """The next one; None if there is none, or the run stops."""
+        while len(self._coming) < self._ahead and (row := next(self._rows, None)) is not None:
+            self._coming.append((row, self._pool.submit(self._open, row)))
+        if not self._coming:
+            return None
+        row, future = self._coming[0]
+        start = time.perf_counter()
+        while not future.done() and not is_stopping():
+            wait([future], timeout=_LOOK_EVERY_S)
+        self.waited_s += time.perf_counter() - start
+        if not future.done():
+            return None
+        self._coming.popleft()
+        return Arrival(row, future.result())
+
+    def _open(self, row: Row) -> ClipInHand | Failure:
+        unit = unit_of(row)
+        try:
+            with self._hands.working_on(unit.unit_id):
+                return self._opener.open(unit, self._given_up)
+        except UnitFailed as failure:
+            return Failure(failure.error_class, failure.message)
+        except MemoryError as error:
+            return Failure(ErrorClass.OOM, f"opening it: {error or 'out of memory'}")
+        except Abandoned:
+            return Failure(ErrorClass.INTERNAL, "nobody waits for it")
+
+
+def _clean_up(future: Future[ClipInHand | Failure]) -> None:
+    if not future.cancelled() and not future.exception():
+        result = future.result()
+        if isinstance(result, ClipInHand):
+            result.close()

@@ -1,0 +1,205 @@
+"""Units of videos and of folders of frames -> clips that a mode can read. Raises UnitFailed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from sam2_core import FrameSourceError, ResizedPicture
+from sam2_core.inference.preprocess import SizedPicture, size_hw_of
+
+from ..errors import UnitFailed
+from ..modes.clips import FrameChoice, OpenClip
+from ..readers.locate import frames_of
+from ..readers.prompts import UnitPrompt, parse_prompts
+from ..records import ErrorClass, Failure, Unit
+from ..storage import Entry, Options, Store, open_store
+from .clip_files import ClipFile, ask, bring, check_header, failure_of_video
+from .clip_frames import BoundedVideoFile, BrokenClip, FolderFrames, VideoFrames
+from .decode import DecodeMode, PictureLimits, decode_picture
+from .fetch import Patience
+from .read_ahead import ReadAhead
+from .sampling import Sample, Sampling, Seconds, sample
+
+_MOST_THREADS = 8  # that open the pictures of one folder: each has some of them in memory
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSpec:
+    """How clips are fetched, sampled and decoded."""
+
+    mode: DecodeMode
+    model_px: int | None  # None: the frames' own pixels are needed
+    sampling: Sampling
+    max_side: int
+    threads_a_video: int
+    threads_a_folder: int
+    limits: PictureLimits  # of pictures that are frames
+    patience: Patience
+    storage: Options
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipInHand:
+    """A clip that can be read, and what there is to say and to clean up about it."""
+
+    clip: OpenClip
+    ahead: ReadAhead  # the frames of `clip`
+    size_hw: tuple[int, int]
+    fps: float | None
+    fetch_s: float
+    explain: Callable[[FrameSourceError], Failure]
+    file: ClipFile | None
+
+    def close(self) -> None:
+        """End what still reads, and remove what was brought here."""
+        self.ahead.end()
+        if self.file is not None:
+            self.file.close()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipOpener:
+    """Opens clips, for a mode that looks at certain frames."""
+
+    spec: ClipSpec
+    choice: FrameChoice
+
+    @property
+    def needs_prompts(self) -> bool:
+        """Whether nothing is done with a clip that has none."""
+        return self.choice != "sampled"
+
+    def open(self, unit: Unit, given_up: threading.Event | None = None) -> ClipInHand:
+        """Fetch a unit, look at its first frame, and choose among the others."""
+        if unit.kind == "frames":
+            return self._open_folder(unit)
+        start = time.perf_counter()
+        file = bring(unit, self.spec.storage, self.spec.patience, given_up)
+        try:
+            return self._open_video(unit, file, time.perf_counter() - start)
+        except FrameSourceError as error:
+            failure = failure_of_video(error, file)
+            file.close()
+            raise UnitFailed(failure.error_class, failure.message) from error
+        except BaseException:
+            file.close()
+            raise
+
+    def _open_video(self, unit: Unit, file: ClipFile, fetch_s: float) -> ClipInHand:
+        spec = self.spec
+        check_header(file.path, spec.max_side)
+        video = BoundedVideoFile(
+            file.path,
+            resized_to=spec.model_px,
+            threads=spec.threads_a_video,
+            max_side=spec.max_side,
+        )
+        length, size_hw = video.length(), video.size_hw()
+        prompts = self._prompts(unit, size_hw)
+        _refuse_prompts_behind(prompts, length, video.loss())
+        chosen = self._choose(unit, length, video.seconds, prompts)
+        ahead = ReadAhead(VideoFrames(video, chosen, seeks=file.seeks))
+        clip = OpenClip(unit.unit_id, unit.source_uri, ahead, chosen, video.seconds, prompts)
+        return ClipInHand(
+            clip,
+            ahead,
+            size_hw,
+            video.frames_per_s(),
+            fetch_s,
+            lambda error: failure_of_video(error, file),
+            file,
+        )
+
+    def _open_folder(self, unit: Unit) -> ClipInHand:
+        start = time.perf_counter()
+        entries = ask(
+            lambda: frames_of(unit, self.spec.storage), unit.source_uri, self.spec.patience
+        )
+        open_frame = _FrameOpener(
+            self.spec, open_store(unit.source_uri, self.spec.storage), entries
+        )
+        size_hw = size_hw_of(open_frame(0))
+        fetch_s = time.perf_counter() - start
+        prompts = self._prompts(unit, size_hw)
+        _refuse_prompts_behind(prompts, len(entries), None)
+        chosen = self._choose(unit, len(entries), _unknown, prompts)
+        threads = min(_MOST_THREADS, self.spec.threads_a_folder)
+        ahead = ReadAhead(FolderFrames(unit.source_uri, size_hw, chosen, open_frame, threads))
+        clip = OpenClip(unit.unit_id, unit.source_uri, ahead, chosen, _unknown, prompts)
+        return ClipInHand(clip, ahead, size_hw, None, fetch_s, _explain_folder, None)
+
+    def _prompts(self, unit: Unit, size_hw: tuple[int, int]) -> list[UnitPrompt]:
+        if unit.prompts is None or not self.needs_prompts:
+            return []
+        return parse_prompts(unit.prompts, size_hw)
+
+    def _choose(
+        self, unit: Unit, length: int, seconds: Seconds, prompts: Collection[UnitPrompt]
+    ) -> Sample:
+        first, end = unit.first_frame or 0, unit.end_frame
+        prompted = {one.frame_prompt.frame for one in prompts}
+        if self.choice == "prompted":
+            return Sample(sorted(prompted), reaches_end=False)
+        try:
+            chosen = sample(length, seconds, self.spec.sampling, first, end)
+        except ValueError as error:
+            raise UnitFailed(
+                ErrorClass.UNSUPPORTED,
+                f"{error}, so decode.video.fps cannot be met: use every_nth for it",
+            ) from error
+        if not chosen.numbers and not prompted:
+            raise UnitFailed(
+                ErrorClass.ZERO_FRAMES, f"it ends after {length} frames, before frame {first}"
+            )
+        return chosen.with_frames(prompted)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _FrameOpener:
+    """Fetches and decodes the pictures of a folder by their number."""
+
+    spec: ClipSpec
+    store: Store
+    entries: Sequence[Entry]
+
+    def __call__(self, number: int) -> SizedPicture:
+        entry, spec = self.entries[number], self.spec
+        try:
+            if entry.size > spec.limits.max_bytes:
+                excess = f"{entry.size} bytes, more than decode.max_bytes={spec.limits.max_bytes}"
+                raise UnitFailed(ErrorClass.TOO_LARGE, excess)
+            data = ask(lambda: self.store.read(entry.name), self.store.uri, spec.patience)
+            picture = decode_picture(
+                data, mode=spec.mode, model_px=spec.model_px, limits=spec.limits
+            )
+        except UnitFailed as failure:
+            words = f"frame {number}, {entry.name}: {failure.message}"
+            raise UnitFailed(failure.error_class, words) from failure
+        if picture.resized:
+            return ResizedPicture(picture.pixels, picture.size_hw)
+        return picture.pixels
+
+
+def _refuse_prompts_behind(prompts: Collection[UnitPrompt], length: int, loss: str | None) -> None:
+    """Refuse prompts on frames that are not there, be it that the file was cut off before them."""
+    latest = max((one.frame_prompt.frame for one in prompts), default=0)
+    if latest < length:
+        return
+    if loss is not None:
+        raise UnitFailed(ErrorClass.TRUNCATED, f"a prompt is on frame {latest}, and {loss}")
+    raise UnitFailed(
+        ErrorClass.BAD_PROMPT, f"a prompt is on frame {latest}, and the clip has {length} frames"
+    )
+
+
+def _unknown(_: int) -> None:
+    """When a picture of a folder is shown."""
+
+
+def _explain_folder(error: FrameSourceError) -> Failure:
+    if isinstance(error, BrokenClip):
+        return error.failure
+    return Failure(ErrorClass.UNSUPPORTED, str(error))

@@ -1,0 +1,157 @@
+"""Pixels -> rows of results, on the device: what an actor does with a batch of units."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from sam2_core import Picture, ResizedPicture
+
+from ..modes.mask_rows import RowPlace
+from ..modes.pictures import PictureItem, PictureMode
+from ..records import ErrorClass, Failure
+from .columns import pack_rows
+from .faults import Device, exit_with_broken_device, is_sticky
+from .hands import Hands
+from .outcome_rows import Row, Stamp, labelled_table, outcome_row
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Labeller = Callable[[pa.Table], pa.Table]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """What became of one unit."""
+
+    rows: pa.Table | None
+    failure: Failure | None
+    model_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchLabeller:
+    """Takes pictures and videos mixed, and does each kind in its own way."""
+
+    pictures: Labeller
+    videos: Labeller
+
+    def __call__(self, prepared: pa.Table) -> pa.Table:
+        """One row in, one row out, in the same order."""
+        is_picture = np.array([kind == "image" for kind in prepared["kind"].to_pylist()])
+        if is_picture.all():
+            return self.pictures(prepared)
+        pictures = prepared.filter(pa.array(is_picture))
+        videos = prepared.drop_columns(["pixels"]).filter(pa.array(~is_picture))
+        labelled = [self.pictures(pictures)] if len(pictures) else []
+        labelled.append(self.videos(videos))
+        places = np.concatenate([np.flatnonzero(is_picture), np.flatnonzero(~is_picture)])
+        return pa.concat_tables(labelled).take(pa.array(np.argsort(places)))
+
+
+class PictureLabeller:
+    """Runs a mode over the pictures of a batch; whoever spoils a batch fails alone."""
+
+    def __init__(self, mode: PictureMode, hands: Hands, stamp: Stamp, device: Device) -> None:
+        self._mode = mode
+        self._hands = hands
+        self._stamp = stamp
+        self._device = device
+
+    def __call__(self, prepared: pa.Table) -> pa.Table:
+        """One row in, one row out, in the same order."""
+        self._device.require()
+        pixels = prepared["pixels"].combine_chunks()
+        rows = prepared.drop_columns(["pixels"]).to_pylist()
+        places = [n for n, row in enumerate(rows) if _is_open(row)]
+        found = [_as_prepared(row) for row in rows]
+        for group in self._hands.take([rows[n]["unit_id"] for n in places]):
+            of_group = [places[n] for n in group.places]
+            if group.skipped:
+                for n in of_group:
+                    rows[n]["skipped"] = True
+            elif group.refusal is not None:
+                for n in of_group:
+                    found[n] = Labelled(None, group.refusal)
+            else:
+                items = [_item(rows[n], pixels[n].as_buffer()) for n in of_group]
+                for n, labelled in zip(of_group, self._label(items), strict=True):
+                    found[n] = labelled
+        return labelled_table([self._outcome(row, f) for row, f in zip(rows, found, strict=True)])
+
+    def _label(self, items: Sequence[PictureItem]) -> list[Labelled]:
+        with self._hands.working_on(*(item.place.unit_id for item in items)):
+            return one_by_one_if_need_be(items, self._run, self._fail)
+
+    def _run(self, items: Sequence[PictureItem]) -> list[Labelled]:
+        start = time.perf_counter()
+        tables = self._mode.label(items)
+        seconds = (time.perf_counter() - start) / len(items)
+        return [Labelled(table, None, model_s=seconds) for table in tables]
+
+    def _fail(self, error: Exception) -> Labelled:
+        return Labelled(None, self._device.failure_of(error))
+
+    def _outcome(self, row: Row, labelled: Labelled) -> Row:
+        start = time.perf_counter()
+        table = labelled.rows
+        packed = None if table is None else pack_rows(table)
+        return outcome_row(
+            row,
+            self._stamp,
+            labelled.failure,
+            frames=None if table is None else 1,
+            masks=0 if table is None else len(table),
+            model_s=labelled.model_s,
+            pack_s=time.perf_counter() - start,
+            rows=packed,
+            skipped=bool(row.get("skipped")),
+        )
+
+
+def one_by_one_if_need_be(
+    items: Sequence[Item],
+    run: Callable[[Sequence[Item]], list[Result]],
+    fail: Callable[[Exception], Result],
+) -> list[Result]:
+    """Run a batch; where it cannot be done, its halves; and so on to the one that is to blame."""
+    if not items:
+        return []
+    try:
+        return run(items)
+    except Exception as error:  # noqa: BLE001 whatever it is, it is one unit's, and is kept in its row
+        if is_sticky(error) and len(items) > 1:
+            exit_with_broken_device()
+        if len(items) == 1:
+            return [fail(error)]
+        if isinstance(error, torch.OutOfMemoryError):
+            torch.cuda.empty_cache()
+    half = len(items) // 2
+    return [
+        *one_by_one_if_need_be(items[:half], run, fail),
+        *one_by_one_if_need_be(items[half:], run, fail),
+    ]
+
+
+def _is_open(row: Row) -> bool:
+    return row["error_class"] is None and not row["skipped"]
+
+
+def _as_prepared(row: Row) -> Labelled:
+    if row["error_class"] is None:
+        return Labelled(None, None)
+    return Labelled(None, Failure(ErrorClass(row["error_class"]), row["error_message"]))
+
+
+def _item(row: Row, pixels: pa.Buffer) -> PictureItem:
+    array = np.frombuffer(pixels, dtype=row["pixel_type"]).reshape(row["pixel_shape"])
+    size_hw = (row["height"], row["width"])
+    picture: Picture = ResizedPicture(array, size_hw) if row["is_resized"] else array
+    place = RowPlace(row["unit_id"], row["source_uri"])
+    return PictureItem(place, picture, size_hw, row["prompts"])

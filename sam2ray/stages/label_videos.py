@@ -1,0 +1,267 @@
+"""Units of videos -> result files of their own, several at a time, and a row of counts each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import torch
+
+from sam2_core import FrameSourceError
+
+from ..lease import check_still_held
+from ..modes.clips import ClipMode, ClipOver, FrameRows, OpenClip
+from ..records import ErrorClass, Failure
+from ..sinks.commit import Committer
+from ..sinks.result_files import read_outcomes
+from .clip_arrivals import Arrival, Arrivals
+from .clips import ClipInHand, ClipOpener
+from .faults import Device, exit_with_broken_device
+from .hands import Hands
+from .outcome_rows import Row, Stamp, labelled_table, outcome_row
+from .unit_rows import UnitRows
+
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    """A clip that is being labelled."""
+
+    row: Row
+    in_hand: ClipInHand
+    rows: UnitRows
+    watch: ExitStack  # the watchdog looks at it
+    frames: int = 0
+    model_s: float = 0.0
+    pack_s: float = 0.0
+
+    def close(self) -> None:
+        """Let go of everything; what was not committed is gone."""
+        self.in_hand.close()
+        self.rows.close()
+        self.watch.close()
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Units that are done together."""
+
+    ended: dict[str, Row] = field(default_factory=dict)
+    works: dict[str, _Work] = field(default_factory=dict)
+
+    def left(self, rows: Sequence[Row]) -> list[Row]:
+        """Those of which nothing is known yet."""
+        return [row for row in rows if row["unit_id"] not in self.ended]
+
+    def share_out(self, model_s: float) -> None:
+        """Put seconds of the model down to all clips at work: they advance together."""
+        for work in self.works.values():
+            work.model_s += max(0.0, model_s) / len(self.works)
+
+    def close(self) -> None:
+        """Let go of all clips."""
+        for work in self.works.values():
+            work.close()
+        self.works.clear()
+
+
+class VideoLabeller:
+    """Runs a mode over the videos of a batch and commits each when it ends."""
+
+    def __init__(
+        self,
+        mode: ClipMode,
+        opener: ClipOpener,
+        hands: Hands,
+        stamp: Stamp,
+        device: Device,
+        committer: Committer,
+        *,
+        lanes: int,
+        max_rows: int,
+    ) -> None:
+        self._mode = mode
+        self._opener = opener
+        self._hands = hands
+        self._stamp = stamp
+        self._device = device
+        self._committer = committer
+        self._lanes = lanes
+        self._max_rows = max_rows
+
+    def __call__(self, prepared: pa.Table) -> pa.Table:
+        """One row in, one row out, in the same order."""
+        self._device.require()
+        rows = prepared.to_pylist()
+        known = {row["unit_id"]: self._without_a_look(row) for row in rows}
+        done = {unit_id: row for unit_id, row in known.items() if row is not None}
+        open_rows = [row for row in rows if row["unit_id"] not in done]
+        for group in self._hands.take([row["unit_id"] for row in open_rows]):
+            of_group = [open_rows[n] for n in group.places]
+            if group.skipped:
+                done |= {row["unit_id"]: self._skipped(row) for row in of_group}
+            elif group.refusal is not None:
+                done |= {row["unit_id"]: self._failed(row, group.refusal) for row in of_group}
+            else:
+                done |= self._label_group(of_group)
+        return labelled_table([done[row["unit_id"]] for row in rows])
+
+    # --- what needs no model
+
+    def _without_a_look(self, row: Row) -> Row | None:
+        """The row of a unit that needs not be opened; None if it does."""
+        if row["skipped"]:
+            return self._skipped(row)
+        if row["error_class"] is not None:
+            failure = Failure(ErrorClass(row["error_class"]), row["error_message"])
+            return self._failed(row, failure)
+        if (committed := self._committed(row)) is not None:
+            return committed
+        if self._opener.needs_prompts and row["prompts"] is None:
+            return outcome_row(row, self._stamp, frames=0)
+        return None
+
+    def _committed(self, row: Row) -> Row | None:
+        """What this run has committed of a unit before, in a process that died since."""
+        place = self._committer.place
+        name = place.name_of([row["unit_id"]], [row["attempt"]])
+        if not place.store.exists(name):
+            return None
+        (outcome,) = read_outcomes(place.store, name).to_pylist()
+        return {**outcome, "rows": None, "is_committed": True, "skipped": False}
+
+    def _skipped(self, row: Row) -> Row:
+        return outcome_row(row, self._stamp, skipped=True)
+
+    def _failed(self, row: Row, failure: Failure) -> Row:
+        return outcome_row(row, self._stamp, failure)
+
+    # --- what does
+
+    def _label_group(self, rows: Sequence[Row]) -> dict[str, Row]:
+        group = _Group()
+        self._label(rows, group)
+        for row in group.left(rows):
+            group.ended[row["unit_id"]] = self._skipped(row)  # the run stops
+        return group.ended
+
+    def _label(self, rows: Sequence[Row], group: _Group) -> None:
+        """Run; where the model fails, whatever is left is run by halves, down to who is to blame.
+
+        A clip that was being labelled then starts over: nothing of it was committed.
+        """
+        failure = self._run(rows, group)
+        left = group.left(rows)
+        if failure is None or not left:
+            return
+        if failure.error_class is ErrorClass.CUDA and len(left) > 1:
+            exit_with_broken_device()
+        if failure.error_class is ErrorClass.OOM:
+            torch.cuda.empty_cache()
+        if len(left) == 1:
+            group.ended[left[0]["unit_id"]] = self._failed(left[0], failure)
+            return
+        half = len(left) // 2
+        self._label(left[:half], group)
+        self._label(left[half:], group)
+
+    def _run(self, rows: Sequence[Row], group: _Group) -> Failure | None:
+        """Label clips until all are done, the run stops, or the model fails: then say how."""
+        with Arrivals(self._opener, self._hands, rows, self._lanes) as arrivals, closing(group):
+            events = self._mode.label(self._clips(arrivals, group), self._lanes)
+            while not self._hands.is_stopping():
+                start, waited = time.perf_counter(), _waited_s(arrivals, group)
+                try:
+                    event = next(events, None)
+                except Exception as error:  # noqa: BLE001 it becomes the row of one unit
+                    return self._device.failure_of(error)  # itself, it would hold on to tensors
+                waited = _waited_s(arrivals, group) - waited
+                group.share_out(time.perf_counter() - start - waited)
+                if event is None:
+                    break
+                self._take(event, group)
+        return None
+
+    def _clips(self, arrivals: Arrivals, group: _Group) -> Iterator[OpenClip]:
+        """Clips as lanes ask for them; those that cannot be opened end here."""
+        while (arrival := arrivals.next(self._hands.is_stopping)) is not None:
+            unit_id = arrival.row["unit_id"]
+            if isinstance(arrival.result, Failure):
+                group.ended[unit_id] = self._failed(arrival.row, arrival.result)
+            else:
+                group.works[unit_id] = self._begin(arrival, arrival.result)
+                yield arrival.result.clip
+
+    def _begin(self, arrival: Arrival, in_hand: ClipInHand) -> _Work:
+        watch = ExitStack()
+        watch.enter_context(self._hands.working_on(arrival.row["unit_id"]))
+        place, compression = self._committer.place, self._committer.compression
+        return _Work(arrival.row, in_hand, UnitRows(place, compression, self._max_rows), watch)
+
+    def _take(self, event: FrameRows | ClipOver, group: _Group) -> None:
+        work = group.works[event.clip.unit_id]
+        if isinstance(event, ClipOver):
+            group.ended[event.clip.unit_id] = self._end(work, event.error)
+            group.works.pop(event.clip.unit_id).close()
+        elif not work.rows.is_full:
+            start = time.perf_counter()
+            work.frames += 1
+            work.rows.add(event.rows)
+            work.pack_s += time.perf_counter() - start
+            if work.rows.is_full:
+                work.in_hand.ahead.end()  # its end comes next
+
+    def _end(self, work: _Work, error: Exception | None) -> Row:
+        """Commit what a clip brought, if it brought anything; its row says what went wrong."""
+        failure = None if error is None or work.rows.is_full else self._failure_of(work, error)
+        if failure is not None and not _keeps_what_came_before(work, error, failure):
+            return self._outcome(work, failure)
+        found: Row = {"masks": work.rows.count, "is_committed": work.rows.count > 0}
+        if failure is not None:
+            found["error_class"] = ErrorClass.PARTIAL.value
+            found["error_message"] = failure.message
+        elif work.rows.is_full:
+            found["error_message"] = (
+                f"ended after {work.frames} frames with output.max_masks_per_unit="
+                f"{self._max_rows} masks"
+            )
+        row = self._outcome(work, None, **found)
+        if work.rows.count:  # a file with no masks is not worth a file: the sink takes it
+            committer = self._committer
+            work.rows.commit(row, lambda: check_still_held(committer.place.store, committer.lease))
+        return row
+
+    def _failure_of(self, work: _Work, error: Exception) -> Failure:
+        if isinstance(error, FrameSourceError):
+            return work.in_hand.explain(error)
+        return self._device.failure_of(error)
+
+    def _outcome(self, work: _Work, failure: Failure | None, **found: object) -> Row:
+        height, width = work.in_hand.size_hw
+        return outcome_row(
+            work.row,
+            self._stamp,
+            failure,
+            height=height,
+            width=width,
+            frames=work.frames,
+            fps=work.in_hand.fps,
+            fetch_s=work.in_hand.fetch_s,
+            decode_s=work.in_hand.ahead.read_s,
+            model_s=work.model_s,
+            pack_s=work.pack_s,
+            **found,
+        )
+
+
+def _keeps_what_came_before(work: _Work, error: Exception | None, failure: Failure) -> bool:
+    """Whether a clip that broke off is worth its frames: another try would not bring more."""
+    broke_off = isinstance(error, FrameSourceError) and work.frames > 0
+    return broke_off and not failure.error_class.retryable
+
+
+def _waited_s(arrivals: Arrivals, group: _Group) -> float:
+    """How long the model has waited for clips and frames."""
+    return arrivals.waited_s + sum(work.in_hand.ahead.waited_s for work in group.works.values())

@@ -1,0 +1,113 @@
+"""A job's config and its model -> what an actor does with a batch; no Ray in it."""
+
+from __future__ import annotations
+
+from sam2_core import ImageSegmenter, MaskGenerator, Sam2, VideoTracker
+
+from ..config import JobConfig
+from ..modes.auto_track import DiscoverObjects, DiscoveryRules
+from ..modes.clips import ClipMode, FrameByFrame
+from ..modes.pictures import AllMasks, Embeddings, NoPictures, PictureMode, PromptedMasks
+from ..modes.track import TrackPrompts
+from ..sinks.commit import Committer
+from .clips import ClipOpener, ClipSpec
+from .decode import PictureLimits
+from .faults import Device
+from .fetch import Patience
+from .hands import Hands
+from .label import BatchLabeller, PictureLabeller
+from .label_videos import VideoLabeller
+from .outcome_rows import Stamp
+from .sampling import Sampling
+
+
+def make_labeller(
+    config: JobConfig, model: Sam2, hands: Hands, stamp: Stamp, committer: Committer
+) -> BatchLabeller:
+    """All that an actor needs to label pictures and videos."""
+    device = Device()
+    mode = clip_mode(config, model)
+    videos = VideoLabeller(
+        mode,
+        ClipOpener(clip_spec(config), mode.choice),
+        hands,
+        stamp,
+        device,
+        committer,
+        lanes=config.resources.video_lanes,
+        max_rows=config.output.max_masks_per_unit,
+    )
+    pictures = PictureLabeller(picture_mode(config, model), hands, stamp, device)
+    return BatchLabeller(pictures, videos)
+
+
+def picture_mode(config: JobConfig, model: Sam2) -> PictureMode:
+    """What the job does with pictures."""
+    if config.mode in ("track", "auto_track"):
+        return NoPictures(config.mode)
+    return _frame_mode(config, model)
+
+
+def _frame_mode(config: JobConfig, model: Sam2) -> PictureMode:
+    if config.mode == "prompt":
+        return PromptedMasks(
+            ImageSegmenter(model), config.prompts.multimask, config.prompts.keep_best
+        )
+    if config.mode == "embed":
+        return Embeddings(ImageSegmenter(model))
+    return AllMasks(_mask_generator(config, model), config.output.max_masks_per_unit)
+
+
+def clip_mode(config: JobConfig, model: Sam2) -> ClipMode:
+    """What the job does with videos."""
+    tracking = config.tracking
+    if config.mode == "track":
+        tracker = VideoTracker(model, tracking.tracking_config())
+        return TrackPrompts(tracker, tracking.direction, tracking.max_objects)
+    if config.mode == "auto_track":
+        rules = DiscoveryRules(
+            key_every_frames=config.discover.key_every_frames,
+            new_below_iou=config.discover.new_below_iou,
+            retire_after_absent_frames=config.discover.retire_after_absent_frames,
+            max_objects=tracking.max_objects,
+        )
+        generator = _mask_generator(config, model)
+        return DiscoverObjects(model, generator, tracking.tracking_config(), rules)
+    return FrameByFrame(
+        _frame_mode(config, model),
+        config.resources.batch_size,
+        "prompted" if config.mode == "prompt" else "sampled",
+    )
+
+
+def _mask_generator(config: JobConfig, model: Sam2) -> MaskGenerator:
+    return MaskGenerator(model, config.masks.auto_mask_config(model.config))
+
+
+def clip_spec(config: JobConfig) -> ClipSpec:
+    """How the job reads videos."""
+    decode, video = config.decode, config.decode.video
+    crops = config.mode in ("auto", "auto_track") and config.masks.crop_n_layers > 0
+    own_pixels = crops or decode.mode == "exact"
+    return ClipSpec(
+        decode.mode,
+        None if own_pixels else config.model.row().image_size,
+        Sampling(
+            every_nth=video.every_nth,
+            fps=video.fps,
+            max_frames=video.max_frames,
+            max_duration_s=video.max_duration_s,
+        ),
+        video.max_side,
+        video.threads,
+        max(1, config.fetch.threads // config.resources.video_lanes),
+        PictureLimits(
+            max_bytes=decode.max_bytes,
+            max_pixels=decode.max_pixels,
+            min_side=decode.min_side,
+            max_side=decode.max_side,
+            max_aspect_ratio=decode.max_aspect_ratio,
+        ),
+        Patience(config.fetch.attempts, config.fetch.backoff_s),
+        config.storage.options(),
+    )

@@ -1,0 +1,144 @@
+"""Pictures and videos of one batch: each kind is done in its way, and rows keep their order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from label_bench import Bench, ledger, prepared, prompts
+from make_clip import textured_picture
+from small_models import lively_model
+
+from sam2_core import ImageSegmenter, Prompt
+from sam2ray.ledger import Process
+from sam2ray.records import Unit
+from sam2ray.stages.columns import LABELLED_SCHEMA
+from sam2ray.stages.label import BatchLabeller, one_by_one_if_need_be
+
+SIZE_HW = (40, 56)
+PICTURES = [textured_picture(*SIZE_HW, seed) for seed in range(3)]
+PROMPT = {
+    "mode": "prompt",
+    "model": {"name": "nano", "image_size": 64},
+    "prompts": {"coordinates": "pixels"},
+}
+POINT = prompts({"points": [[26, 17]]})
+
+
+def units(*texts: str | None) -> list[Unit]:
+    return [Unit(f"/in/{n}.jpg", "image", prompts=text) for n, text in enumerate(texts)]
+
+
+def pixels_of(pictures) -> dict:
+    return {
+        "pixels": [picture.tobytes() for picture in pictures],
+        "pixel_type": [picture.dtype.str for picture in pictures],
+        "pixel_shape": [list(picture.shape) for picture in pictures],
+        "is_resized": [False for _ in pictures],
+        "height": [picture.shape[0] for picture in pictures],
+        "width": [picture.shape[1] for picture in pictures],
+    }
+
+
+def bench(tmp_path, settings=PROMPT, **options) -> Bench:
+    return Bench(lively_model(64), tmp_path / "out", settings, **options)
+
+
+def test_pictures_are_labelled_as_the_core_does(tmp_path):
+    rows = bench(tmp_path).label(units(POINT, None, POINT), **pixels_of(PICTURES))
+    assert [row["masks"] for row in rows] == [1, 0, 1]
+    assert [row["frames"] for row in rows] == [1, 1, 1]
+    for row, picture in ((rows[0], PICTURES[0]), (rows[2], PICTURES[2])):
+        (answer,) = ImageSegmenter(lively_model(64)).segment([picture], [[Prompt([(26, 17)], [1])]])
+        assert row["found"]["area"].to_pylist() == [
+            int(answer.masks[0, answer.predicted_iou[0].argmax()].sum())
+        ]
+
+
+def test_a_prompt_that_makes_no_sense_fails_its_picture_alone(tmp_path):
+    bad = prompts({"points": [[9999, 0]]})
+    rows = bench(tmp_path).label(units(POINT, bad, POINT), **pixels_of(PICTURES))
+    assert [row["error_class"] for row in rows] == [None, "bad_prompt", None]
+    assert [row["masks"] for row in rows] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("mode", ["track", "auto_track"])
+def test_a_picture_is_nothing_to_follow_objects_through(tmp_path, mode):
+    settings = PROMPT if mode == "track" else {"model": PROMPT["model"]}
+    rows = bench(tmp_path, settings | {"mode": mode}).label(units(None), **pixels_of(PICTURES[:1]))
+    assert (rows[0]["status"], rows[0]["error_class"]) == ("failed", "unsupported")
+    assert f"mode {mode} follows objects through videos" in rows[0]["error_message"]
+
+
+def test_a_suspect_is_labelled_alone_and_poison_not_at_all(tmp_path):
+    of_run = units(POINT, POINT, POINT)
+    book = ledger()
+    for pid in range(90, 95):
+        book.begin(Process("node", pid, "label"), [of_run[1].unit_id])
+    rows = bench(tmp_path, ledger=book).label(of_run, **pixels_of(PICTURES))
+    assert [row["error_class"] for row in rows] == [None, "poison", None]
+
+
+def test_a_run_that_stops_skips_what_it_has_not_begun(tmp_path):
+    made = bench(tmp_path)
+    made.ledger.stop("SIGTERM was received", 1)
+    assert [r["skipped"] for r in made.label(units(POINT), **pixels_of(PICTURES[:1]))] == [True]
+
+
+@pytest.mark.parametrize(
+    "kinds", ["image", "video", "image video", "video image", "video image frames image video"]
+)
+def test_kinds_are_told_apart_and_put_back_in_order(kinds):
+    of_batch = [Unit(f"/in/{n}", kind) for n, kind in enumerate(kinds.split())]
+    seen: dict[str, list[str]] = {"pictures": [], "videos": []}
+
+    def labeller(name: str):
+        def label(table: pa.Table) -> pa.Table:
+            seen[name] += table["kind"].to_pylist()
+            arrays = [
+                table[field.name].cast(field.type)
+                if field.name in ("unit_id", "kind")
+                else pa.nulls(len(table), field.type)
+                for field in LABELLED_SCHEMA
+            ]
+            return pa.table(arrays, schema=LABELLED_SCHEMA)
+
+        return label
+
+    out = BatchLabeller(labeller("pictures"), labeller("videos"))(prepared(of_batch))
+    assert out["unit_id"].to_pylist() == [unit.unit_id for unit in of_batch]
+    assert seen["pictures"] == [unit.kind for unit in of_batch if unit.kind == "image"]
+    assert seen["videos"] == [unit.kind for unit in of_batch if unit.kind != "image"]
+
+
+def test_whoever_spoils_a_batch_is_found_by_halves():
+    asked = []
+
+    def run(items):
+        asked.append(list(items))
+        if 5 in items:
+            raise torch.OutOfMemoryError("too much")
+        return [item * 10 for item in items]
+
+    found = one_by_one_if_need_be(range(8), run, lambda error: type(error).__name__)
+    assert found == [0, 10, 20, 30, 40, "OutOfMemoryError", 60, 70]
+    assert asked == [[*range(8)], [0, 1, 2, 3], [4, 5, 6, 7], [4, 5], [4], [5], [6, 7]]
+    assert one_by_one_if_need_be([], run, str) == []
+
+
+def test_pixels_reach_the_model_as_they_were(tmp_path):
+    """Resized bytes, resized floats and own pixels are told apart."""
+    settings = {"mode": "embed", "model": PROMPT["model"]}
+    side = 64
+    own = np.ascontiguousarray(PICTURES[0])
+    resized = np.ascontiguousarray(np.zeros((side, side, 3), np.uint8) + 90)
+    floats = (resized / 255).astype(np.float32)
+    columns = pixels_of([own, resized, floats])
+    columns |= {"is_resized": [False, True, True], "height": [40, 9, 9], "width": [56, 7, 7]}
+    first, second, third = bench(tmp_path, settings).label(units(None, None, None), **columns)
+    by_hand = ImageSegmenter(lively_model(side)).embed([own]).embedding.coarse_BPC[0]
+    values = np.array(first["found"]["embedding"][0].as_py(), np.float32)
+    assert np.allclose(values, by_hand.flatten().numpy(), atol=2e-3)
+    assert second["found"]["embedding"].equals(third["found"]["embedding"])
+    assert (second["found"]["height"][0].as_py(), second["found"]["width"][0].as_py()) == (9, 7)

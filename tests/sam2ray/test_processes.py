@@ -1,0 +1,76 @@
+"""What runs inside Ray: the ledger as an actor, and a labeller with what a job hands it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+from label_bench import prepared, units_of
+from make_video import write_video
+
+from sam2ray.config import JobConfig
+from sam2ray.ledger import Ending, Verdict
+from sam2ray.planner import Cluster, make_plan
+from sam2ray.processes import Labeller, RayLedger, RunHandles, start_ledger, this_process
+from sam2ray.sinks.commit import Committer
+from sam2ray.sinks.result_files import EMBEDDINGS, ResultPlace, read_outcomes
+from sam2ray.stages.outcome_rows import Stamp
+from sam2ray.storage import LocalStore
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+def config(output: Path) -> JobConfig:
+    return JobConfig.model_validate(
+        {
+            "mode": "embed",
+            "source": {"uri": "in"},
+            "output": {"uri": str(output)},
+            "model": {"name": "nano", "image_size": 64},
+        }
+    )
+
+
+def test_the_ledger_answers_across_processes_and_says_when_the_run_stops(tmp_path):
+    actor = start_ledger(config(tmp_path))
+    client, process = RayLedger(actor), this_process("label")
+    assert client.begin(process, ["a", "b"]) == [Verdict.TOGETHER] * 2
+    client.end(process, ["a", "b"])
+    client.report([Ending(None, 3, 1)], {"model": 0.5})
+    assert not client.is_stopping()
+    ray.get(actor.stop.remote("SIGTERM was received", 1))
+    assert client.is_stopping()
+    assert client.begin(process, ["c"]) == [Verdict.SKIP]
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """An actor sets how many threads compute in its process."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_labeller_commits_videos_by_itself(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_video(folder / "a.mp4", 5)
+    units = units_of(folder)
+    job = config(tmp_path / "out")
+    store = LocalStore(tmp_path / "out")
+    labeller = Labeller(
+        job,
+        make_plan(job, Cluster(2, 0)),
+        None,
+        Stamp("nano", "config", "run"),
+        RunHandles("run", start_ledger(job), 600.0),
+        Committer(ResultPlace(store, EMBEDDINGS, "run"), 0, 256, 1 << 28, "zstd"),
+    )
+    (row,) = labeller(prepared(units)).to_pylist()
+    assert (row["status"], row["masks"], row["is_committed"]) == ("ok", 5, True)
+    (name,) = [entry.name for entry in store.list(EMBEDDINGS)]
+    assert read_outcomes(store, name)["unit_id"].to_pylist() == [units[0].unit_id]
