@@ -1,44 +1,67 @@
-"""Units that break things; every Python process with this folder on its path loads it.
+"""Units and moments that break things; every Python process with this folder on its path loads it.
 
 A file whose bytes hold one of the words below makes the process that decodes it die, as a damaged
-file may do to a decoder in C, or take its time.
+file may do to a decoder in C, or take its time. KILL_BETWEEN_WRITES names a file: the first process
+that has written a file of masks creates it and dies before it copies the outcomes.
 """
 
+import importlib
+import importlib.util
 import os
 import sys
 import time
 from importlib.abc import MetaPathFinder
+from pathlib import Path
 
-DEADLY, SLOW = b"this unit kills", b"this unit is slow"
+DEADLY, SLOW, ENDLESS = b"this unit kills", b"this unit is slow", b"this unit never ends"
 
 
 def _break(data: bytes) -> None:
     if DEADLY in data:
         os.kill(os.getpid(), 9)
+    if ENDLESS in data:
+        time.sleep(3600)
     if SLOW in data:
         time.sleep(0.5)
 
 
+def _wrap_decode() -> None:
+    module = importlib.import_module("sam2ray.stages.decode")
+    through = module.decode_picture
+
+    def decode_picture(data, **options):
+        _break(bytes(data))
+        return through(data, **options)
+
+    module.decode_picture = decode_picture
+
+
+def _wrap_copy() -> None:
+    module = importlib.import_module("sam2ray.sinks.result_files")
+    through = module.copy_outcomes
+
+    def copy_outcomes(store, name, outcomes):
+        mark = os.environ.get("KILL_BETWEEN_WRITES")
+        if mark is not None and not Path(mark).exists():
+            Path(mark).write_text(name)
+            os.kill(os.getpid(), 9)
+        through(store, name, outcomes)
+
+    module.copy_outcomes = copy_outcomes
+
+
+# By the module that uses what is wrapped, so that it finds the wrapped one.
+_WRAPS = {"sam2ray.stages.prepare": _wrap_decode, "sam2ray.sinks.commit": _wrap_copy}
+
+
 class _Finder(MetaPathFinder):
-    """Wraps decode_picture as soon as its module is imported."""
+    """Wraps a function right before the module that uses it is imported."""
 
     def find_spec(self, name, path=None, target=None):
-        if name != "sam2ray.stages.prepare" or getattr(self, "busy", False):
+        wrap = _WRAPS.pop(name, None)
+        if wrap is None:
             return None
-        self.busy = True
-        import importlib
-
-        from sam2ray.stages import decode
-
-        through = decode.decode_picture
-
-        def decode_picture(data, **options):
-            _break(bytes(data))
-            return through(data, **options)
-
-        decode.decode_picture = decode_picture
-        self.busy = False
-        sys.meta_path.remove(self)
+        wrap()
         return importlib.util.find_spec(name)
 
 
