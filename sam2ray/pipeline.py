@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from .config import JobConfig
-from .planner import Plan
-from .processes import CommitSink, Labeller, RunHandles, prepare
-from .sinks.commit import Committer
-from .stages.label import Stamp
-from .stages.prepare import PrepareSpec
+from .processes import CommitSink, Job, Labeller, prepare
 from .storage import file_system
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """All that a wave of units needs to run."""
-
-    config: JobConfig
-    plan: Plan
-    weights: str | None
-    stamp: Stamp
-    prepare: PrepareSpec
-    committer: Committer
-    handles: RunHandles
 
 
 def run_wave(job: Job, todo_uri: str) -> None:
@@ -55,14 +37,7 @@ def run_wave(job: Job, todo_uri: str) -> None:
         Labeller,
         batch_size=resources.batch_size,
         batch_format="pyarrow",
-        fn_constructor_args=(
-            job.config,
-            plan,
-            job.weights,
-            job.stamp,
-            job.handles,
-            job.committer,
-        ),
+        fn_constructor_args=(job,),
         compute=ActorPoolStrategy(size=plan.actors, max_tasks_in_flight_per_actor=3),
         num_cpus=plan.cpus_per_actor,
         num_gpus=plan.gpus_per_actor or None,

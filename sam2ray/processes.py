@@ -6,7 +6,7 @@ Everything they do is written elsewhere without Ray; here it gets its processes.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from .ledger import Ending, Ledger, Process, Verdict
 from .planner import Plan
 from .sinks.commit import Committer
 from .stages.hands import Hands
+from .stages.label import Labeller as BatchWork
 from .stages.make_labeller import make_labeller
 from .stages.outcome_rows import Stamp
 from .stages.prepare import Preparer, PrepareSpec
@@ -108,28 +109,43 @@ def prepare(todo: pa.Table, *, spec: PrepareSpec, handles: RunHandles) -> pa.Tab
     return preparer(todo)
 
 
-class Labeller:
-    """An actor: one model, loaded and warm, and what is done with it."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """All that the processes of a run are told."""
 
-    def __init__(
-        self,
-        config: JobConfig,
-        plan: Plan,
-        weights: str | None,
-        stamp: Stamp,
-        handles: RunHandles,
-        committer: Committer,
-    ) -> None:
-        torch.set_num_threads(plan.threads_per_actor)
-        model = load_sam2(
-            config.model.row(),
-            weights,
-            device=plan.device,
-            precision=config.model.precision,
-            compile=config.model.compile,
-        )
-        hands = handles.hands("label")
-        self._label = make_labeller(config, model, hands, stamp, committer)
+    config: JobConfig
+    plan: Plan
+    weights: str | None
+    stamp: Stamp
+    prepare: PrepareSpec
+    committer: Committer
+    handles: RunHandles
+    load: LoadLabeller
+
+
+LoadLabeller = Callable[[Job], BatchWork]
+"""Makes, in an actor, what turns its prepared units into labelled ones."""
+
+
+def load_labeller(job: Job) -> BatchWork:
+    """SAM 2, loaded and warm, and what the job does with it."""
+    config, plan = job.config, job.plan
+    torch.set_num_threads(plan.threads_per_actor)
+    model = load_sam2(
+        config.model.row(),
+        job.weights,
+        device=plan.device,
+        precision=config.model.precision,
+        compile=config.model.compile,
+    )
+    return make_labeller(config, model, job.handles.hands("label"), job.stamp, job.committer)
+
+
+class Labeller:
+    """An actor: it loads once, and labels batch after batch."""
+
+    def __init__(self, job: Job) -> None:
+        self._label = job.load(job)
 
     def __call__(self, prepared: pa.Table) -> pa.Table:
         """Label a batch."""

@@ -20,9 +20,9 @@ from .kept_config import pin_config
 from .ledger import Tally
 from .listing import list_source, source_of
 from .outcomes import OutcomeIndex, mend_copies, read_index
-from .pipeline import Job, run_wave
+from .pipeline import run_wave
 from .planner import Plan, make_plan
-from .processes import RunHandles, start_ledger
+from .processes import Job, LoadLabeller, RunHandles, load_labeller, start_ledger
 from .report import RunReport, write_report
 from .root import (
     Selection,
@@ -57,10 +57,17 @@ class RunContext:
     run_id: str
     held: lease.Lease
     config_id: str
+    load: LoadLabeller
 
 
-def run_job(config: JobConfig, chosen: Selection, watch: Watcher) -> RunReport:
-    """Label what is due of a source; the same command again goes on where this one ended."""
+def run_job(
+    config: JobConfig, chosen: Selection, watch: Watcher, load: LoadLabeller = load_labeller
+) -> RunReport:
+    """Label what is due of a source; the same command again goes on where this one ended.
+
+    `load` puts something else in the model's place, which the config_id knows nothing of: it is for
+    measuring all that is around a model.
+    """
     started = time.time()
     store = open_store(config.output.uri, config.storage.options())
     source_of(config)  # what is wrong with it is said before anything is started or written
@@ -70,7 +77,7 @@ def run_job(config: JobConfig, chosen: Selection, watch: Watcher) -> RunReport:
     run_id = new_run_id()
     with holding(store, run_id) as held:
         own = pin_config(store, config, weights)
-        context = RunContext(config, store, run_id, held, own)
+        context = RunContext(config, store, run_id, held, own, load)
         listed, merged = list_source(context.config, store, run_id)
         tally = _work(context, plan, chosen, watch)
         mend_copies(store)
@@ -139,6 +146,7 @@ def make_job(context: RunContext, plan: Plan, ledger: ActorHandle) -> Job:
             config.output.compression,
         ),
         RunHandles(context.run_id, ledger, config.limits.unit_timeout_s),
+        context.load,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sam2_core import ImageSegmenter, MaskGenerator, Sam2, VideoTracker
 
 from ..config import JobConfig
@@ -21,15 +23,30 @@ from .outcome_rows import Stamp
 from .sampling import Sampling
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Modes:
+    """What is done with pictures, and what with videos."""
+
+    pictures: PictureMode
+    clips: ClipMode
+
+
 def make_labeller(
     config: JobConfig, model: Sam2, hands: Hands, stamp: Stamp, committer: Committer
 ) -> BatchLabeller:
     """All that an actor needs to label pictures and videos."""
+    modes = Modes(picture_mode(config, model), clip_mode(config, model))
+    return labeller_of(config, modes, hands, stamp, committer)
+
+
+def labeller_of(
+    config: JobConfig, modes: Modes, hands: Hands, stamp: Stamp, committer: Committer
+) -> BatchLabeller:
+    """The same around modes that are made already."""
     device = Device()
-    mode = clip_mode(config, model)
     videos = VideoLabeller(
-        mode,
-        ClipOpener(clip_spec(config), mode.choice),
+        modes.clips,
+        ClipOpener(clip_spec(config), modes.clips.choice),
         hands,
         stamp,
         device,
@@ -37,8 +54,7 @@ def make_labeller(
         lanes=config.resources.video_lanes,
         max_rows=config.output.max_masks_per_unit,
     )
-    pictures = PictureLabeller(picture_mode(config, model), hands, stamp, device)
-    return BatchLabeller(pictures, videos)
+    return BatchLabeller(PictureLabeller(modes.pictures, hands, stamp, device), videos)
 
 
 def picture_mode(config: JobConfig, model: Sam2) -> PictureMode:

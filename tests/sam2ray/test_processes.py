@@ -14,7 +14,16 @@ from make_video import write_video
 from sam2ray.config import JobConfig
 from sam2ray.ledger import Ending, Verdict
 from sam2ray.planner import Cluster, make_plan
-from sam2ray.processes import Labeller, RayLedger, RunHandles, start_ledger, this_process
+from sam2ray.processes import (
+    Job,
+    Labeller,
+    RayLedger,
+    RunHandles,
+    load_labeller,
+    start_ledger,
+    this_process,
+)
+from sam2ray.run import prepare_spec
 from sam2ray.sinks.commit import Committer
 from sam2ray.sinks.result_files import EMBEDDINGS, ResultPlace, read_outcomes
 from sam2ray.stages.outcome_rows import Stamp
@@ -60,17 +69,19 @@ def test_a_labeller_commits_videos_by_itself(tmp_path):
     folder.mkdir()
     write_video(folder / "a.mp4", 5)
     units = units_of(folder)
-    job = config(tmp_path / "out")
+    told = config(tmp_path / "out")
     store = LocalStore(tmp_path / "out")
-    labeller = Labeller(
-        job,
-        make_plan(job, Cluster(2, 0)),
+    job = Job(
+        told,
+        make_plan(told, Cluster(2, 0)),
         None,
         Stamp("nano", "config", "run"),
-        RunHandles("run", start_ledger(job), 600.0),
+        prepare_spec(told),
         Committer(ResultPlace(store, EMBEDDINGS, "run"), 0, 256, 1 << 28, "zstd"),
+        RunHandles("run", start_ledger(told), 600.0),
+        load_labeller,
     )
-    (row,) = labeller(prepared(units)).to_pylist()
+    (row,) = Labeller(job)(prepared(units)).to_pylist()
     assert (row["status"], row["masks"], row["is_committed"]) == ("ok", 5, True)
     (name,) = [entry.name for entry in store.list(EMBEDDINGS)]
     assert read_outcomes(store, name)["unit_id"].to_pylist() == [units[0].unit_id]
