@@ -279,7 +279,9 @@ class Resources(Section):
 class Limits(Section):
     """When a unit, and when the whole run, is given up."""
 
-    unit_timeout_s: float = run(600.0, "A process that holds one unit longer is ended.", gt=0)
+    unit_timeout_s: float = run(
+        600.0, "A process that is so long at one picture, or one frame, is ended.", gt=0
+    )
     max_attempts: int = run(3, "Times a unit is tried in all, over all runs.", ge=1)
     max_failed_fraction: Share = run(
         0.5, "More retryable failures than this, of at least stop_window units, end the run."

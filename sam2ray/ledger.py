@@ -121,6 +121,7 @@ class Tally:
     seconds: Mapping[str, float]  # of each stage, summed over its processes
     elapsed_s: float
     stop: Stop | None
+    quiet_s: float = 0.0  # since anybody last took, moved, ended or committed anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,7 @@ class RunBook:
         failed = Counter({name: n for name, n in self._ended.items() if name != "ok"})
         return ", ".join(f"{name} {n}" for name, n in failed.most_common(3))
 
-    def tally(self) -> Tally:
+    def tally(self, quiet_s: float = 0.0) -> Tally:
         """How things stand."""
         return Tally(
             dict(self._ended),
@@ -189,6 +190,7 @@ class RunBook:
             dict(self._seconds),
             time.monotonic() - self._since,
             self.stop,
+            quiet_s,
         )
 
 
@@ -204,23 +206,28 @@ class Ledger:
     ) -> None:
         self._suspects = SuspectBook(node_is_sound)
         self._run = RunBook(stop_window=stop_window, max_failed_fraction=max_failed_fraction)
+        self._heard_at = time.monotonic()
 
     def begin(self, process: Process, unit_ids: Sequence[str]) -> list[Verdict]:
         """Ask what to do with units, and take those in hand that may be opened now."""
+        self.sign_of_life()
         if self._run.stop is not None:
             return [Verdict.SKIP] * len(unit_ids)
         return self._suspects.begin(process, unit_ids)
 
     def end(self, process: Process, unit_ids: Sequence[str]) -> None:
         """Let units go."""
+        self.sign_of_life()
         self._suspects.end(process, unit_ids)
 
     def time_out(self, process: Process) -> None:
         """Hear the last words of a process that ends itself."""
+        self.sign_of_life()
         self._suspects.time_out(process)
 
     def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
         """Take note of what was committed."""
+        self.sign_of_life()
         self._run.report(endings, seconds)
 
     def stop(self, reason: str, exit_code: int) -> None:
@@ -228,10 +235,14 @@ class Ledger:
         if self._run.stop is None:
             self._run.stop = Stop(reason, exit_code)
 
+    def sign_of_life(self) -> None:
+        """Hear that the run moves on."""
+        self._heard_at = time.monotonic()
+
     def is_stopping(self) -> bool:
         """Whether no more units are taken; who works on a long one may ask."""
         return self._run.stop is not None
 
     def tally(self) -> Tally:
         """How the run is doing."""
-        return self._run.tally()
+        return self._run.tally(time.monotonic() - self._heard_at)

@@ -7,14 +7,13 @@ from functools import partial
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
-from .config import JobConfig
 from .processes import CommitSink, Job, Labeller, prepare
 from .storage import file_system
 
 
 def run_wave(job: Job, todo_uri: str) -> None:
     """Label every unit of a todo file, and return when all of them are committed."""
-    configure_ray_data(job.config)
+    configure_ray_data()
     plan, resources = job.plan, job.config.resources
     options = job.prepare.storage
     dataset = ray.data.read_parquet(
@@ -44,13 +43,19 @@ def run_wave(job: Job, todo_uri: str) -> None:
         accelerator_type=resources.accelerator_type,
         label_selector=dict(resources.label_selector) or None,
     )
-    dataset.write_datasink(CommitSink(job.committer, job.handles.ledger))
+    dataset.write_datasink(
+        CommitSink(job.committer, job.handles.ledger),
+        # Tasks that wait for a CPU wait for the preparing of pictures to pause: on few CPUs that is
+        # the end of the run, and all that was labelled until then would be lost with it.
+        ray_remote_args={"num_cpus": 0},
+        concurrency=max(2, plan.actors),
+    )
 
 
-def configure_ray_data(config: JobConfig) -> None:
+def configure_ray_data() -> None:
     """Settings of Ray Data that a job relies on."""
     context = DataContext.get_current()
-    context.execution_no_progress_timeout_s = max(1800, 3 * config.limits.unit_timeout_s)
+    context.execution_no_progress_timeout_s = -1  # interrupts.raising_when_stalled knows more
     context.max_errored_blocks = 0  # errors are rows; a block that is dropped would lose units
     context.actor_init_retry_on_errors = True
     context.max_consecutive_actor_init_deaths = 3

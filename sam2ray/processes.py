@@ -53,6 +53,10 @@ class RayLedger:
         """Say what was committed."""
         ray.get(self._actor.report.remote(endings, seconds))
 
+    def sign_of_life(self) -> None:
+        """Say that something long moves on; nobody waits for the answer."""
+        self._actor.sign_of_life.remote()
+
     def is_stopping(self) -> bool:
         """Ask whether the run takes no more units."""
         return ray.get(self._actor.is_stopping.remote())

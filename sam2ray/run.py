@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,12 @@ from ray.actor import ActorHandle
 from . import lease
 from .cluster import cluster, ensure_ray
 from .config import JobConfig
+from .interrupts import (
+    EndStalled,
+    longest_silence_s,
+    raising_when_stalled,
+    stopping_on_signals,
+)
 from .kept_config import pin_config
 from .ledger import Tally
 from .listing import list_source, source_of
@@ -107,7 +112,11 @@ def _work(context: RunContext, plan: Plan, chosen: Selection, watch: Watcher) ->
     before = standing(store, outcomes)
     ledger = start_ledger(config)
     try:
-        with stopping_on_signals(ledger), watching(ledger, before, watch):
+        with (
+            stopping_on_signals(lambda words: ledger.stop.remote(words, CRASHED)),
+            raising_when_stalled(longest_silence_s(config.limits.unit_timeout_s)) as tell,
+            watching(ledger, before, watch, tell),
+        ):
             for todo, _ in _waves(context, outcomes, chosen):
                 job = make_job(context, plan, ledger)
                 run_wave(job, store.uri_of(todo))
@@ -190,36 +199,17 @@ def holding(store: Store, run_id: str) -> Iterator[lease.Lease]:
 
 
 @contextmanager
-def stopping_on_signals(ledger: ActorHandle) -> Iterator[None]:
-    """Take no more units after SIGTERM or the first Ctrl-C; what is in hand is committed."""
-
-    def stop(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-        name = signal.Signals(number).name
-        # Not from the handler itself: it interrupts Ray anywhere, locks included.
-        threading.Thread(
-            target=lambda: ledger.stop.remote(f"{name} was received", CRASHED), daemon=True
-        ).start()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    earlier = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def watching(ledger: ActorHandle, before: Standing, watch: Watcher) -> Iterator[None]:
+def watching(
+    ledger: ActorHandle, before: Standing, watch: Watcher, tell_silence: EndStalled
+) -> Iterator[None]:
     """Ask the ledger how things stand, and show it."""
     done = threading.Event()
 
     def look() -> None:
         while not done.wait(_LOOK_EVERY_S):
-            watch(before, tally_of(ledger))
+            tally = tally_of(ledger)
+            watch(before, tally)
+            tell_silence(tally.quiet_s)
 
     thread = threading.Thread(target=look, daemon=True, name="watch")
     thread.start()

@@ -1,4 +1,4 @@
-"""A process takes units in hand, one group at a time, and ends itself when one takes too long."""
+"""A process takes units in hand, one group at a time, and ends itself when one is stuck."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ class LedgerClient(Protocol):
         """Say what was committed."""
         ...
 
+    def sign_of_life(self) -> None:
+        """Say that something long moves on."""
+        ...
+
     def is_stopping(self) -> bool:
         """Ask whether the run takes no more units."""
         ...
@@ -59,7 +63,8 @@ class Hands:
         self._ledger = ledger
         self._process = process
         self._timeout_s = unit_timeout_s
-        self._open: dict[str, float] = {}  # since when
+        self._open: dict[str, float] = {}  # when each was begun, or moved on
+        self._has_moved = False  # since the watchdog's last look
         self._lock = threading.Lock()
         self._stopping = False
         self._next_look = 0.0  # at the ledger
@@ -102,6 +107,13 @@ class Hands:
                 for unit_id in unit_ids:
                     self._open.pop(unit_id, None)
 
+    def moved_on(self, unit_id: str) -> None:
+        """Say that a unit came a step further: a long video is not a stuck one."""
+        with self._lock:
+            self._has_moved = True
+            if unit_id in self._open:
+                self._open[unit_id] = time.monotonic()
+
     def is_stopping(self) -> bool:
         """Whether the run takes no more units, as the ledger said a moment ago."""
         now = time.monotonic()
@@ -115,8 +127,11 @@ class Hands:
             time.sleep(self._timeout_s / _LOOKS_PER_TIMEOUT)
             with self._lock:
                 slow = [u for u, since in self._open.items() if self._is_late(since)]
+                moved, self._has_moved = self._has_moved, False
             if slow:
                 self._end_process(slow)
+            if moved:
+                self._ledger.sign_of_life()
 
     def _is_late(self, since: float) -> bool:
         return time.monotonic() - since > self._timeout_s
@@ -124,7 +139,7 @@ class Hands:
     def _end_process(self, slow: Sequence[str]) -> None:
         """Nothing else ends code that hangs in a decoder or on a device."""
         sys.stderr.write(
-            f"sam2ray: unit {slow[0]} takes longer than limits.unit_timeout_s={self._timeout_s:g}; "
+            f"sam2ray: unit {slow[0]} has not moved for limits.unit_timeout_s={self._timeout_s:g}; "
             "this process ends, and another one takes over.\n"
         )
         sys.stderr.flush()
@@ -140,5 +155,5 @@ def _refused(verdict: Verdict, place: int) -> Group:
     if verdict is Verdict.POISON:
         failure = Failure(ErrorClass.POISON, "three processes died while this unit was alone")
     else:
-        failure = Failure(ErrorClass.TIMEOUT, "it takes longer than limits.unit_timeout_s")
+        failure = Failure(ErrorClass.TIMEOUT, "it did not move on for limits.unit_timeout_s")
     return Group([place], refusal=failure)

@@ -205,7 +205,9 @@ class VideoLabeller:
         if isinstance(event, ClipOver):
             group.ended[event.clip.unit_id] = self._end(work, event.error)
             group.works.pop(event.clip.unit_id).close()
-        elif not work.rows.is_full:
+            return
+        self._hands.moved_on(event.clip.unit_id)
+        if not work.rows.is_full:
             start = time.perf_counter()
             work.frames += 1
             work.rows.add(event.rows)

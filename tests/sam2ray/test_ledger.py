@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from sam2ray.ledger import Ending, Process, RunBook, SuspectBook, Verdict
+from sam2ray.ledger import Ending, Ledger, Process, RunBook, SuspectBook, Verdict
 
 FIRST = Process("node", 1, "label")
 SECOND = Process("node", 2, "label")
@@ -125,3 +127,19 @@ def test_a_tally_counts_what_was_committed():
     assert tally.ended == {"ok": 2, "corrupt": 1}
     assert (tally.masks, tally.frames) == (6, 3)
     assert tally.seconds == {"model": pytest.approx(0.5)}
+
+
+def test_a_ledger_knows_for_how_long_it_was_quiet():
+    ledger = Ledger(lambda _: True, stop_window=200, max_failed_fraction=0.5)
+    told = [
+        lambda: ledger.begin(FIRST, ["a"]),
+        lambda: ledger.sign_of_life(),
+        lambda: ledger.report([Ending(None, 1, 1)], {}),
+        lambda: ledger.end(FIRST, ["a"]),
+    ]
+    for tell in told:
+        time.sleep(0.02)
+        quiet_s = ledger.tally().quiet_s
+        assert quiet_s >= 0.02
+        tell()
+        assert ledger.tally().quiet_s < quiet_s

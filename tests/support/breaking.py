@@ -113,7 +113,7 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def wait_for_end(processes: Sequence[psutil.Process]) -> None:
-    """Ray's processes notice by themselves that their driver is gone; those that do not are told."""
+    """Ray's processes notice that their driver is gone; those that do not are told."""
     _, alive = psutil.wait_procs(processes, timeout=20)
     for process in alive:
         process.kill()
@@ -126,12 +126,16 @@ def worker(process: subprocess.Popen[str], name: str) -> psutil.Process:
         assert process.poll() is None, end(process)
         assert time.monotonic() < deadline, f"no process does {name}"
         for child in descendants(process):
-            try:
-                if name in " ".join(child.cmdline()):
-                    return child
-            except psutil.NoSuchProcess:
-                continue
+            if name in _title(child):
+                return child
         time.sleep(0.02)
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def committed(output: Path) -> int:

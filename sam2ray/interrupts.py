@@ -1,0 +1,75 @@
+"""What ends a run before its work is done: signals stop the intake, and silence is an error."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from .errors import RunStalled
+
+_STALLED = signal.SIGUSR1  # from a thread of this process to its main one
+_SHORTEST_SILENCE_S = 1800.0  # models are compiled and nodes are started in silence
+
+StopIntake = Callable[[str], object]
+EndStalled = Callable[[float], None]
+
+
+def longest_silence_s(unit_timeout_s: float) -> float:
+    """How long nothing may happen in a run whose units may take so long for one step."""
+    return max(_SHORTEST_SILENCE_S, 3 * unit_timeout_s)
+
+
+@contextmanager
+def stopping_on_signals(stop: StopIntake) -> Iterator[None]:
+    """Take no more units after SIGTERM or the first Ctrl-C; what is in hand is committed."""
+
+    def hear(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+        words = f"{signal.Signals(number).name} was received"
+        # Not from the handler itself: it interrupts Ray anywhere, locks included.
+        threading.Thread(target=lambda: stop(words), daemon=True).start()
+
+    with _handling(hear, signal.SIGTERM, signal.SIGINT):
+        yield
+
+
+@contextmanager
+def raising_when_stalled(limit_s: float) -> Iterator[EndStalled]:
+    """Gives what a watching thread tells for how long nothing has happened.
+
+    Ray's own guard looks at finished tasks alone, and would end a run over one long video.
+    """
+
+    def hear(_number: int, _frame: object) -> None:
+        raise RunStalled(
+            f"Nothing has happened for {limit_s / 60:.0f} minutes: no unit was begun, moved on or "
+            "ended. Look at `ray status` for nodes or GPUs that are missing; what was committed "
+            "stays, and the same command goes on."
+        )
+
+    with _handling(hear, _STALLED) as handled:
+        told = threading.Event()  # once: what comes after cleans up
+
+        def tell(quiet_s: float) -> None:
+            main = threading.main_thread().ident
+            if handled and quiet_s > limit_s and main is not None and not told.is_set():
+                told.set()
+                signal.pthread_kill(main, _STALLED)
+
+        yield tell
+
+
+@contextmanager
+def _handling(handler: Callable[[int, object], None], *numbers: int) -> Iterator[bool]:
+    """Handle signals, if this is the thread that may; whether it is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield False
+        return
+    earlier = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield True
+    finally:
+        for number, before in earlier.items():
+            signal.signal(number, before)

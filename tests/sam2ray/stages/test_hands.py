@@ -1,0 +1,72 @@
+"""The watchdog, in processes that it may end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from sam2ray.stages.hands import EXIT_OF_WATCHDOG
+
+_HEAD = """
+import time
+from sam2ray.ledger import Ledger, Process
+from sam2ray.stages.hands import Hands
+
+class Telling(Ledger):
+    def time_out(self, process):
+        print("timed out", flush=True)
+
+    def sign_of_life(self):
+        print("alive", flush=True)
+
+ledger = Telling(lambda _: True, stop_window=200, max_failed_fraction=0.5)
+hands = Hands(ledger, Process("node", 1, "label"), unit_timeout_s=1.0)
+"""
+
+
+def _run(body: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _HEAD + textwrap.dedent(body)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_a_process_whose_unit_is_stuck_says_so_and_ends():
+    ended = _run("""
+        with hands.working_on("a"):
+            time.sleep(100)
+    """)
+    assert ended.returncode == EXIT_OF_WATCHDOG
+    assert "timed out" in ended.stdout
+    assert "limits.unit_timeout_s=1" in ended.stderr
+
+
+def test_a_unit_that_moves_on_may_take_as_long_as_it_likes():
+    ended = _run("""
+        with hands.working_on("long video"):
+            for _ in range(60):
+                time.sleep(0.05)
+                hands.moved_on("long video")
+        print("done")
+    """)
+    assert ended.returncode == 0, ended.stderr
+    assert "done" in ended.stdout
+    assert "timed out" not in ended.stdout
+    assert "alive" in ended.stdout, "the run is told that something moves"
+
+
+@pytest.mark.parametrize("stuck", ["a", "b"])
+def test_of_two_units_the_stuck_one_counts(stuck):
+    ended = _run(f"""
+        with hands.working_on("a", "b"):
+            while True:
+                time.sleep(0.05)
+                hands.moved_on("a" if {stuck!r} == "b" else "b")
+    """)
+    assert ended.returncode == EXIT_OF_WATCHDOG
+    assert f"unit {stuck} has not moved" in ended.stderr
