@@ -1,14 +1,15 @@
 """Mode `auto_track`: objects that nobody pointed at are found on key frames and followed.
 
-Each object remembers the frame that it was found on and a ring of recent ones, so that neither the
-length of a clip nor the number of objects it ever had matters. The steps are those of the core.
+Several clips advance side by side, and all objects of a step are one batch. Each object remembers
+the frame that it was found on and a ring of recent ones, so that neither the length of a clip nor
+the number of objects it ever had matters. The steps are those of the core.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -25,11 +26,10 @@ from sam2_core import (
     TrackedFrame,
     TrackingConfig,
 )
+from sam2_core.data import concatenate_embeddings
 from sam2_core.inference.clip_track import show_rows
 from sam2_core.inference.frame_prompts import check_frame_prompt
-from sam2_core.inference.memory_bank import MemoryBank
 from sam2_core.inference.object_steps import (
-    Bank,
     Recall,
     answer_prompts,
     follow_memory,
@@ -43,6 +43,7 @@ from ..stages.faults import is_sticky
 from .clips import ClipOver, FrameChoice, FrameRows, OpenClip, loss_of, take
 from .discovery import DiscoveryRules, choose_new
 from .mask_rows import rows_of_tracked
+from .scene import Scene
 
 if TYPE_CHECKING:
     from sam2_core.data import ImageEmbedding, ObjectPrediction
@@ -50,30 +51,39 @@ if TYPE_CHECKING:
 _DEVICE_BATCH = 8  # frames encoded at once on an accelerator; a CPU gains nothing from batches
 _ADOPTED_AT_ONCE = 8  # masks of whole frames that are pixels at a time
 
-Embed = Callable[[], "ImageEmbedding"]
-
 
 @dataclass(slots=True, eq=False)
-class _Followed:
-    """One object that is being followed."""
+class _Lane:
+    """A clip on its way: who is in it, and its next frames."""
 
-    object_id: int
-    bank: Bank
-    absent_frames: int = 0  # since it was last seen
+    clip: OpenClip
+    reading: Iterator[SizedPicture]
+    scene: Scene
+    position: int = 0
+    pictures: deque[SizedPicture] = field(default_factory=deque)
+    embeddings: deque[ImageEmbedding] = field(default_factory=deque)  # none yet, or of all pictures
+    has_ended: bool = False
+    error: FrameSourceError | None = None
 
+    def read_ahead(self, count: int) -> None:
+        """Have at least one picture, unless the clip is over."""
+        if self.pictures or self.has_ended:
+            return
+        taken, self.error = take(self.reading, count)
+        self.pictures.extend(taken)
+        self.has_ended = self.error is not None or len(taken) < count
 
-@dataclass(slots=True, eq=False)
-class _Scene:
-    """Who is in a clip at the moment."""
-
-    reach: int
-    objects: list[_Followed] = field(default_factory=list)
-    next_id: int = 1
+    def go_on(self) -> None:
+        """Leave the frame that was at hand."""
+        self.pictures.popleft()
+        if self.embeddings:
+            self.embeddings.popleft()
+        self.position += 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DiscoverObjects:
-    """Finds objects and follows them; one clip after the other, all objects of it as one batch."""
+    """Finds objects and follows them."""
 
     model: Sam2
     generator: MaskGenerator
@@ -82,91 +92,118 @@ class DiscoverObjects:
     folder: str = MASKS
     choice: FrameChoice = "sampled"
 
-    def label(self, clips: Iterator[OpenClip], lanes: int) -> Iterator[FrameRows | ClipOver]:  # noqa: ARG002 objects fill the batches
+    def label(self, clips: Iterator[OpenClip], lanes: int) -> Iterator[FrameRows | ClipOver]:
         """Rows frame by frame; an object's number is its own within a clip."""
-        for clip in clips:
-            try:
-                error = yield from self._go_through(clip)
-            except Exception as fault:
-                if is_sticky(fault):
-                    raise
-                error = fault
-            yield ClipOver(clip, error)
-
-    def _go_through(self, clip: OpenClip) -> Generator[FrameRows, None, FrameSourceError | None]:
-        """Follow a clip to its end; returns what ended it early."""
-        scene = _Scene(clip.frames.reach())
-        reading = clip.frames.read(range(len(clip.sample.numbers)))
-        batch = 1 if self.model.device.type == "cpu" else _DEVICE_BATCH
-        position = 0
+        running: list[_Lane] = []
+        ahead = 1 if self.model.device.type == "cpu" else max(1, _DEVICE_BATCH // lanes)
         while True:
-            pictures, error = take(reading, batch)
-            embed_at = self._embedder(pictures)
-            for place, picture in enumerate(pictures):
-                seen = self._step(scene, position, picture, partial(embed_at, place))
-                yield FrameRows(clip, self._rows(scene, clip, position, seen))
-                position += 1
-            if error is not None or len(pictures) < batch:
-                return error or loss_of(clip)
+            while len(running) < lanes and (clip := next(clips, None)) is not None:
+                running.append(self._enter(clip))
+            if not running:
+                return
+            for lane in running:
+                lane.read_ahead(ahead)
+            over = [lane for lane in running if not lane.pictures]
+            if over:
+                yield from map(_end_of, over)
+                running = [lane for lane in running if lane.pictures]
+                continue  # free lanes take the next clips first
+            for lane, found in zip(tuple(running), self._step(running), strict=True):
+                if isinstance(found, Exception):
+                    running.remove(lane)
+                    yield ClipOver(lane.clip, found)
+                else:
+                    yield FrameRows(lane.clip, found)
 
-    def _embedder(self, pictures: Sequence[SizedPicture]) -> Callable[[int], ImageEmbedding]:
-        """Encodes some frames together when the first of them is needed: not all are."""
-        encoded: list[ImageEmbedding] = []
+    def _enter(self, clip: OpenClip) -> _Lane:
+        frames = clip.frames.read(range(len(clip.sample.numbers)))
+        scene = Scene(clip.frames.reach(), self.config.rules(self.model.config))
+        return _Lane(clip, frames, scene)
 
-        def embed_at(place: int) -> ImageEmbedding:
-            if not encoded:
-                size, device = self.model.config.image_size, self.model.device
-                encoded.append(self.model.embed_images(frames_to_pixels(pictures, size, device)))
-            return encoded[0].rows(slice(place, place + 1))
+    # --- a step of all clips
 
-        return embed_at
+    @torch.inference_mode()
+    def _step(self, lanes: Sequence[_Lane]) -> list[pa.Table | Exception]:
+        """Advance every clip by a frame; what goes wrong in one is its own."""
+        busy = [lane for lane in lanes if lane.scene.objects]
+        followed = dict(zip(map(id, busy), self._follow(busy), strict=True)) if busy else {}
+        return [self._finish(lane, followed.get(id(lane), [])) for lane in lanes]
 
-    def _rows(
-        self, scene: _Scene, clip: OpenClip, position: int, frame: TrackedFrame | None
-    ) -> pa.Table:
+    def _follow(self, lanes: Sequence[_Lane]) -> list[list[ObjectPrediction] | Exception]:
+        """Follow all objects of all clips together, or by halves down to who is to blame."""
+        try:
+            return [[rows] for rows in self._follow_together(lanes)]
+        except Exception as fault:
+            if is_sticky(fault):
+                raise
+            if len(lanes) == 1:
+                return [fault]
+            if isinstance(fault, torch.OutOfMemoryError):
+                torch.cuda.empty_cache()
+        half = len(lanes) // 2
+        return [*self._follow(lanes[:half]), *self._follow(lanes[half:])]
+
+    def _follow_together(self, lanes: Sequence[_Lane]) -> list[ObjectPrediction]:
+        self._embed(lanes)
+        recalls: list[Recall] = []
+        firsts = []
+        for source, lane in enumerate(lanes):
+            firsts.append(len(recalls))
+            recalls += lane.scene.recalls(lane.position, source)
+        embedding = concatenate_embeddings([lane.embeddings[0] for lane in lanes])
+        result = follow_memory(self.model, embedding, recalls, self.config)
+        for lane, first in zip(lanes, firsts, strict=True):
+            lane.scene.remember(lane.position, result.memory, first)
+        ends = [*firsts[1:], len(recalls)]
+        return [result.shown.rows(slice(*ends_of)) for ends_of in zip(firsts, ends, strict=True)]
+
+    def _embed(self, lanes: Sequence[_Lane]) -> None:
+        """Encode the frames at hand of clips that need it, as one batch: not all clips do."""
+        waiting = [lane for lane in lanes if not lane.embeddings]
+        pictures = [picture for lane in waiting for picture in lane.pictures]
+        if not pictures:
+            return
+        size, device = self.model.config.image_size, self.model.device
+        embedding = self.model.embed_images(frames_to_pixels(pictures, size, device))
+        rows = iter(range(len(pictures)))
+        for lane in waiting:
+            for row in (next(rows) for _ in lane.pictures):
+                lane.embeddings.append(embedding.rows(slice(row, row + 1)))
+
+    # --- a step of one clip
+
+    def _finish(
+        self, lane: _Lane, followed: list[ObjectPrediction] | Exception
+    ) -> pa.Table | Exception:
+        """Welcome who is new on a key frame, and write down who is seen."""
+        if isinstance(followed, Exception):
+            return followed
+        try:
+            frame = self._with_new(lane, followed)
+        except Exception as fault:
+            if is_sticky(fault):
+                raise
+            return fault
+        rows = self._rows(lane, frame)
+        lane.go_on()
+        return rows
+
+    def _with_new(self, lane: _Lane, parts: list[ObjectPrediction]) -> TrackedFrame | None:
+        room = self.rules.max_objects - len(lane.scene.objects)
+        if self.rules.is_key(lane.position) and room > 0:
+            found = self._find_new(lane.pictures[0], _show(lane, parts, self.config), room)
+            for start in range(0, len(found), _ADOPTED_AT_ONCE):
+                parts = [*parts, self._adopt(lane, found[start : start + _ADOPTED_AT_ONCE])]
+        return _show(lane, parts, self.config)
+
+    def _rows(self, lane: _Lane, frame: TrackedFrame | None) -> pa.Table:
         """Rows of those who are seen; those who were not for long are let go."""
         if frame is None:
             return MASK_SCHEMA.empty_table()
-        rows = rows_of_tracked(clip.place(position), frame)
+        rows = rows_of_tracked(lane.clip.place(lane.position), frame)
         seen = set(rows["object_id"].to_pylist())
-        for followed in scene.objects:
-            absent = 0 if followed.object_id in seen else followed.absent_frames + 1
-            followed.absent_frames = absent
-        scene.objects = [o for o in scene.objects if not self.rules.is_gone(o.absent_frames)]
+        lane.scene.let_go(seen, self.rules.is_gone)
         return rows
-
-    @torch.inference_mode()
-    def _step(
-        self, scene: _Scene, position: int, picture: SizedPicture, embed: Embed
-    ) -> TrackedFrame | None:
-        """Follow everybody into the next frame, and on a key frame welcome who is new."""
-        parts: list[ObjectPrediction] = []
-        if scene.objects:
-            parts.append(self._follow(scene, position, embed()))
-        if self.rules.is_key(position) and len(scene.objects) < self.rules.max_objects:
-            tracked = self._show(scene, position, parts, picture)
-            found = self._find_new(picture, tracked, self.rules.max_objects - len(scene.objects))
-            for start in range(0, len(found), _ADOPTED_AT_ONCE):
-                masks = found[start : start + _ADOPTED_AT_ONCE]
-                parts.append(self._adopt(scene, position, picture, embed(), masks))
-        return self._show(scene, position, parts, picture)
-
-    def _follow(self, scene: _Scene, position: int, embedding: ImageEmbedding) -> ObjectPrediction:
-        recalls = [
-            Recall(
-                0,
-                followed.bank,
-                followed.bank.recollect(position, backward=False, reach=scene.reach),
-                scene.reach,
-            )
-            for followed in scene.objects
-        ]
-        result = follow_memory(self.model, embedding, recalls, self.config)
-        for row, followed in enumerate(scene.objects):
-            features, pointer = result.memory.features_NPC[row], result.memory.pointer_NC[row]
-            followed.bank.remember(position, features, pointer)
-            followed.bank.keep_only(position + 1, backward=False)
-        return result.shown
 
     def _find_new(
         self, picture: SizedPicture, tracked: TrackedFrame | None, room: int
@@ -181,51 +218,42 @@ class DiscoverObjects:
         below = self.rules.new_below_iou
         return [masks[n] for n in choose_new(found, scores, known, below_iou=below, room=room)]
 
-    def _adopt(
-        self,
-        scene: _Scene,
-        position: int,
-        picture: SizedPicture,
-        embedding: ImageEmbedding,
-        masks: Sequence[Mask],
-    ) -> ObjectPrediction:
+    def _adopt(self, lane: _Lane, masks: Sequence[Mask]) -> ObjectPrediction:
         """Make objects of masks, as if somebody had prompted with them."""
-        size_hw, model = size_hw_of(picture), self.model.config
-        ids = range(scene.next_id, scene.next_id + len(masks))
+        self._embed([lane])
+        embedding = lane.embeddings[0]
+        size_hw, model = size_hw_of(lane.pictures[0]), self.model.config
+        ids = lane.scene.new_ids(len(masks))
         prompts = [
             check_frame_prompt(
-                FramePrompt(position, object_id, Prompt(mask=mask.decode())), size_hw, model
+                FramePrompt(lane.position, object_id, Prompt(mask=mask.decode())), size_hw, model
             )
             for object_id, mask in zip(ids, masks, strict=True)
         ]
         shown = answer_prompts(self.model, embedding, prompts, self.config)
         memory = remember_prompted(self.model, embedding, shown, self.config)
         for row, object_id in enumerate(ids):
-            bank: Bank = MemoryBank(self.config.rules(model))
-            # Clones: they are kept for good, and a row would keep its batch alive.
-            features, pointer = memory.features_NPC[row].clone(), memory.pointer_NC[row].clone()
-            bank.remember_prompted(position, features, pointer)
-            scene.objects.append(_Followed(object_id, bank))
-        scene.next_id = ids.stop
+            lane.scene.welcome(object_id, lane.position, memory, row)
         scores = [mask.predicted_iou for mask in masks]  # else 1, as of any mask that was given
         return replace(shown, predicted_iou_N=shown.predicted_iou_N.new_tensor(scores))
 
-    def _show(
-        self,
-        scene: _Scene,
-        position: int,
-        parts: Sequence[ObjectPrediction],
-        picture: SizedPicture,
-    ) -> TrackedFrame | None:
-        if not parts:
-            return None
-        return show_rows(
-            position,
-            tuple(followed.object_id for followed in scene.objects),
-            parts,
-            size_hw_of(picture),
-            non_overlapping=self.config.non_overlap_masks,
-        )
+
+def _show(
+    lane: _Lane, parts: Sequence[ObjectPrediction], config: TrackingConfig
+) -> TrackedFrame | None:
+    if not parts:
+        return None
+    return show_rows(
+        lane.position,
+        lane.scene.ids,
+        parts,
+        size_hw_of(lane.pictures[0]),
+        non_overlapping=config.non_overlap_masks,
+    )
+
+
+def _end_of(lane: _Lane) -> ClipOver:
+    return ClipOver(lane.clip, lane.error or loss_of(lane.clip))
 
 
 def _no_runs_like(runs: RunLengths) -> RunLengths:

@@ -200,7 +200,42 @@ def test_clips_do_not_know_of_each_other():
     for clip in clips:
         alone = labelled(mode(), clip)
         own = [event for event in together if event.clip is clip]
-        assert [e.rows.to_pylist() for e in own[:-1]] == [e.rows.to_pylist() for e in alone[:-1]]
+        assert seen(own) == seen(alone)
+        for beside, by_itself in zip(tables(own), tables(alone), strict=True):
+            for one, other in zip(masks_of(beside), masks_of(by_itself), strict=True):
+                assert (one != other).mean() < 0.001
+
+
+def test_all_objects_of_all_clips_are_one_batch(followed):
+    clips = [clip_of(pictures(4, seed), f"clip {seed}") for seed in range(2)]
+    labelled(mode(every=100, most=3), *clips)
+    assert [len(step) for step in followed] == [6, 6, 6]
+
+
+def test_a_free_lane_takes_the_next_clip():
+    clips = [clip_of(pictures(count), f"{count}") for count in (2, 6, 3)]
+    events = labelled(mode(every=100), *clips)
+    order = [event.clip.unit_id for event in events if isinstance(event, FrameRows)]
+    assert order[:4] == ["2", "6"] * 2
+    assert set(order[4:6]) == {"3", "6"}
+    assert [event.clip.unit_id for event in events if isinstance(event, ClipOver)] == [
+        "2",
+        "3",
+        "6",
+    ]
+
+
+def test_who_is_to_blame_for_a_failed_batch_ends_alone(monkeypatch):
+    def follow(model, embedding, recalls, config, through=auto_track.follow_memory):
+        if any(recall.reach == 3 for recall in recalls):
+            raise ZeroDivisionError("a bug")
+        return through(model, embedding, recalls, config)
+
+    monkeypatch.setattr(auto_track, "follow_memory", follow)
+    clips = [clip_of(pictures(count), f"{count}") for count in (3, 5)]
+    ends = {e.clip.unit_id: e.error for e in labelled(mode(), *clips) if isinstance(e, ClipOver)}
+    assert isinstance(ends["3"], ZeroDivisionError)
+    assert ends["5"] is None
 
 
 def test_pictures_that_were_resized_are_followed_at_their_own_size():
@@ -235,7 +270,7 @@ def test_a_clip_that_breaks_off_gives_what_came_before_and_says_so():
     whole = clip_of(pictures(3), "whole")
     events = labelled(mode(), broken, whole)
     ends = [event for event in events if isinstance(event, ClipOver)]
-    assert [str(end.error) for end in ends] == ["gone", "None"]
+    assert {end.clip.unit_id: str(end.error) for end in ends} == {"clip": "gone", "whole": "None"}
     assert sum(event.clip is broken for event in events) == 5 + 1
 
 
