@@ -4,6 +4,7 @@ Sam2RayError
  ├── UsageError           wrong words on the command line, a config or a list   exit 2
  ├── RootRefused          an output root that is in use, or of another config   exit 2
  ├── StorageError         a store that does not do what it must                 exit 1
+ ├── RunCrashed           a process of a run that died of a bug or a full disk   exit 1
  ├── RunStalled           a run in which nothing happens any more               exit 1
  └── UnitFailed           inside a stage only: becomes the unit's row
 """
@@ -27,6 +28,10 @@ class RootRefused(Sam2RayError):
 
 class StorageError(Sam2RayError):
     """A store that cannot be read or written."""
+
+
+class RunCrashed(Sam2RayError):
+    """A process of a run that died of something that no unit is to blame for."""
 
 
 class RunStalled(Sam2RayError):

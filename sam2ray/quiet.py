@@ -43,7 +43,7 @@ def starting_quietly() -> Iterator[None]:
 
 
 def quieten_ray_data() -> None:
-    """Once ray.data is imported: only its errors reach the terminal."""
+    """Once ray.data is imported: its words stay in its file, and sam2ray.crash tells of errors."""
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):  # the other one writes its file
-            handler.setLevel(logging.ERROR)
+            handler.setLevel(logging.CRITICAL)

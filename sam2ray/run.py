@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import RayError
 
 from . import lease
 from .cluster import cluster, ensure_ray
 from .config import JobConfig
+from .crash import explain_crash
 from .interrupts import (
     EndStalled,
     longest_silence_s,
@@ -124,6 +126,8 @@ def _work(context: RunContext, plan: Plan, chosen: Selection, watch: Watcher) ->
                 if tally_of(ledger).stop is not None:
                     break
             return tally_of(ledger)
+    except RayError as error:
+        raise explain_crash(error, store, context.run_id) from error
     finally:
         ray.kill(ledger)  # processes that are used again would keep it alive
 

@@ -1,0 +1,59 @@
+"""What Ray raises when a run cannot go on -> one message with the reason, the rest in a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ray.exceptions import RayError
+
+from sam2_core import Sam2Error
+
+from .errors import RunCrashed, Sam2RayError
+from .patience import without_secrets
+from .root import RUNS
+from .storage import Store
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_LAST_WORDS = re.compile(r"^(?:[a-z_]\w*\.)*([A-Z]\w*: .*)", re.MULTILINE | re.DOTALL)
+
+
+def explain_crash(error: RayError, store: Store, run_id: str) -> Exception:
+    """Our own error where there is one; else what a process said last, with its traceback kept."""
+    for cause in _causes(error):
+        if isinstance(cause, Sam2RayError | Sam2Error):
+            return cause
+    text = _COLOURS.sub("", without_secrets(str(error)))
+    name = f"{RUNS}/{run_id}.crash.txt"
+    store.put(name, text.encode())
+    return RunCrashed(
+        f"a process of the run failed: {last_words(text)}\n"
+        f"Its traceback is in {store.uri_of(name)}. What was committed stays; once the cause is "
+        "mended, the same command goes on."
+    )
+
+
+def last_words(traceback: str) -> str:
+    """The exception at the end of a traceback, on a line of its own and those that follow."""
+    words = ""
+    for line in traceback.strip().splitlines():
+        found = _LAST_WORDS.match(line)
+        if found is not None:
+            words = found[1]
+        elif line[:1].isspace() or not line:
+            continue
+        elif words:
+            words += f" {line}"
+    return words or traceback.strip().splitlines()[-1]
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception, and those it stands for; Ray keeps the one of a task under `cause`."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [getattr(one, "cause", None), one.__cause__, one.__context__]
