@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from ..lease import check_still_held
 from ..ledger import Ending
 from ..records import OUTCOME_SCHEMA
-from ..stages.columns import unpack_rows
+from ..stages.columns import bytes_of, unpack_rows
 from ..stages.hands import LedgerClient
 from .result_files import ResultFile, ResultPlace
 
@@ -40,7 +40,7 @@ class Committer:
 
     def _parts(self, units: pa.Table) -> Iterator[pa.Table]:
         """Units in order, so many that a file has its size; a large one may have its own."""
-        sizes = [len(packed.as_buffer()) if packed.is_valid else 0 for packed in units["rows"]]
+        sizes = [0 if packed is None else len(packed) for packed in bytes_of(units["rows"])]
         start = total = 0
         for place, size in enumerate(sizes):
             full = place - start >= self.commit_every_units
@@ -53,9 +53,9 @@ class Committer:
 
     def _write(self, units: pa.Table) -> None:
         with ResultFile(self.place, compression=self.compression) as file:
-            for packed in units["rows"]:
-                if packed.is_valid:
-                    file.add(unpack_rows(packed.as_buffer()))
+            for packed in bytes_of(units["rows"]):
+                if packed is not None:
+                    file.add(unpack_rows(packed))
             file.commit(
                 units.select(OUTCOME_SCHEMA.names),
                 still_mine=lambda: check_still_held(self.place.store, self.lease),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 
 from ..records import OUTCOME_SCHEMA, UNIT_COLUMNS
@@ -50,3 +51,19 @@ def pack_rows(rows: pa.Table) -> bytes:
 def unpack_rows(packed: pa.Buffer | bytes) -> pa.Table:
     """The table again, without copying."""
     return pa.ipc.open_stream(packed).read_all()
+
+
+def bytes_of(column: pa.ChunkedArray) -> list[pa.Buffer | None]:
+    """The values of a column of large_binary, where they lie: a scalar would be a copy of one."""
+    return [value for chunk in column.chunks if len(chunk) for value in _bytes_of_chunk(chunk)]
+
+
+def _bytes_of_chunk(chunk: pa.Array) -> list[pa.Buffer | None]:
+    assert chunk.type == pa.large_binary(), chunk.type
+    _, offsets, content = chunk.buffers()
+    ends = np.frombuffer(offsets, np.int64)[chunk.offset :][: len(chunk) + 1].tolist()
+    content = content or pa.py_buffer(b"")
+    return [
+        content.slice(start, end - start) if is_there else None
+        for start, end, is_there in zip(ends, ends[1:], chunk.is_valid().to_pylist(), strict=False)
+    ]

@@ -16,7 +16,7 @@ from sam2_core import Picture, ResizedPicture
 from ..modes.mask_rows import RowPlace
 from ..modes.pictures import PictureItem, PictureMode
 from ..records import ErrorClass, Failure
-from .columns import pack_rows
+from .columns import bytes_of, pack_rows
 from .faults import Device, exit_with_broken_device, is_sticky
 from .hands import Hands
 from .outcome_rows import Row, Stamp, labelled_table, outcome_row
@@ -67,7 +67,7 @@ class PictureLabeller:
     def __call__(self, prepared: pa.Table) -> pa.Table:
         """One row in, one row out, in the same order."""
         self._device.require()
-        pixels = prepared["pixels"].combine_chunks()
+        pixels = bytes_of(prepared["pixels"])
         rows = prepared.drop_columns(["pixels"]).to_pylist()
         places = [n for n, row in enumerate(rows) if _is_open(row)]
         found = [_as_prepared(row) for row in rows]
@@ -80,7 +80,7 @@ class PictureLabeller:
                 for n in of_group:
                     found[n] = Labelled(None, group.refusal)
             else:
-                items = [_item(rows[n], pixels[n].as_buffer()) for n in of_group]
+                items = [_item(rows[n], pixels[n]) for n in of_group]
                 for n, labelled in zip(of_group, self._label(items), strict=True):
                     found[n] = labelled
         return labelled_table([self._outcome(row, f) for row, f in zip(rows, found, strict=True)])
@@ -149,7 +149,8 @@ def _as_prepared(row: Row) -> Labelled:
     return Labelled(None, Failure(ErrorClass(row["error_class"]), row["error_message"]))
 
 
-def _item(row: Row, pixels: pa.Buffer) -> PictureItem:
+def _item(row: Row, pixels: pa.Buffer | None) -> PictureItem:
+    assert pixels is not None, row["unit_id"]
     array = np.frombuffer(pixels, dtype=row["pixel_type"]).reshape(row["pixel_shape"])
     size_hw = (row["height"], row["width"])
     picture: Picture = ResizedPicture(array, size_hw) if row["is_resized"] else array
