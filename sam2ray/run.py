@@ -19,7 +19,7 @@ from .config import JobConfig
 from .kept_config import pin_config
 from .ledger import Tally
 from .listing import list_source, source_of
-from .outcomes import OutcomeIndex, mend_copies, read_index
+from .outcomes import OutcomeIndex, latest_outcomes, mend_copies
 from .pipeline import run_wave
 from .planner import Plan, make_plan
 from .processes import Job, LoadLabeller, RunHandles, load_labeller, start_ledger
@@ -81,7 +81,7 @@ def run_job(
         listed, merged = list_source(context.config, store, run_id)
         tally = _work(context, plan, chosen, watch)
         mend_copies(store)
-        now = standing(store, read_index(store))
+        now = standing(store, latest_outcomes(store))
         mark_success(store, now)
         report = RunReport(
             run_id,
@@ -103,7 +103,7 @@ def _work(context: RunContext, plan: Plan, chosen: Selection, watch: Watcher) ->
     """Run wave after wave until nothing is due, or the run has to stop."""
     store, config = context.store, context.config
     mend_copies(store)
-    outcomes = read_index(store)
+    outcomes = latest_outcomes(store)
     before = standing(store, outcomes)
     ledger = start_ledger(config)
     try:
