@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -23,6 +22,7 @@ from .outcomes import OutcomeIndex, latest_outcomes, mend_copies
 from .pipeline import run_wave
 from .planner import Plan, make_plan
 from .processes import Job, LoadLabeller, RunHandles, load_labeller, start_ledger
+from .ray_jobs import RayJobs, this_driver
 from .report import RunReport, write_report
 from .root import (
     Selection,
@@ -181,8 +181,7 @@ def exit_code_of(now: Standing, tally: Tally) -> int:
 @contextmanager
 def holding(store: Store, run_id: str) -> Iterator[lease.Lease]:
     """Hold an output's lease."""
-    job_id = os.environ.get("RAY_JOB_SUBMISSION_ID")
-    held = lease.acquire(store, lease.this_process(run_id, job_id))
+    held = lease.acquire(store, this_driver(run_id), job_has_ended=RayJobs().has_ended)
     try:
         yield held
     finally:
