@@ -19,17 +19,10 @@ import pyarrow.parquet as pq
 from . import lease
 from .errors import RootRefused, StorageError, UsageError
 from .kept_config import CONFIG
-from .live_units import (
-    LiveUnits,
-    as_hex,
-    is_in,
-    latest_outcomes,
-    read_live_units,
-    reading,
-    require_output,
-)
+from .live_units import LiveUnits, read_live_units, require_output
 from .manifest import FOLDER, manifest_parts
-from .records import Ids, as_ids, digest
+from .outcomes import latest_outcomes, reading
+from .records import Ids, as_hex, as_ids, digest, is_in
 from .root import RUNS, Standing, mark_success, new_run_id, standing
 from .row_digests import unit_digests, unit_runs
 from .sinks.result_files import ResultFile, ResultPlace, read_outcomes

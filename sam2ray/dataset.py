@@ -19,7 +19,8 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
 from .errors import UsageError
-from .live_units import LiveUnits, outcome_tables, read_live_units, require_output
+from .live_units import LiveUnits, read_live_units, require_output
+from .outcomes import outcome_tables
 from .records import EMBEDDING_SCHEMA, MASK_SCHEMA, OUTCOME_SCHEMA
 from .sinks.result_files import EMBEDDINGS, MASKS, RESULT_SCHEMAS
 from .storage import Options, Store, file_system, local_path, open_store

@@ -15,12 +15,12 @@ from .config import JobConfig
 from .errors import RootRefused
 from .kept_config import CONFIG, kept_config
 from .listing import source_of
-from .live_units import is_in, latest_outcomes
 from .manifest import buckets_for, read_manifest
+from .outcomes import latest_outcomes
 from .planner import Plan
 from .readers.slices import Ignored
 from .readers.sources import Source
-from .records import Ids, Unit, as_ids
+from .records import Ids, Unit, as_ids, is_in
 from .report import RunReport, counted, duration, read_reports
 from .root import Selection, due_units
 from .storage import Store

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from .live_units import latest_outcomes
 from .manifest import Listed, Merged
+from .outcomes import latest_outcomes
 from .report import counted
 from .root import SUCCESS, standing
 from .storage import Store

@@ -7,6 +7,7 @@ which only one of several can do; writers look before they commit, and notice.
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import threading
@@ -34,16 +35,18 @@ class Holder:
     boot_id: str
     pid: int
     started: float  # of the process: numbers of processes are used again
-    job_id: str | None  # of the Ray job, if it is one
+    job_id: str | None  # of the driver, as Ray numbers them in one session
     beat: int = 0
     ended: bool = False
     beat_at: float = 0.0  # seconds since 1970, for people to read
+    session: str = ""  # of the Ray cluster: every cluster has a first job
 
 
-def this_process(run_id: str, job_id: str | None = None) -> Holder:
+def this_process(run_id: str, job_id: str | None = None, session: str = "") -> Holder:
     """The process that asks, as a holder."""
     started = psutil.Process().create_time()
-    return Holder(run_id, socket.gethostname(), _boot_id(), os.getpid(), started, job_id)
+    host, boot_id = socket.gethostname(), _boot_id()
+    return Holder(run_id, host, boot_id, os.getpid(), started, job_id, session=session)
 
 
 def _boot_id() -> str:
@@ -84,7 +87,7 @@ def acquire(
     store: Store,
     holder: Holder,
     *,
-    job_has_ended: Callable[[str], bool] = lambda _: False,
+    job_has_ended: Callable[[Holder], bool] = lambda _: False,
     watch_s: float = WATCH_S,
 ) -> Lease:
     """Take the lease of an output, or say who holds it."""
@@ -112,14 +115,15 @@ def newest(store: Store) -> int:
 
 
 def _refuse_the_living(
-    store: Store, number: int, job_has_ended: Callable[[str], bool], watch_s: float
+    store: Store, number: int, job_has_ended: Callable[[Holder], bool], watch_s: float
 ) -> None:
     seen = read_holder(store, number)
     if seen is None or seen.ended or is_dead(seen, job_has_ended):
         return
-    deadline = time.monotonic() + watch_s
-    while time.monotonic() < deadline:
-        time.sleep(min(1.0, watch_s / 10))
+    looks = max(10, math.ceil(watch_s))
+    # Looks are counted, not seconds: a job API that answers slowly must not shorten the watch.
+    for _ in range(looks):
+        time.sleep(watch_s / looks)
         now = read_holder(store, number)
         if now is None or now.ended or is_dead(now, job_has_ended):
             return
@@ -130,13 +134,11 @@ def _refuse_the_living(
             )
 
 
-def is_dead(holder: Holder, job_has_ended: Callable[[str], bool]) -> bool:
+def is_dead(holder: Holder, job_has_ended: Callable[[Holder], bool]) -> bool:
     """Whether the holder is known to be gone: silence alone does not prove it."""
-    if holder.job_id is not None and job_has_ended(holder.job_id):
-        return True
     here = (socket.gethostname(), _boot_id())
     if (holder.host, holder.boot_id) != here or not holder.boot_id:
-        return False
+        return job_has_ended(holder)
     try:
         process = psutil.Process(holder.pid)
         return process.create_time() != holder.started or process.status() == psutil.STATUS_ZOMBIE

@@ -6,33 +6,21 @@ nothing has to be written before an output can be read.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .errors import StorageError, UsageError
-from .manifest import read_manifest
-from .outcomes import OutcomeIndex, index_of, result_names
-from .records import ID_BYTES, Ids, as_ids
-from .sinks.result_files import UNITS, read_outcomes, units_name
+from .manifest import superseded_ids
+from .outcomes import outcome_tables, result_names
+from .records import Ids, as_hex, as_ids, is_in
 from .storage import Store
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 Flags = np.ndarray  # bool
 
 FOLDER = "_sam2ray"
-_READERS = 8  # files that are read ahead: a store is slow to answer, but answers many
-_LATEST = ("unit_id", "attempt", "status", "error_class")
 _COLUMNS = ("unit_id", "attempt", "status", "supersedes")
-_HEX = 2 * ID_BYTES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,19 +69,15 @@ def read_live_units(store: Store) -> LiveUnits:
     if not parts:
         return LiveUnits((), offsets, as_ids([]), np.zeros(0, bool), as_ids([]))
     ids = np.concatenate([part.ids for part in parts])
-    hidden = np.unique(np.concatenate([_superseded(store), *(part.superseded for part in parts)]))
+    hidden = np.unique(
+        np.concatenate([superseded_ids(store), *(part.superseded for part in parts)])
+    )
     latest = are_latest(
         ids,
         np.concatenate([part.attempts for part in parts]),
         np.concatenate([p.ok for p in parts]),
     )
     return LiveUnits(tuple(names), offsets, ids, latest & ~is_in(ids, hidden), hidden)
-
-
-def _superseded(store: Store) -> Ids:
-    """What listings have replaced, whether the newer unit has ended or not."""
-    tables = read_manifest(store, ["supersedes"])
-    return np.concatenate([as_ids([]), *(as_ids(t["supersedes"].drop_null()) for t in tables)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,73 +110,6 @@ def are_latest(ids: Ids, attempts: np.ndarray, ok: Flags) -> Flags:
     latest = np.zeros(len(ids), bool)
     latest[order[last]] = True
     return latest
-
-
-def is_in(ids: Ids, sorted_ids: Ids) -> Flags:
-    """Which ids are among others."""
-    if not len(sorted_ids):
-        return np.zeros(len(ids), bool)
-    places = np.searchsorted(sorted_ids, ids).clip(max=len(sorted_ids) - 1)
-    return sorted_ids[places] == ids
-
-
-def as_hex(ids: Ids) -> list[str]:
-    """Ids as tables and people write them."""
-    text = ids.astype(as_ids([]).dtype).tobytes().hex()  # numpy turns bytes round as it joins
-    return [text[start : start + _HEX] for start in range(0, len(text), _HEX)]
-
-
-def outcome_tables(
-    store: Store, names: Sequence[str], columns: Sequence[str] | None = None
-) -> Iterator[pa.Table]:
-    """The outcomes of result files, in their order; some files are read ahead."""
-    copies = {entry.name for entry in store.list(UNITS)}
-    wanted = None if columns is None else list(columns)
-
-    def read(name: str) -> pa.Table:
-        with reading(store, name):
-            if units_name(name) in copies:
-                with store.open(units_name(name)) as file:
-                    return pq.read_table(file, columns=wanted)
-            table = read_outcomes(store, name)
-            return table if wanted is None else table.select(wanted)
-
-    return in_advance(read, names)
-
-
-def latest_outcomes(store: Store) -> OutcomeIndex:
-    """The latest outcome of every unit; copies need not be whole, as read_index wants them."""
-    return index_of(outcome_tables(store, sorted(result_names(store)), _LATEST))
-
-
-@contextmanager
-def reading(store: Store, name: str) -> Iterator[None]:
-    """Say which file it was that could not be read, and how to learn more."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise StorageError(
-            f"{store.uri_of(name)}: cannot be read ({error}). `sam2ray verify {store.uri}` says "
-            "what else is wrong."
-        ) from error
-
-
-def in_advance(
-    make: Callable[[Given], Made], given: Iterable[Given], ahead: int = _READERS
-) -> Iterator[Made]:
-    """Results in order, a few of them made ahead in threads."""
-    waiting: deque[Future[Made]] = deque()
-    with ThreadPoolExecutor(ahead) as pool:
-        try:
-            for item in given:
-                waiting.append(pool.submit(make, item))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:  # whoever asked has gone, or one has failed
-                future.cancel()
 
 
 def require_output(store: Store) -> None:

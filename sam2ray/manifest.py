@@ -20,7 +20,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from .readers.slices import Ignored
-from .records import UNIT_COLUMNS, Unit, as_ids
+from .records import UNIT_COLUMNS, Ids, Unit, as_hex, as_ids, is_in
 from .storage import Store
 
 FOLDER = "_sam2ray/manifest"
@@ -29,6 +29,7 @@ UNITS_PER_RUN = 100_000
 UNITS_PER_BUCKET = 200_000
 _ROW_GROUP = 4096
 _EXAMPLES = 5
+_PAST_COLUMNS = ("source_key", "unit_id", "content_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +112,18 @@ def merge_bucket(
     """Merge one range of keys of all runs, and write what is new in it."""
     table = pa.concat_tables(_read_range(store, name, bucket, buckets) for name in runs)
     table, duplicates = _without_duplicates(table)
-    earlier = _known_by_key(
-        _read_range(store, name, bucket, buckets, ["source_key", "unit_id", "content_id"])
-        for name in known
-    )
-    units = [_as_new(row, earlier) for row in table.to_pylist()]
-    new = [unit for unit in units if unit is not None]
-    result = Merged(
-        len(new),
-        sum(unit.supersedes is not None for unit in new),
-        len(units) - len(new),
-        duplicates,
-    )
-    if not new:
+    past = _Past.of(table)
+    for name in known:
+        past.take(_read_range(store, name, bucket, buckets, _PAST_COLUMNS))
+    new, changed = table.filter(pa.array(~past.known)), past.changed
+    count = len(new) + int(changed.sum())
+    result = Merged(count, int(changed.sum()), len(table) - count, duplicates)
+    if not count:
         return result
+    successors = unit_table(past.successors(table.filter(pa.array(changed))))
     name = f"{FOLDER}/{index_id}/part-{bucket:05}-of-{buckets:05}.parquet"
-    store.put(name, _encoded(unit_table(new).sort_by("source_key")))
+    added = pa.concat_tables([new.cast(UNIT_COLUMNS), successors]).sort_by("source_key")
+    store.put(name, _encoded(added))
     return replace(result, parts=(name,))
 
 
@@ -152,14 +149,11 @@ def manifest_parts(store: Store) -> list[str]:
     return [part for name in markers for part in json.loads(store.read(name))["parts"]]
 
 
-def superseded_ids(store: Store) -> set[str]:
-    """Units that a newer one of the same source has taken the place of."""
-    found: set[str] = set()
-    for name in manifest_parts(store):
-        with store.open(name) as file:
-            ids = pq.read_table(file, columns=["supersedes"])["supersedes"]
-            found.update(ids.drop_null().to_pylist())
-    return found
+def superseded_ids(store: Store) -> Ids:
+    """Units that a newer one of the same source has taken the place of, sorted."""
+    tables = read_manifest(store, ["supersedes"])
+    parts = (as_ids(table["supersedes"].drop_null()) for table in tables)
+    return np.unique(np.concatenate([as_ids([]), *(part for part in parts if len(part))]))
 
 
 def read_manifest(store: Store, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -173,12 +167,15 @@ def read_manifest(store: Store, columns: Sequence[str] | None = None) -> Iterato
 
 def unit_table(units: Sequence[Unit]) -> pa.Table:
     """Units as rows of a manifest."""
-    arrays = []
-    for column in UNIT_COLUMNS:
-        values: list[Any] = [getattr(unit, column.name) for unit in units]
-        if column.name == "user":
-            values = [list(value.items()) for value in values]
-        arrays.append(pa.array(values, column.type))
+    contents = [unit.content_id for unit in units]  # a digest costs more than all the rest
+    made: dict[str, list[Any]] = {
+        "content_id": contents,
+        "unit_id": [u.unit_id if u.repeat else c for u, c in zip(units, contents, strict=True)],
+        "user": [list(unit.user.items()) for unit in units],
+    }
+    names = UNIT_COLUMNS.names
+    columns = [made.get(n) or [getattr(unit, n) for unit in units] for n in names]
+    arrays = [pa.array(c, field.type) for c, field in zip(columns, UNIT_COLUMNS, strict=True)]
     return pa.table(arrays, schema=UNIT_COLUMNS)
 
 
@@ -188,31 +185,48 @@ def unit_of(row: dict[str, Any]) -> Unit:
     return Unit(**{**fields, "user": dict(row["user"] or [])})
 
 
-def _as_new(row: dict[str, Any], earlier: dict[str, list[tuple[str, str]]]) -> Unit | None:
-    """The unit to be added, naming the one whose place it takes; None if there is nothing new."""
-    unit = unit_of(row)
-    history = earlier.get(row["source_key"])
-    if not history:
-        return unit
-    latest_id, latest_content = history[-1]
-    if latest_content == row["content_id"]:
-        return None
-    repeat = sum(content == row["content_id"] for _, content in history)
-    return replace(unit, supersedes=latest_id, repeat=repeat)
+@dataclass(slots=True, eq=False)
+class _Past:
+    """What earlier indexes know of the sources of a bucket, in the order of its rows."""
 
+    keys: Ids  # sorted
+    contents: Ids
+    known: np.ndarray  # bool: whether there was such a source
+    latest_ids: Ids
+    latest_contents: Ids
+    repeats: np.ndarray  # how often a source had this very content
 
-def _known_by_key(tables: Iterable[pa.Table]) -> dict[str, list[tuple[str, str]]]:
-    """Ids and contents that each source had, oldest first."""
-    history: dict[str, list[tuple[str, str]]] = {}
-    for table in tables:
-        for key, unit_id, content_id in zip(
-            table["source_key"].to_pylist(),
-            table["unit_id"].to_pylist(),
-            table["content_id"].to_pylist(),
-            strict=True,
-        ):
-            history.setdefault(key, []).append((unit_id, content_id))
-    return history
+    @classmethod
+    def of(cls, table: pa.Table) -> _Past:
+        """Nothing is known yet."""
+        keys, contents = as_ids(table["source_key"]), as_ids(table["content_id"])
+        known, repeats = np.zeros(len(keys), bool), np.zeros(len(keys), np.int32)
+        return cls(keys, contents, known, np.zeros_like(keys), np.zeros_like(keys), repeats)
+
+    def take(self, table: pa.Table) -> None:
+        """Take note of what an index says, the oldest first; it names a source once at most."""
+        keys = as_ids(table["source_key"])
+        listed = is_in(keys, self.keys)
+        places = np.searchsorted(self.keys, keys[listed])
+        contents = as_ids(table["content_id"])[listed]
+        self.known[places] = True
+        self.latest_ids[places] = as_ids(table["unit_id"])[listed]
+        self.latest_contents[places] = contents
+        self.repeats[places] += contents == self.contents[places]
+
+    @property
+    def changed(self) -> np.ndarray:
+        """Which sources have other content than they had last."""
+        return self.known & (self.latest_contents != self.contents)
+
+    def successors(self, rows: pa.Table) -> list[Unit]:
+        """The units of the rows that changed, each naming the one whose place it takes."""
+        earlier = as_hex(self.latest_ids[self.changed])
+        repeats = self.repeats[self.changed].tolist()
+        return [
+            replace(unit_of(row), supersedes=unit_id, repeat=repeat)
+            for row, unit_id, repeat in zip(rows.to_pylist(), earlier, repeats, strict=True)
+        ]
 
 
 def _without_duplicates(table: pa.Table) -> tuple[pa.Table, int]:
@@ -233,7 +247,7 @@ def _read_range(
     if high is not None:
         inside &= pads.field("source_key") < high
     with store.open(name) as file:
-        return pq.read_table(file, columns=columns, filters=inside)
+        return pq.read_table(file, columns=None if columns is None else [*columns], filters=inside)
 
 
 def _edge(bucket: int, buckets: int) -> str | None:

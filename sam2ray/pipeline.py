@@ -37,7 +37,13 @@ def run_wave(job: Job, todo_uri: str) -> None:
         batch_size=resources.batch_size,
         batch_format="pyarrow",
         fn_constructor_args=(job,),
-        compute=ActorPoolStrategy(size=plan.actors, max_tasks_in_flight_per_actor=3),
+        compute=ActorPoolStrategy(
+            size=plan.actors,
+            max_tasks_in_flight_per_actor=3,
+            # One has the model, the other writes down what it has seen (label.BatchLabeller).
+            max_concurrent_calls_per_actor=2,
+            enable_true_multi_threading=True,
+        ),
         num_cpus=plan.cpus_per_actor,
         num_gpus=plan.gpus_per_actor or None,
         accelerator_type=resources.accelerator_type,

@@ -68,7 +68,8 @@ def start_ledger(config: JobConfig) -> ActorHandle:
     options: dict[str, Any] = {
         "num_cpus": 0,
         "max_restarts": 0,
-        "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=True),
+        # Not soft: Ray takes that for leave to go anywhere where the driver's node has no CPUs.
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False),
     }
     ledger = ray.remote(**options)(Ledger).remote(
         node_is_sound,

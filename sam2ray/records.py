@@ -124,9 +124,27 @@ def as_ids(hex_ids: pa.ChunkedArray | list[str]) -> Ids:
     return np.frombuffer(bytes.fromhex("".join(texts)), dtype=_ID)
 
 
+def as_hex(ids: Ids) -> list[str]:
+    """Ids as tables and people write them."""
+    text = ids.astype(_ID).tobytes().hex()  # numpy turns bytes round as it joins
+    width = 2 * ID_BYTES
+    return [text[start : start + width] for start in range(0, len(text), width)]
+
+
+def is_in(ids: Ids, sorted_ids: Ids) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which ids are among others."""
+    if not len(sorted_ids):
+        return np.zeros(len(ids), bool)
+    places = np.searchsorted(sorted_ids, ids).clip(max=len(sorted_ids) - 1)
+    return sorted_ids[places] == ids
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def canonical_json(content: object) -> str:
     """The one text that stands for a JSON value."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(content)
 
 
 UNIT_COLUMNS = pa.schema(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import numpy as np
@@ -13,13 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .manifest import read_manifest, superseded_ids
-from .outcomes import OutcomeIndex
-from .records import ErrorClass, as_ids
+from .outcomes import OutcomeIndex, count_codes, named
+from .records import ErrorClass, as_ids, is_in
 from .stages.columns import TODO_SCHEMA
 from .storage import Store
 
 RUNS = "_sam2ray/runs"
 SUCCESS = "_SUCCESS"
+_ROW_GROUP = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,32 +68,21 @@ def write_waves(
     store: Store, run_id: str, outcomes: OutcomeIndex, chosen: Selection, wave_units: int
 ) -> Iterator[tuple[str, int]]:
     """Names and sizes of files of what is due, one after another; few units are held at a time."""
-    waiting: list[pa.Table] = []
-    count = taken = wave = 0
-    for table in due_units(store, outcomes, chosen):
-        while len(table):
-            room = wave_units - count
-            waiting.append(table.slice(0, room))
-            count += len(waiting[-1])
-            table = table.slice(room)
-            if count == wave_units:
-                yield _write_wave(store, run_id, wave, waiting), count
-                wave, count, waiting = wave + 1, 0, []
-        taken += len(table)
-    if count:
-        yield _write_wave(store, run_id, wave, waiting), count
+    pieces = _in_waves(due_units(store, outcomes, chosen), wave_units)
+    for wave, of_wave in groupby(pieces, key=itemgetter(0)):
+        yield _write_wave(store, run_id, wave, (piece for _, piece in of_wave))
 
 
 def due_units(store: Store, outcomes: OutcomeIndex, chosen: Selection) -> Iterator[pa.Table]:
     """Units of the manifest that are to be done, with the number of the attempt."""
-    hidden = np.sort(as_ids(sorted(superseded_ids(store))))
+    hidden = superseded_ids(store)
     left = chosen.limit
     for table in read_manifest(store):
         ids = as_ids(table["unit_id"])
         attempts = outcomes.next_attempts(
             ids, max_attempts=chosen.max_attempts, retried=chosen.retried
         )
-        due = (attempts > 0) & ~_is_in(ids, hidden)
+        due = (attempts > 0) & ~is_in(ids, hidden)
         taken = table.filter(pa.array(due))
         numbers = pa.array(attempts[due].astype(np.int32))
         todo = taken.append_column(TODO_SCHEMA.field("attempt"), numbers)
@@ -103,17 +97,15 @@ def due_units(store: Store, outcomes: OutcomeIndex, chosen: Selection) -> Iterat
 
 def standing(store: Store, outcomes: OutcomeIndex) -> Standing:
     """How far an output is, by its live units."""
-    hidden = np.sort(as_ids(sorted(superseded_ids(store))))
-    units = 0
-    codes = []
+    hidden = superseded_ids(store)
+    units, ended = 0, count_codes(np.zeros(0, np.uint8))
     for table in read_manifest(store, ["unit_id"]):
         ids = as_ids(table["unit_id"])
-        ids = ids[~_is_in(ids, hidden)]
+        ids = ids[~is_in(ids, hidden)]
         known, places = outcomes.find(ids)
         units += len(ids)
-        codes.append(outcomes.codes[places[known]])
-    every = np.concatenate(codes) if codes else np.zeros(0, dtype=np.uint8)
-    return Standing(units, OutcomeIndex(outcomes.ids, outcomes.attempts, every).count())
+        ended += count_codes(outcomes.codes[places[known]])
+    return Standing(units, named(ended))
 
 
 def mark_success(store: Store, now: Standing) -> None:
@@ -125,16 +117,38 @@ def mark_success(store: Store, now: Standing) -> None:
         store.delete(SUCCESS)
 
 
-def _write_wave(store: Store, run_id: str, wave: int, tables: list[pa.Table]) -> str:
+def _in_waves(tables: Iterable[pa.Table], wave_units: int) -> Iterator[tuple[int, pa.Table]]:
+    """Pieces of the tables, each with the number of the wave that it belongs to."""
+    done = 0
+    for table in tables:
+        while len(table):
+            piece = table.slice(0, wave_units - done % wave_units)
+            yield done // wave_units, piece
+            done, table = done + len(piece), table.slice(len(piece))
+
+
+def _write_wave(
+    store: Store, run_id: str, wave: int, pieces: Iterable[pa.Table]
+) -> tuple[str, int]:
     name = f"{RUNS}/{run_id}/todo-{wave:05}.parquet"
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.concat_tables(tables), buffer, compression="zstd", row_group_size=4096)
-    store.put(name, buffer.getvalue().to_pybytes())
-    return name
+    count = 0
+    with TemporaryDirectory(prefix="sam2ray-") as folder:
+        path = Path(folder, "todo.parquet")
+        with pq.ParquetWriter(path, TODO_SCHEMA, compression="zstd") as writer:
+            for rows in _joined(pieces):
+                writer.write_table(rows.cast(TODO_SCHEMA))
+                count += len(rows)
+        store.put(name, path)
+    return name, count
 
 
-def _is_in(ids: np.ndarray, sorted_ids: np.ndarray) -> np.ndarray:
-    if not len(sorted_ids):
-        return np.zeros(len(ids), dtype=bool)
-    places = np.searchsorted(sorted_ids, ids).clip(max=len(sorted_ids) - 1)
-    return sorted_ids[places] == ids
+def _joined(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Some thousand rows at a time: where most is done, what is due comes in small pieces."""
+    waiting: list[pa.Table] = []
+    for piece in pieces:
+        waiting.append(piece)
+        if sum(map(len, waiting)) >= _ROW_GROUP:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)

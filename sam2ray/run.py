@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,10 +25,11 @@ from .interrupts import (
 from .kept_config import pin_config
 from .ledger import Tally
 from .listing import list_source, source_of
-from .outcomes import OutcomeIndex, mend_copies, read_index
+from .outcomes import OutcomeIndex, latest_outcomes, mend_copies
 from .pipeline import run_wave
 from .planner import Plan, make_plan
 from .processes import Job, LoadLabeller, RunHandles, load_labeller, start_ledger
+from .ray_jobs import RayJobs, this_driver
 from .report import RunReport, write_report
 from .root import (
     Selection,
@@ -88,7 +88,7 @@ def run_job(
         listed, merged = list_source(context.config, store, run_id)
         tally = _work(context, plan, chosen, watch)
         mend_copies(store)
-        now = standing(store, read_index(store))
+        now = standing(store, latest_outcomes(store))
         mark_success(store, now)
         report = RunReport(
             run_id,
@@ -110,7 +110,7 @@ def _work(context: RunContext, plan: Plan, chosen: Selection, watch: Watcher) ->
     """Run wave after wave until nothing is due, or the run has to stop."""
     store, config = context.store, context.config
     mend_copies(store)
-    outcomes = read_index(store)
+    outcomes = latest_outcomes(store)
     before = standing(store, outcomes)
     ledger = start_ledger(config)
     try:
@@ -194,8 +194,7 @@ def exit_code_of(now: Standing, tally: Tally) -> int:
 @contextmanager
 def holding(store: Store, run_id: str) -> Iterator[lease.Lease]:
     """Hold an output's lease."""
-    job_id = os.environ.get("RAY_JOB_SUBMISSION_ID")
-    held = lease.acquire(store, lease.this_process(run_id, job_id))
+    held = lease.acquire(store, this_driver(run_id), job_has_ended=RayJobs().has_ended)
     try:
         yield held
     finally:

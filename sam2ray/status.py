@@ -10,9 +10,9 @@ from rich.table import Table
 
 from . import lease
 from .compact import broke_off
-from .live_units import latest_outcomes, require_output
+from .live_units import require_output
 from .manifest import FOLDER, superseded_ids
-from .outcomes import result_names
+from .outcomes import latest_outcomes, result_names
 from .report import RunReport, counted, duration, moment, read_reports, standing_rows
 from .root import SUCCESS, Standing, standing
 from .storage import Store

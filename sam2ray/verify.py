@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from .compact import MARK, broke_off
 from .kept_config import CONFIG, kept_config
-from .live_units import as_hex, in_advance, is_in, require_output
+from .live_units import require_output
 from .manifest import FOLDER, manifest_parts
-from .outcomes import OK, OutcomeIndex, index_of, result_names
-from .records import Ids, as_ids
+from .outcomes import OK, OutcomeIndex, in_advance, index_of, result_names
+from .records import Ids, as_hex, as_ids, is_in
 from .root import SUCCESS, Standing
 from .sinks.result_files import UNITS, units_name
 from .storage import Store

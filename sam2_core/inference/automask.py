@@ -8,8 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict
 
 import numpy as np
+from torch import Tensor
 
-from ops import RunLengths, decode_run_lengths, from_coco_strings, point_grids_by_layer
+from ops import (
+    RunLengths,
+    decode_run_lengths,
+    from_coco_strings,
+    point_grids_by_layer,
+    select_runs,
+    to_coco_strings,
+)
 
 from ..config import ModelConfig
 from ..data import ArrayLike
@@ -149,6 +157,61 @@ def _listed_points(layer: int, grid: ArrayLike) -> tuple[tuple[float, float], ..
     if not shaped or not bool(((array >= 0) & (array <= 1)).all()):
         raise ConfigError(f"{wanted}; it has shape {array.shape}.")
     return tuple(map(tuple, array.tolist()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundMasks:
+    """All masks of one picture as columns on the host, before anything is said of each."""
+
+    runs: RunLengths
+    areas_N: Tensor
+    boxes_xywh_N4: Tensor
+    predicted_iou_N: Tensor
+    stability_N: Tensor
+    points_N2: Tensor
+    crops_xywh_N4: Tensor
+    output_mode: OutputMode
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def rows(self, chosen: Tensor) -> FoundMasks:
+        """Some of the masks."""
+        return FoundMasks(
+            select_runs(self.runs, chosen),
+            self.areas_N[chosen],
+            self.boxes_xywh_N4[chosen],
+            self.predicted_iou_N[chosen],
+            self.stability_N[chosen],
+            self.points_N2[chosen],
+            self.crops_xywh_N4[chosen],
+            self.output_mode,
+        )
+
+    def records(self) -> list[Mask]:
+        """A record of each mask."""
+        return [
+            Mask(
+                {"size": [self.runs.height, self.runs.width], "counts": counts},
+                (box[0], box[1], box[2], box[3]),
+                area,
+                predicted_iou,
+                stability,
+                (point[0], point[1]),
+                (crop[0], crop[1], crop[2], crop[3]),
+                self.output_mode,
+            )
+            for counts, box, area, predicted_iou, stability, point, crop in zip(
+                to_coco_strings(self.runs),
+                self.boxes_xywh_N4.tolist(),
+                self.areas_N.tolist(),
+                self.predicted_iou_N.tolist(),
+                self.stability_N.tolist(),
+                self.points_N2.tolist(),
+                self.crops_xywh_N4.tolist(),
+                strict=True,
+            )
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,11 @@ from ops import (
     run_areas,
     run_boxes_xyxy,
     suppress,
-    to_coco_strings,
     upsample_masks,
     xyxy_to_xywh,
 )
 
-from .automask import AutoMaskConfig, Mask
+from .automask import AutoMaskConfig, FoundMasks
 
 _CHUNK_PIXELS = 1 << 26  # of full-resolution bits alive at once
 
@@ -72,32 +71,30 @@ def corners_of(crop: CropBox) -> tuple[int, int, int, int]:
     return crop.x0, crop.y0, crop.x1, crop.y1
 
 
-def mask_records(
+def found_masks(
     parts: Sequence[tuple[CropBox, Candidates]], size_hw: tuple[int, int], config: AutoMaskConfig
-) -> list[Mask]:
-    """Records of one picture's masks; where there are several crops, duplicates between them go."""
+) -> FoundMasks:
+    """What one picture has; where there are several crops, duplicates between them go."""
     if len(parts) > 1:
         parts = _without_duplicates(parts, config)
     runs = concatenate_runs([_runs(*part, size_hw, config) for part in parts])
-    boxes = xyxy_to_xywh(run_boxes_xyxy(runs)).float()
-    return [
-        Mask(
-            {"size": list(size_hw), "counts": counts},
-            _four(box),
-            area,
-            *figures,
-            _crop_xywh(crop),
-            config.output_mode,
-        )
-        for counts, box, area, figures, crop in zip(
-            to_coco_strings(runs),
-            boxes.tolist(),
-            run_areas(runs).tolist(),
-            [figures for part in parts for figures in _figures(*part)],
-            [crop for crop, found in parts for _ in range(len(found))],
-            strict=True,
-        )
-    ]
+    corners = [torch.tensor([crop.x0, crop.y0]) for crop, _ in parts]
+    crops = [torch.tensor(_crop_xywh(crop)).expand(len(found), 4) for crop, found in parts]
+    return FoundMasks(
+        runs.to("cpu"),
+        run_areas(runs).cpu(),
+        xyxy_to_xywh(run_boxes_xyxy(runs)).float().cpu(),
+        torch.cat([found.predicted_iou_N.cpu() for _, found in parts]),
+        torch.cat([found.stability_N.cpu() for _, found in parts]),
+        torch.cat(
+            [
+                found.points_N2.cpu() + corner
+                for (_, found), corner in zip(parts, corners, strict=True)
+            ]
+        ),
+        torch.cat(crops),
+        config.output_mode,
+    )
 
 
 def _without_duplicates(
@@ -123,19 +120,6 @@ def _without_duplicates(
     return [survivors[part] for part in smallness.argsort(descending=True, stable=True).tolist()]
 
 
-def _figures(crop: CropBox, found: Candidates) -> list[tuple[float, float, tuple[float, float]]]:
-    """Predicted IoU, stability and point of each of a crop's masks; points in the whole picture."""
-    points = found.points_N2.cpu() + torch.tensor([crop.x0, crop.y0])
-    return list(
-        zip(
-            found.predicted_iou_N.tolist(),
-            found.stability_N.tolist(),
-            map(_two, points.tolist()),
-            strict=True,
-        )
-    )
-
-
 def _runs(
     crop: CropBox, found: Candidates, size_hw: tuple[int, int], config: AutoMaskConfig
 ) -> RunLengths:
@@ -154,11 +138,3 @@ def _runs(
 def _crop_xywh(crop: CropBox) -> tuple[float, float, float, float]:
     height, width = size_of(crop)
     return (float(crop.x0), float(crop.y0), float(width), float(height))
-
-
-def _two(values: list[float]) -> tuple[float, float]:
-    return (values[0], values[1])
-
-
-def _four(values: list[float]) -> tuple[float, float, float, float]:
-    return (values[0], values[1], values[2], values[3])

@@ -25,8 +25,8 @@ from ..data import MaskPrediction, PackedPrompts, concatenate_predictions
 from ..errors import ImageError
 from ..network.mask_decoder import Answer
 from ..network.sam2 import Sam2, Scene
-from .automask import AutoMaskConfig, Mask
-from .candidates import Candidates, concatenate_candidates, corners_of, mask_records, size_of
+from .automask import AutoMaskConfig, FoundMasks, Mask
+from .candidates import Candidates, concatenate_candidates, corners_of, found_masks, size_of
 from .preprocess import (
     Picture,
     ResizedPicture,
@@ -71,21 +71,25 @@ class MaskGenerator:
         self._answer: Answer = "three" if self.config.multimask_output else self._single
         self._grids = self.config.grids()
 
-    @torch.inference_mode()
     def generate(self, images: Iterable[Picture]) -> list[list[Mask]]:
-        """Masks of each picture, in the reference's order; a picture may have none.
+        """Masks of each picture, in the reference's order; a picture may have none."""
+        return [found.records() for found in self.find(images)]
+
+    @torch.inference_mode()
+    def find(self, images: Iterable[Picture]) -> list[FoundMasks]:
+        """The same as columns: for who makes tables of them, or looks at the run lengths.
 
         Pictures are taken from `images` when their turn to be encoded comes, and what was found in
         one is brought into its final form before the next one is searched.
         """
         tasks = self._tasks(images)
-        answers: list[list[Mask]] = []
+        answers: list[FoundMasks] = []
         parts: list[tuple[CropBox, Candidates]] = []
         while batch := list(islice(tasks, _ENCODE_BATCH)):
             for task, found in zip(batch, self._search(batch), strict=True):
                 parts.append((task.crop, found))
                 if task.ends_picture:
-                    answers.append(mask_records(parts, task.size_hw, self.config))
+                    answers.append(found_masks(parts, task.size_hw, self.config))
                     parts = []
         return answers
 

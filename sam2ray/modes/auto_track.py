@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import torch
 
-from ops import RunLengths, concatenate_runs
+from ops import RunLengths, decode_run_lengths
 from sam2_core import (
     FramePrompt,
     FrameSourceError,
-    Mask,
     MaskGenerator,
     Prompt,
     Sam2,
@@ -27,6 +26,7 @@ from sam2_core import (
     TrackingConfig,
 )
 from sam2_core.data import concatenate_embeddings
+from sam2_core.inference.automask import FoundMasks
 from sam2_core.inference.clip_track import show_rows
 from sam2_core.inference.frame_prompts import check_frame_prompt
 from sam2_core.inference.object_steps import (
@@ -42,7 +42,8 @@ from ..sinks.result_files import MASKS
 from ..stages.faults import is_sticky
 from .clips import ClipOver, FrameChoice, FrameRows, OpenClip, loss_of, take
 from .discovery import DiscoveryRules, choose_new
-from .mask_rows import rows_of_tracked
+from .mask_rows import seen_on
+from .pictures import ToRows
 from .scene import Scene
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class DiscoverObjects:
     # --- a step of all clips
 
     @torch.inference_mode()
-    def _step(self, lanes: Sequence[_Lane]) -> list[pa.Table | Exception]:
+    def _step(self, lanes: Sequence[_Lane]) -> list[ToRows | Exception]:
         """Advance every clip by a frame; what goes wrong in one is its own."""
         busy = [lane for lane in lanes if lane.scene.objects]
         followed = dict(zip(map(id, busy), self._follow(busy), strict=True)) if busy else {}
@@ -174,7 +175,7 @@ class DiscoverObjects:
 
     def _finish(
         self, lane: _Lane, followed: list[ObjectPrediction] | Exception
-    ) -> pa.Table | Exception:
+    ) -> ToRows | Exception:
         """Welcome who is new on a key frame, and write down who is seen."""
         if isinstance(followed, Exception):
             return followed
@@ -184,41 +185,39 @@ class DiscoverObjects:
             if is_sticky(fault):
                 raise
             return fault
-        rows = self._rows(lane, frame)
+        seen = self._seen(lane, frame)
         lane.go_on()
-        return rows
+        return seen
 
     def _with_new(self, lane: _Lane, parts: list[ObjectPrediction]) -> TrackedFrame | None:
         room = self.rules.max_objects - len(lane.scene.objects)
         if self.rules.is_key(lane.position) and room > 0:
-            found = self._find_new(lane.pictures[0], _show(lane, parts, self.config), room)
-            for start in range(0, len(found), _ADOPTED_AT_ONCE):
-                parts = [*parts, self._adopt(lane, found[start : start + _ADOPTED_AT_ONCE])]
+            new = self._find_new(lane.pictures[0], _show(lane, parts, self.config), room)
+            for start in range(0, len(new), _ADOPTED_AT_ONCE):
+                few = torch.arange(len(new))[start : start + _ADOPTED_AT_ONCE]
+                parts = [*parts, self._adopt(lane, new.rows(few))]
         return _show(lane, parts, self.config)
 
-    def _rows(self, lane: _Lane, frame: TrackedFrame | None) -> pa.Table:
-        """Rows of those who are seen; those who were not for long are let go."""
+    def _seen(self, lane: _Lane, frame: TrackedFrame | None) -> ToRows:
+        """Those who are seen; those who were not for long are let go."""
         if frame is None:
-            return MASK_SCHEMA.empty_table()
-        rows = rows_of_tracked(lane.clip.place(lane.position), frame)
-        seen = set(rows["object_id"].to_pylist())
-        lane.scene.let_go(seen, self.rules.is_gone)
-        return rows
+            return MASK_SCHEMA.empty_table
+        seen = seen_on(frame)
+        lane.scene.let_go(set(seen.object_ids), self.rules.is_gone)
+        return partial(seen.rows, lane.clip.place(lane.position))
 
     def _find_new(
         self, picture: SizedPicture, tracked: TrackedFrame | None, room: int
-    ) -> list[Mask]:
+    ) -> FoundMasks:
         """Masks of a key frame that belong to nobody yet, best first."""
-        (masks,) = self.generator.generate([picture])
-        if not masks:
-            return []
-        found = concatenate_runs([mask.run_lengths() for mask in masks])
-        known = _no_runs_like(found) if tracked is None else tracked.run_lengths().to("cpu")
-        scores = [mask.predicted_iou for mask in masks]
-        below = self.rules.new_below_iou
-        return [masks[n] for n in choose_new(found, scores, known, below_iou=below, room=room)]
+        (found,) = self.generator.find([picture])
+        runs = found.runs
+        known = _no_runs_like(runs) if tracked is None else tracked.run_lengths().to("cpu")
+        scores, below = found.predicted_iou_N.tolist(), self.rules.new_below_iou
+        chosen = choose_new(runs, scores, known, below_iou=below, room=room)
+        return found.rows(torch.tensor(chosen, dtype=torch.long))
 
-    def _adopt(self, lane: _Lane, masks: Sequence[Mask]) -> ObjectPrediction:
+    def _adopt(self, lane: _Lane, masks: FoundMasks) -> ObjectPrediction:
         """Make objects of masks, as if somebody had prompted with them."""
         self._embed([lane])
         embedding = lane.embeddings[0]
@@ -226,16 +225,16 @@ class DiscoverObjects:
         ids = lane.scene.new_ids(len(masks))
         prompts = [
             check_frame_prompt(
-                FramePrompt(lane.position, object_id, Prompt(mask=mask.decode())), size_hw, model
+                FramePrompt(lane.position, object_id, Prompt(mask=mask)), size_hw, model
             )
-            for object_id, mask in zip(ids, masks, strict=True)
+            for object_id, mask in zip(ids, decode_run_lengths(masks.runs).numpy(), strict=True)
         ]
         shown = answer_prompts(self.model, embedding, prompts, self.config)
         memory = remember_prompted(self.model, embedding, shown, self.config)
         for row, object_id in enumerate(ids):
             lane.scene.welcome(object_id, lane.position, memory, row)
-        scores = [mask.predicted_iou for mask in masks]  # else 1, as of any mask that was given
-        return replace(shown, predicted_iou_N=shown.predicted_iou_N.new_tensor(scores))
+        scores = masks.predicted_iou_N.to(shown.predicted_iou_N)  # else 1, as of any mask given
+        return replace(shown, predicted_iou_N=scores)
 
 
 def _show(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
-import pyarrow as pa
 import torch
 
 from sam2_core import FramePrompt, FrameSourceError
@@ -19,7 +18,7 @@ from ..readers.prompts import UnitPrompt
 from ..stages.faults import is_sticky
 from ..stages.sampling import Sample
 from .mask_rows import RowPlace
-from .pictures import PictureItem, PictureMode
+from .pictures import PictureItem, PictureMode, ToRows
 
 Item = TypeVar("Item")
 
@@ -50,10 +49,10 @@ class OpenClip:
 
 
 class FrameRows(NamedTuple):
-    """What was found on one frame, which may be nothing."""
+    """What was found on one frame, which may be nothing; it becomes rows when it is written."""
 
     clip: OpenClip
-    rows: pa.Table
+    to_rows: ToRows
 
 
 class ClipOver(NamedTuple):
@@ -134,12 +133,12 @@ class FrameByFrame:
         items = [self._item(lane, place, picture) for place, picture in enumerate(pictures)]
         lane.position += len(items)
         try:
-            tables = self._label(items)
+            seen = self._look_at(items)
         except Exception as fault:
             if is_sticky(fault):
                 raise
             return ClipOver(lane.clip, fault)
-        yield from (FrameRows(lane.clip, table) for table in tables)
+        yield from (FrameRows(lane.clip, to_rows) for to_rows in seen)
         if error is None and len(pictures) == self.batch:
             return None
         return ClipOver(lane.clip, error or loss_of(lane.clip))
@@ -150,16 +149,16 @@ class FrameByFrame:
         prompts = lane.prompts.get(where.frame_index, [])
         return PictureItem(where, picture, size_hw_of(picture), prompts)
 
-    def _label(self, items: Sequence[PictureItem]) -> list[pa.Table]:
+    def _look_at(self, items: Sequence[PictureItem]) -> list[ToRows]:
         """A batch, in halves where it needs too much memory."""
         try:
-            return self.mode.label(items) if items else []
+            return self.mode.look_at(items) if items else []
         except torch.OutOfMemoryError:
             if len(items) == 1:
                 raise
             torch.cuda.empty_cache()
         half = len(items) // 2
-        return [*self._label(items[:half]), *self._label(items[half:])]
+        return [*self._look_at(items[:half]), *self._look_at(items[half:])]
 
 
 def _open_lane(clip: OpenClip) -> _Lane:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from ops import (
     RunLengths,
@@ -16,9 +17,13 @@ from ops import (
     to_coco_strings,
     xyxy_to_xywh,
 )
-from sam2_core import Mask, TrackedFrame
+from sam2_core import TrackedFrame
+from sam2_core.inference.automask import FoundMasks
 
 from ..records import MASK_SCHEMA
+
+Labels = Mapping[int, tuple[str | None, str | None]]
+"""Label and prompt_id by object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +36,18 @@ class RowPlace:
     timestamp_s: float | None = None
 
 
-def rows_of_found(place: RowPlace, masks: Sequence[Mask], size_hw: tuple[int, int]) -> pa.Table:
+def rows_of_found(place: RowPlace, found: FoundMasks, size_hw: tuple[int, int]) -> pa.Table:
     """Rows of what MaskGenerator found."""
     return mask_table(
         place,
         size_hw,
-        rle_counts=[mask.rle["counts"] for mask in masks],
-        bbox_xywh=[mask.bbox_xywh for mask in masks],
-        point_xy=[mask.point for mask in masks],
-        crop_xywh=[mask.crop_xywh for mask in masks],
-        area=[mask.area for mask in masks],
-        predicted_iou=[mask.predicted_iou for mask in masks],
-        stability_score=[mask.stability_score for mask in masks],
+        rle_counts=to_coco_strings(found.runs),
+        bbox_xywh=found.boxes_xywh_N4.tolist(),
+        point_xy=found.points_N2.tolist(),
+        crop_xywh=found.crops_xywh_N4.tolist(),
+        area=found.areas_N.tolist(),
+        predicted_iou=found.predicted_iou_N.tolist(),
+        stability_score=found.stability_N.tolist(),
     )
 
 
@@ -60,25 +65,39 @@ def rows_of_runs(
     )
 
 
-def rows_of_tracked(
-    place: RowPlace,
-    tracked: TrackedFrame,
-    labels: Mapping[int, tuple[str | None, str | None]] | None = None,
-) -> pa.Table:
-    """Rows of the objects that can be seen on a frame; labels: (label, prompt_id) by object."""
+@dataclass(frozen=True, slots=True, eq=False)
+class SeenObjects:
+    """Those who can be seen on one tracked frame, on the host."""
+
+    object_ids: tuple[int, ...]
+    runs: RunLengths
+    predicted_iou: Tensor
+    object_score: Tensor
+
+    def rows(self, place: RowPlace, labels: Labels | None = None) -> pa.Table:
+        """A row of each."""
+        said = [(labels or {}).get(object_id, (None, None)) for object_id in self.object_ids]
+        return rows_of_runs(
+            place,
+            self.runs,
+            (self.runs.height, self.runs.width),
+            object_id=self.object_ids,
+            predicted_iou=self.predicted_iou.tolist(),
+            object_score=self.object_score.tolist(),
+            label=[label for label, _ in said],
+            prompt_id=[prompt_id for _, prompt_id in said],
+        )
+
+
+def seen_on(tracked: TrackedFrame) -> SeenObjects:
+    """Who is seen on a frame: an object without a pixel is not."""
     runs = tracked.run_lengths().to("cpu")
     seen = torch.nonzero(run_areas(runs)).flatten()
-    ids = [tracked.object_ids[row] for row in seen.tolist()]
-    said = [(labels or {}).get(object_id, (None, None)) for object_id in ids]
-    return rows_of_runs(
-        place,
+    return SeenObjects(
+        tuple(tracked.object_ids[row] for row in seen.tolist()),
         select_runs(runs, seen),
-        tracked.size_hw,
-        object_id=ids,
-        predicted_iou=tracked.predicted_iou[seen].tolist(),
-        object_score=tracked.object_score[seen].tolist(),
-        label=[label for label, _ in said],
-        prompt_id=[prompt_id for _, prompt_id in said],
+        tracked.predicted_iou[seen],
+        tracked.object_score[seen],
     )
 
 

@@ -1,16 +1,22 @@
-"""Modes of pictures: all masks, what prompts ask for, embeddings."""
+"""Modes of pictures: all masks, what prompts ask for, embeddings.
+
+A mode looks first, with the model, and what it has seen becomes rows later, perhaps while the model
+looks at other pictures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from sam2_core import ImageSegmenter, Mask, MaskGenerator, Picture, Segmentation
+from sam2_core import ImageSegmenter, MaskGenerator, Picture, Segmentation
+from sam2_core.inference.automask import FoundMasks
 
 from ..errors import UnitFailed
 from ..readers.prompts import UnitPrompt, parse_prompts
@@ -29,6 +35,10 @@ class PictureItem:
     prompts: str | Sequence[UnitPrompt] | None  # as a unit keeps them, or those of one frame
 
 
+ToRows = Callable[[], pa.Table]
+"""Writes down what was seen of one picture; it needs no model."""
+
+
 class PictureMode(Protocol):
     """Turns pictures into rows; a batch of one that cannot be done raises."""
 
@@ -37,8 +47,8 @@ class PictureMode(Protocol):
         """Which table the rows belong to."""
         ...
 
-    def label(self, items: Sequence[PictureItem]) -> list[pa.Table]:
-        """Rows of each picture, in order."""
+    def look_at(self, items: Sequence[PictureItem]) -> list[ToRows]:
+        """What is seen of each picture, in order."""
         ...
 
 
@@ -50,11 +60,11 @@ class AllMasks:
     max_masks: int
     folder: str = MASKS
 
-    def label(self, items: Sequence[PictureItem]) -> list[pa.Table]:
-        """Rows of each picture, in order."""
-        found = self.generator.generate([item.picture for item in items])
+    def look_at(self, items: Sequence[PictureItem]) -> list[ToRows]:
+        """All masks of each picture."""
+        found = self.generator.find([item.picture for item in items])
         return [
-            rows_of_found(item.place, best_of(masks, self.max_masks), item.size_hw)
+            partial(rows_of_found, item.place, best_of(masks, self.max_masks), item.size_hw)
             for item, masks in zip(items, found, strict=True)
         ]
 
@@ -68,31 +78,30 @@ class PromptedMasks:
     keep_best: bool
     folder: str = MASKS
 
-    def label(self, items: Sequence[PictureItem]) -> list[pa.Table]:
-        """Rows of each picture, in order."""
+    def look_at(self, items: Sequence[PictureItem]) -> list[ToRows]:
+        """Masks of each picture's prompts."""
         asked = [prompts_of(item) for item in items]
         busy = [place for place, of_item in enumerate(asked) if of_item]  # the others cost nothing
-        tables = [MASK_SCHEMA.empty_table() for _ in items]
+        seen: list[ToRows] = [MASK_SCHEMA.empty_table for _ in items]
         answers = self.segmenter.segment(
             [items[place].picture for place in busy],
             [[one.frame_prompt.prompt for one in asked[place]] for place in busy],
             multimask=self.multimask,
         )
         for place, answer in zip(busy, answers, strict=True):
-            tables[place] = self._rows(items[place], asked[place], answer)
-        return tables
+            seen[place] = self._seen(items[place], asked[place], answer)
+        return seen
 
-    def _rows(
-        self, item: PictureItem, asked: Sequence[UnitPrompt], answer: Segmentation
-    ) -> pa.Table:
+    def _seen(self, item: PictureItem, asked: Sequence[UnitPrompt], answer: Segmentation) -> ToRows:
         count, masks = answer.predicted_iou.shape
         chosen = torch.arange(count * masks)
         if self.keep_best and count:
             chosen = torch.arange(count) * masks + answer.predicted_iou.argmax(dim=1)
         owners = [asked[place] for place in (chosen // max(1, masks)).tolist()]
-        return rows_of_runs(
+        return partial(
+            rows_of_runs,
             item.place,
-            answer.run_lengths(chosen),
+            answer.run_lengths(chosen).to("cpu"),
             item.size_hw,
             object_id=[one.frame_prompt.object_id for one in owners],
             predicted_iou=answer.predicted_iou.flatten()[chosen].tolist(),
@@ -109,14 +118,14 @@ class Embeddings:
     segmenter: ImageSegmenter
     folder: str = EMBEDDINGS
 
-    def label(self, items: Sequence[PictureItem]) -> list[pa.Table]:
-        """One row a picture, in order."""
+    def look_at(self, items: Sequence[PictureItem]) -> list[ToRows]:
+        """Features of each picture."""
         coarse = self.segmenter.embed([item.picture for item in items]).embedding.coarse_BPC
         side = round(coarse.shape[1] ** 0.5)
         shape = [side, side, coarse.shape[2]]
         values = coarse.to("cpu", torch.float16).flatten(1).numpy()
         return [
-            embedding_table(item.place, item.size_hw, row, shape)
+            partial(embedding_table, item.place, item.size_hw, row, shape)
             for item, row in zip(items, values, strict=True)
         ]
 
@@ -128,7 +137,7 @@ class NoPictures:
     mode: str
     folder: str = MASKS
 
-    def label(self, items: Sequence[PictureItem]) -> list[pa.Table]:  # noqa: ARG002 whatever they are
+    def look_at(self, items: Sequence[PictureItem]) -> list[ToRows]:  # noqa: ARG002 whatever they are
         """Refuse each of them."""
         raise UnitFailed(
             ErrorClass.UNSUPPORTED,
@@ -161,9 +170,9 @@ def prompts_of(item: PictureItem) -> list[UnitPrompt]:
     return list(item.prompts or ())
 
 
-def best_of(masks: Sequence[Mask], most: int) -> list[Mask]:
+def best_of(found: FoundMasks, most: int) -> FoundMasks:
     """At most so many masks, those with the highest predicted IoU, in the order they have."""
-    if len(masks) <= most:
-        return list(masks)
-    ranked = sorted(range(len(masks)), key=lambda place: -masks[place].predicted_iou)
-    return [masks[place] for place in sorted(ranked[:most])]
+    if len(found) <= most:
+        return found
+    ranked = found.predicted_iou_N.argsort(descending=True, stable=True)
+    return found.rows(ranked[:most].sort().values)

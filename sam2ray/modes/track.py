@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from sam2_core import Clip, ClipFrame, VideoTracker
@@ -15,9 +16,7 @@ from ..readers.prompts import UnitPrompt
 from ..records import ErrorClass
 from ..sinks.result_files import MASKS
 from .clips import ClipOver, FrameChoice, FrameRows, OpenClip
-from .mask_rows import rows_of_tracked
-
-Labels = Mapping[int, tuple[str | None, str | None]]  # label and prompt_id by object
+from .mask_rows import Labels, seen_on
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +49,7 @@ class TrackPrompts:
             clip, labels = opened[event.clip]
             if isinstance(event, ClipFrame):
                 place = clip.place(event.tracked.frame)
-                yield FrameRows(clip, rows_of_tracked(place, event.tracked, labels))
+                yield FrameRows(clip, partial(seen_on(event.tracked).rows, place, labels))
             else:
                 yield ClipOver(clip, event.error)
         yield from refused

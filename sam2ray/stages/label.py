@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from sam2_core import Picture, ResizedPicture
 
 from ..modes.mask_rows import RowPlace
-from ..modes.pictures import PictureItem, PictureMode
+from ..modes.pictures import PictureItem, PictureMode, ToRows
 from ..records import ErrorClass, Failure
 from .columns import bytes_of, pack_rows
 from .faults import Device, exit_with_broken_device, is_sticky
@@ -27,30 +28,45 @@ Labeller = Callable[[pa.Table], pa.Table]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Labelled:
-    """What became of one unit."""
+class Seen:
+    """What the model has seen of one unit, or why nothing."""
 
-    rows: pa.Table | None
+    to_rows: ToRows | None
     failure: Failure | None
     model_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BatchLabeller:
-    """Takes pictures and videos mixed, and does each kind in its own way."""
+class Looked:
+    """A batch that the model is done with."""
 
-    pictures: Labeller
+    rows: list[Row]
+    seen: list[Seen]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchLabeller:
+    """Takes pictures and videos mixed, and does each kind in its own way.
+
+    It may be called by several threads: the model serves one batch at a time, and meanwhile another
+    thread writes down what was seen of the batch before.
+    """
+
+    pictures: PictureLabeller
     videos: Labeller
+    _model: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, prepared: pa.Table) -> pa.Table:
         """One row in, one row out, in the same order."""
-        is_picture = np.array([kind == "image" for kind in prepared["kind"].to_pylist()])
-        if is_picture.all():
-            return self.pictures(prepared)
+        is_picture = np.array([kind == "image" for kind in prepared["kind"].to_pylist()], bool)
         pictures = prepared.filter(pa.array(is_picture))
         videos = prepared.drop_columns(["pixels"]).filter(pa.array(~is_picture))
-        labelled = [self.pictures(pictures)] if len(pictures) else []
-        labelled.append(self.videos(videos))
+        labelled = []
+        with self._model:
+            looked = self.pictures.look_at(pictures)
+            if len(videos):
+                labelled.append(self.videos(videos))
+        labelled.insert(0, self.pictures.write(looked))
         places = np.concatenate([np.flatnonzero(is_picture), np.flatnonzero(~is_picture)])
         return pa.concat_tables(labelled).take(pa.array(np.argsort(places)))
 
@@ -64,13 +80,13 @@ class PictureLabeller:
         self._stamp = stamp
         self._device = device
 
-    def __call__(self, prepared: pa.Table) -> pa.Table:
-        """One row in, one row out, in the same order."""
+    def look_at(self, prepared: pa.Table) -> Looked:
+        """Show the model a batch."""
         self._device.require()
         pixels = bytes_of(prepared["pixels"])
         rows = prepared.drop_columns(["pixels"]).to_pylist()
         places = [n for n, row in enumerate(rows) if _is_open(row)]
-        found = [_as_prepared(row) for row in rows]
+        seen = [_as_prepared(row) for row in rows]
         for group in self._hands.take([rows[n]["unit_id"] for n in places]):
             of_group = [places[n] for n in group.places]
             if group.skipped:
@@ -78,37 +94,48 @@ class PictureLabeller:
                     rows[n]["skipped"] = True
             elif group.refusal is not None:
                 for n in of_group:
-                    found[n] = Labelled(None, group.refusal)
+                    seen[n] = Seen(None, group.refusal)
             else:
                 items = [_item(rows[n], pixels[n]) for n in of_group]
-                for n, labelled in zip(of_group, self._label(items), strict=True):
-                    found[n] = labelled
-        return labelled_table([self._outcome(row, f) for row, f in zip(rows, found, strict=True)])
+                for n, of_one in zip(of_group, self._look_at(items), strict=True):
+                    seen[n] = of_one
+        return Looked(rows, seen)
 
-    def _label(self, items: Sequence[PictureItem]) -> list[Labelled]:
+    def write(self, looked: Looked) -> pa.Table:
+        """Write down what was seen of a batch: one row a picture, in order."""
+        return labelled_table(
+            [self._outcome(row, seen) for row, seen in zip(looked.rows, looked.seen, strict=True)]
+        )
+
+    def _look_at(self, items: Sequence[PictureItem]) -> list[Seen]:
         with self._hands.working_on(*(item.place.unit_id for item in items)):
             return one_by_one_if_need_be(items, self._run, self._fail)
 
-    def _run(self, items: Sequence[PictureItem]) -> list[Labelled]:
+    def _run(self, items: Sequence[PictureItem]) -> list[Seen]:
         start = time.perf_counter()
-        tables = self._mode.label(items)
+        seen = self._mode.look_at(items)
         seconds = (time.perf_counter() - start) / len(items)
-        return [Labelled(table, None, model_s=seconds) for table in tables]
+        return [Seen(to_rows, None, model_s=seconds) for to_rows in seen]
 
-    def _fail(self, error: Exception) -> Labelled:
-        return Labelled(None, self._device.failure_of(error))
+    def _fail(self, error: Exception) -> Seen:
+        return Seen(None, self._device.failure_of(error))
 
-    def _outcome(self, row: Row, labelled: Labelled) -> Row:
+    def _outcome(self, row: Row, seen: Seen) -> Row:
         start = time.perf_counter()
-        table = labelled.rows
-        packed = None if table is None else pack_rows(table)
+        failure, table, packed = seen.failure, None, None
+        if seen.to_rows is not None:
+            try:
+                table = seen.to_rows()
+                packed = pack_rows(table)
+            except Exception as error:  # noqa: BLE001 it is one unit's, and is kept in its row
+                failure, table = self._device.failure_of(error), None
         return outcome_row(
             row,
             self._stamp,
-            labelled.failure,
+            failure,
             frames=None if table is None else 1,
             masks=0 if table is None else len(table),
-            model_s=labelled.model_s,
+            model_s=seen.model_s,
             pack_s=time.perf_counter() - start,
             rows=packed,
             skipped=bool(row.get("skipped")),
@@ -143,10 +170,10 @@ def _is_open(row: Row) -> bool:
     return row["error_class"] is None and not row["skipped"]
 
 
-def _as_prepared(row: Row) -> Labelled:
+def _as_prepared(row: Row) -> Seen:
     if row["error_class"] is None:
-        return Labelled(None, None)
-    return Labelled(None, Failure(ErrorClass(row["error_class"]), row["error_message"]))
+        return Seen(None, None)
+    return Seen(None, Failure(ErrorClass(row["error_class"]), row["error_message"]))
 
 
 def _item(row: Row, pixels: pa.Buffer | None) -> PictureItem:

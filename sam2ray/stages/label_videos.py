@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 
 import pyarrow as pa
 import torch
@@ -14,6 +15,7 @@ from sam2_core import FrameSourceError
 
 from ..lease import check_still_held
 from ..modes.clips import ClipMode, ClipOver, FrameRows, OpenClip
+from ..modes.pictures import ToRows
 from ..records import ErrorClass, Failure
 from ..sinks.commit import Committer
 from ..sinks.result_files import read_outcomes
@@ -22,6 +24,7 @@ from .clips import ClipInHand, ClipOpener
 from .faults import Device, exit_with_broken_device
 from .hands import Hands
 from .outcome_rows import Row, Stamp, labelled_table, outcome_row
+from .packing import PackingQueue, PackingThread
 from .unit_rows import UnitRows
 
 
@@ -32,13 +35,35 @@ class _Work:
     row: Row
     in_hand: ClipInHand
     rows: UnitRows
+    packing: PackingQueue
     watch: ExitStack  # the watchdog looks at it
     frames: int = 0
     model_s: float = 0.0
     pack_s: float = 0.0
+    fault: Exception | None = None  # that made what was seen unfit for rows
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further frame is of use."""
+        return self.rows.is_full or self.fault is not None
+
+    def write(self, to_rows: ToRows) -> None:
+        """Write down what was seen of the next frame; done by the packing thread."""
+        if self.is_over:
+            return
+        start = time.perf_counter()
+        try:
+            rows = to_rows()
+        except Exception as fault:  # noqa: BLE001 it becomes the row of one unit
+            self.fault = fault
+            return
+        self.frames += 1
+        self.rows.add(rows)
+        self.pack_s += time.perf_counter() - start
 
     def close(self) -> None:
         """Let go of everything; what was not committed is gone."""
+        self.packing.give_up()
         self.in_hand.close()
         self.rows.close()
         self.watch.close()
@@ -90,6 +115,7 @@ class VideoLabeller:
         self._committer = committer
         self._lanes = lanes
         self._max_rows = max_rows
+        self._packing = PackingThread()
 
     def __call__(self, prepared: pa.Table) -> pa.Table:
         """One row in, one row out, in the same order."""
@@ -198,7 +224,8 @@ class VideoLabeller:
         watch = ExitStack()
         watch.enter_context(self._hands.working_on(arrival.row["unit_id"]))
         place, compression = self._committer.place, self._committer.compression
-        return _Work(arrival.row, in_hand, UnitRows(place, compression, self._max_rows), watch)
+        rows = UnitRows(place, compression, self._max_rows)
+        return _Work(arrival.row, in_hand, rows, self._packing.queue(), watch)
 
     def _take(self, event: FrameRows | ClipOver, group: _Group) -> None:
         work = group.works[event.clip.unit_id]
@@ -207,16 +234,14 @@ class VideoLabeller:
             group.works.pop(event.clip.unit_id).close()
             return
         self._hands.moved_on(event.clip.unit_id)
-        if not work.rows.is_full:
-            start = time.perf_counter()
-            work.frames += 1
-            work.rows.add(event.rows)
-            work.pack_s += time.perf_counter() - start
-            if work.rows.is_full:
-                work.in_hand.ahead.end()  # its end comes next
+        work.packing.put(partial(work.write, event.to_rows))
+        if work.is_over:
+            work.in_hand.ahead.end()  # its end comes next
 
     def _end(self, work: _Work, error: Exception | None) -> Row:
         """Commit what a clip brought, if it brought anything; its row says what went wrong."""
+        work.packing.finish()
+        error = work.fault or error
         failure = None if error is None or work.rows.is_full else self._failure_of(work, error)
         if failure is not None and not _keeps_what_came_before(work, error, failure):
             return self._outcome(work, failure)

@@ -37,9 +37,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
     return LocalStore(tmp_path)
 
 
-def _elsewhere(run_id: str = "theirs") -> lease.Holder:
+def _elsewhere(run_id: str = "theirs", job_id: str | None = None) -> lease.Holder:
     """A holder of whom only signs of life can be seen."""
-    return replace(lease.this_process(run_id), host="elsewhere")
+    return replace(lease.this_process(run_id, job_id), host="elsewhere")
 
 
 def test_one_run_after_the_other_need_not_wait(store: LocalStore):
@@ -89,13 +89,32 @@ def test_a_killed_holder_on_this_machine_is_taken_over_at_once(store: LocalStore
 
 
 def test_a_holder_whose_job_has_ended_is_taken_over_at_once(store: LocalStore):
-    theirs = replace(_elsewhere(), job_id="label-2026-11-20")
+    theirs = _elsewhere("theirs", "01000000")
     store.create(lease._name(1), lease._encoded(theirs))
-    ended = {"label-2026-11-20"}
+    ended = {"01000000"}
     held = lease.acquire(
-        store, _elsewhere("ours"), job_has_ended=ended.__contains__, watch_s=FOR_EVER
+        store, _elsewhere("ours"), job_has_ended=lambda it: it.job_id in ended, watch_s=FOR_EVER
     )
     assert held.number == 2
+    held.close()
+
+
+def test_a_process_that_is_there_holds_on_whatever_is_said_of_its_job(store: LocalStore):
+    held = lease.acquire(store, lease.this_process("theirs", "01000000"))
+    with pytest.raises(RootRefused, match="run theirs"):
+        lease.acquire(store, _elsewhere("ours"), job_has_ended=lambda _: True, watch_s=5)
+    held.close()
+
+
+def test_a_job_api_that_answers_slowly_does_not_shorten_the_watch(store: LocalStore):
+    held = lease.acquire(store, _elsewhere("theirs", "01000000"))
+
+    def answer_slowly(_: lease.Holder) -> bool:
+        time.sleep(0.4)
+        return False
+
+    with pytest.raises(RootRefused, match="run theirs"):
+        lease.acquire(store, _elsewhere("ours"), job_has_ended=answer_slowly, watch_s=0.3)
     held.close()
 
 

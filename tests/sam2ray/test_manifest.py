@@ -23,7 +23,7 @@ from sam2ray.manifest import (
     write_runs,
 )
 from sam2ray.readers.slices import Ignored
-from sam2ray.records import Unit
+from sam2ray.records import Unit, as_hex
 from sam2ray.storage import LocalStore
 
 
@@ -101,13 +101,13 @@ def test_changed_content_takes_the_place_of_what_was(store: LocalStore):
     _index(store, "1", [_unit("a"), _unit("b")])
     _, merged = _index(store, "2", [_unit("a", "2"), _unit("b")])
     assert (merged.added, merged.superseding) == (1, 1)
-    assert superseded_ids(store) == {_unit("a").unit_id}
+    assert as_hex(superseded_ids(store)) == [_unit("a").unit_id]
 
 
 def test_changed_prompts_take_the_place_of_what_was_asked(store: LocalStore):
     _index(store, "1", [_unit("a", prompts="[1]")])
     _index(store, "2", [_unit("a", prompts="[2]")])
-    assert superseded_ids(store) == {_unit("a", prompts="[1]").unit_id}
+    assert as_hex(superseded_ids(store)) == [_unit("a", prompts="[1]").unit_id]
 
 
 def test_a_source_that_goes_back_to_earlier_content_is_a_unit_again(store: LocalStore):
@@ -116,8 +116,18 @@ def test_a_source_that_goes_back_to_earlier_content_is_a_unit_again(store: Local
     units = _units(store)
     assert len({unit.unit_id for unit in units}) == len(units) == 3
     assert [unit.repeat for unit in units] == [0, 0, 1]
-    living = {unit.unit_id for unit in units} - superseded_ids(store)
+    living = {unit.unit_id for unit in units} - {*as_hex(superseded_ids(store))}
     assert living == {replace(_unit("a"), repeat=1).unit_id}
+
+
+def test_a_small_listing_is_compared_with_all_that_is_known(store: LocalStore):
+    for number in range(4):
+        _index(store, str(number), [_unit(n) for n in range(50 * number, 50 * number + 50)])
+    again = [_unit(10), _unit(70, "2"), _unit(199), _unit(200)]
+    _, merged = _index(store, "5", again, buckets=1)
+    assert (merged.added, merged.superseding, merged.known) == (2, 1, 2)
+    assert as_hex(superseded_ids(store)) == [_unit(70).unit_id]
+    assert len(_units(store)) == 202
 
 
 def test_an_index_that_broke_off_does_not_count(store: LocalStore):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from made_outcomes import outcome, outcome_table, unit_id
 
 from sam2ray.outcomes import OutcomeIndex, index_of
-from sam2ray.records import ErrorClass, as_ids
+from sam2ray.records import ErrorClass, as_hex, as_ids
 
 
 def _index(*rows: dict) -> OutcomeIndex:
@@ -79,3 +79,12 @@ def test_looking_up_many_equals_looking_up_one_by_one(known: dict, asked: list[i
 def test_ids_that_end_with_zeros_are_kept_apart(tail: str):
     ids = as_ids([("ab" * 16)[: -len(tail)] + tail, "ab" * 16])
     assert len(np.unique(ids)) == 2
+
+
+def test_ids_that_begin_alike_are_told_apart():
+    ids = [f"{half:016x}{number:016x}" for half in (0, 7, 2**64 - 1) for number in range(9)]
+    known = ids[::2]
+    index = index_of([outcome_table([{**outcome(0), "unit_id": one} for one in known])])
+    found, places = index.find(as_ids(ids))
+    assert found.tolist() == [one in known for one in ids]
+    assert as_hex(index.ids[places[found]]) == known

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from made_outcomes import outcome, outcome_table
 
+from sam2ray import manifest
 from sam2ray.config_file import load_config
 from sam2ray.errors import RootRefused
 from sam2ray.kept_config import pin_config
@@ -90,6 +91,18 @@ def test_what_was_superseded_is_not_due_and_does_not_count(store: LocalStore):
     (wave,) = _waves(store, _outcomes(_unit(1)))
     assert set(wave["unit_id"].to_pylist()) == {_unit(1, "2").unit_id, _unit(2).unit_id}
     assert standing(store, _outcomes(_unit(1), _unit(2))) == Standing(2, {"ok": 1})
+
+
+def test_what_is_left_here_and_there_travels_in_one_piece(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(manifest, "_ROW_GROUP", 10)
+    units = [_unit(n) for n in range(200)]
+    _list(store, units)
+    ((name, size),) = write_waves(store, "run", _outcomes(*units[::2]), Selection(3), 1000)
+    with store.open(name) as file:
+        assert pq.ParquetFile(file).num_row_groups == 1
+    assert size == 100
 
 
 def test_a_limit_takes_so_many(store: LocalStore):

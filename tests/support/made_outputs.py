@@ -15,10 +15,10 @@ from sam2ray.config_file import load_config
 from sam2ray.config_id import UNTRAINED
 from sam2ray.kept_config import pin_config
 from sam2ray.ledger import Tally
-from sam2ray.live_units import latest_outcomes
 from sam2ray.manifest import Listed, Merged, complete, manifest_parts, merge_bucket, write_runs
 from sam2ray.modes.mask_rows import RowPlace, rows_of_runs
 from sam2ray.modes.pictures import embedding_table
+from sam2ray.outcomes import latest_outcomes
 from sam2ray.planner import Plan
 from sam2ray.records import OUTCOME_SCHEMA, Unit
 from sam2ray.report import RunReport

@@ -70,7 +70,7 @@ def labelled(labeller: DiscoverObjects, *clips: OpenClip) -> list:
 
 
 def tables(events) -> list:
-    return [event.rows for event in events if isinstance(event, FrameRows)]
+    return [event.to_rows() for event in events if isinstance(event, FrameRows)]
 
 
 def seen(events) -> list[list[int]]:
@@ -279,7 +279,7 @@ class Failing(MaskGenerator):
 
     error: Exception
 
-    def generate(self, images):
+    def find(self, images):
         raise self.error
 
 

@@ -54,7 +54,9 @@ def prompts_for(*fields: dict):
 
 def rows_by_frame(events) -> dict[int, list]:
     """Tables with rows, by the frame that they say."""
-    tables = [event.rows for event in events if isinstance(event, FrameRows) and len(event.rows)]
+    tables = [
+        event.to_rows() for event in events if isinstance(event, FrameRows) and len(event.to_rows())
+    ]
     return {table["frame_index"][0].as_py(): table for table in tables}
 
 
@@ -132,7 +134,7 @@ def test_clips_take_turns_and_a_free_lane_takes_the_next():
     assert ends == ["2", "5", "1", "4"] or sorted(ends) == ["1", "2", "4", "5"]
     for name in ("5", "2", "1", "4"):
         rows = [
-            event.rows["frame_index"][0].as_py()
+            event.to_rows()["frame_index"][0].as_py()
             for event in events
             if isinstance(event, FrameRows) and event.clip.unit_id == name
         ]
@@ -178,12 +180,12 @@ class Limited:
         self.inner = Embeddings(ImageSegmenter(lively_model(SIDE)))
         self.most, self.cursed = most, cursed
 
-    def label(self, items: Sequence[PictureItem]):
+    def look_at(self, items: Sequence[PictureItem]):
         if len(items) > self.most:
             raise torch.OutOfMemoryError("too many")
         if any(item.place.frame_index == self.cursed for item in items):
             raise ZeroDivisionError("a bug")
-        return self.inner.label(items)
+        return self.inner.look_at(items)
 
 
 def test_a_batch_that_needs_too_much_memory_is_halved():
@@ -205,7 +207,7 @@ def test_a_frame_that_cannot_be_done_ends_its_own_clip():
 
 def test_a_broken_device_is_nobodys_own_fault():
     class Broken(Limited):
-        def label(self, items):
+        def look_at(self, items):
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with pytest.raises(RuntimeError, match="CUDA"):

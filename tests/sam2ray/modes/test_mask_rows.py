@@ -8,7 +8,7 @@ import torch
 from label_bench import masks_of
 
 from sam2_core import TrackedFrame
-from sam2ray.modes.mask_rows import RowPlace, rows_of_tracked
+from sam2ray.modes.mask_rows import RowPlace, seen_on
 from sam2ray.records import MASK_SCHEMA
 
 SIZE_HW = (30, 44)
@@ -39,7 +39,7 @@ NOTHING = torch.full((16, 16), -5.0)
 
 def test_objects_that_are_not_seen_have_no_row():
     frame = tracked(NOTHING, blob(2, 3), NOTHING, blob(8, 8))
-    rows = rows_of_tracked(PLACE, frame, {6: ("cat", "a"), 8: (None, "b")})
+    rows = seen_on(frame).rows(PLACE, {6: ("cat", "a"), 8: (None, "b")})
     assert rows.schema == MASK_SCHEMA
     assert rows["object_id"].to_pylist() == [6, 8]
     assert rows["object_score"].to_pylist() == [1.5, 3.5]
@@ -53,7 +53,7 @@ def test_objects_that_are_not_seen_have_no_row():
 
 
 def test_rows_say_where_they_are_from():
-    (row,) = rows_of_tracked(PLACE, tracked(blob(2, 3))).to_pylist()
+    (row,) = seen_on(tracked(blob(2, 3))).rows(PLACE).to_pylist()
     expected = {"unit_id": "unit", "source_uri": "s3://bucket/a.mp4", "frame_index": 17}
     expected |= {"timestamp_s": 0.68, "height": 30, "width": 44, "label": None}
     assert {name: row[name] for name in expected} == expected
@@ -61,13 +61,13 @@ def test_rows_say_where_they_are_from():
 
 @pytest.mark.parametrize("frame", [tracked(), tracked(NOTHING, NOTHING)])
 def test_a_frame_on_which_nobody_is_seen_has_no_rows(frame):
-    rows = rows_of_tracked(PLACE, frame)
+    rows = seen_on(frame).rows(PLACE)
     assert len(rows) == 0
     assert rows.schema == MASK_SCHEMA
 
 
 def test_pixels_belong_to_one_object_where_that_is_asked_for():
     frame = tracked(blob(2, 3), blob(3, 4) * 2, non_overlapping=True)
-    masks = masks_of(rows_of_tracked(PLACE, frame))
+    masks = masks_of(seen_on(frame).rows(PLACE))
     assert not (masks[0] & masks[1]).any()
     assert np.array_equal(masks, frame.masks.numpy())

@@ -53,7 +53,7 @@ def rows_of(events, clip: OpenClip) -> list[dict]:
         row
         for event in events
         if isinstance(event, FrameRows) and event.clip is clip
-        for row in event.rows.to_pylist()
+        for row in event.to_rows().to_pylist()
     ]
 
 
@@ -93,7 +93,7 @@ def test_rows_are_the_seen_objects_of_every_tracked_frame(direction):
     rows = rows_of(events, clip)
     assert [tuple(row[name] for name in columns) for row in rows] == expected
     assert 0 < len(rows) < 3 * len(tracked_frames), "some are seen, and some are not"
-    tables = [event.rows for event in events if isinstance(event, FrameRows)]
+    tables = [event.to_rows() for event in events if isinstance(event, FrameRows)]
     assert len(tables) == len(tracked_frames), "each frame is heard of, seen or not"
     assert np.array_equal(np.concatenate([masks_of(t) for t in tables if len(t)]), masks)
     assert [row["area"] for row in rows] == [int(mask.sum()) for mask in masks]

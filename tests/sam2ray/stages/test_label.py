@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,11 +15,15 @@ from label_bench import Bench, ledger, prepared, prompts
 from make_clip import textured_picture
 from small_models import lively_model
 
-from sam2_core import ImageSegmenter, Prompt
+from sam2_core import ImageSegmenter, MaskGenerator, Prompt
 from sam2ray.ledger import Process
+from sam2ray.modes.pictures import AllMasks
 from sam2ray.records import Unit
 from sam2ray.stages.columns import LABELLED_SCHEMA
-from sam2ray.stages.label import BatchLabeller, one_by_one_if_need_be
+from sam2ray.stages.faults import Device
+from sam2ray.stages.hands import Hands
+from sam2ray.stages.label import BatchLabeller, PictureLabeller, one_by_one_if_need_be
+from sam2ray.stages.outcome_rows import Stamp
 
 SIZE_HW = (40, 56)
 PICTURES = [textured_picture(*SIZE_HW, seed) for seed in range(3)]
@@ -86,6 +95,53 @@ def test_a_run_that_stops_skips_what_it_has_not_begun(tmp_path):
     assert [r["skipped"] for r in made.label(units(POINT), **pixels_of(PICTURES[:1]))] == [True]
 
 
+class Pictures(NamedTuple):
+    """A labeller of pictures whose two steps are whatever a test wants."""
+
+    look_at: Callable
+    write: Callable
+
+
+def test_one_batch_is_written_down_while_the_model_looks_at_another():
+    looked_twice, model = threading.Event(), threading.Lock()
+    looks = []
+
+    def look_at(table: pa.Table) -> pa.Table:
+        assert model.acquire(blocking=False), "the model serves one batch at a time"
+        looks.append(len(table))
+        if len(looks) == 2:
+            looked_twice.set()
+        model.release()
+        return table
+
+    def write(_looked: pa.Table) -> pa.Table:
+        assert looked_twice.wait(60), "the model waits until a batch is written"
+        return LABELLED_SCHEMA.empty_table()
+
+    label = BatchLabeller(Pictures(look_at, write), lambda table: table)
+    empty = prepared([])
+    with ThreadPoolExecutor(2) as pool:
+        assert [len(table) for table in pool.map(label, [empty, empty])] == [0, 0]
+
+
+def test_what_cannot_be_written_down_fails_its_picture_alone(tmp_path):
+    def spoiled():
+        raise ZeroDivisionError("a bug")
+
+    class Spoiling(AllMasks):
+        def look_at(self, items):
+            return [spoiled, *super().look_at(items)[1:]]
+
+    mode = Spoiling(MaskGenerator(lively_model(64)), 10)
+    hands = Hands(ledger(), Process("node", 1, "label"), 600.0)
+    labeller = PictureLabeller(mode, hands, Stamp("m", "c", "r"), Device())
+    table = prepared(units(None, None), **pixels_of(PICTURES[:2]))
+    failed, done = labeller.write(labeller.look_at(table)).to_pylist()
+    assert (failed["status"], failed["error_class"]) == ("failed", "internal")
+    assert "a bug" in failed["error_message"]
+    assert done["status"] == "ok"
+
+
 @pytest.mark.parametrize(
     "kinds", ["image", "video", "image video", "video image", "video image frames image video"]
 )
@@ -106,7 +162,8 @@ def test_kinds_are_told_apart_and_put_back_in_order(kinds):
 
         return label
 
-    out = BatchLabeller(labeller("pictures"), labeller("videos"))(prepared(of_batch))
+    pictures = Pictures(labeller("pictures"), lambda table: table)
+    out = BatchLabeller(pictures, labeller("videos"))(prepared(of_batch))
     assert out["unit_id"].to_pylist() == [unit.unit_id for unit in of_batch]
     assert seen["pictures"] == [unit.kind for unit in of_batch if unit.kind == "image"]
     assert seen["videos"] == [unit.kind for unit in of_batch if unit.kind != "image"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -85,7 +86,8 @@ class Scripted:
             ((position, _),) = found
             if self.on_frame is not None:
                 self.on_frame(clip, position)
-            yield FrameRows(clip, mask_table(clip.place(position), (2, 2), area=[position]))
+            rows = partial(mask_table, clip.place(position), (2, 2), area=[position])
+            yield FrameRows(clip, rows)
             waiting.append((clip, frames))
 
 
