@@ -21,7 +21,8 @@ def main() -> None:
     given = asked.parse_args()
     if not is_writable(given.out):
         asked.error(f"{given.out}: give a file such as FOLDER/masks.png, in a folder that is there")
-    picture = read_image(given.photo) if given.photo else drawn_picture()
+    photo = given.photo or draw_picture(given.out.with_name("drawn_picture.png"))
+    picture = read_image(photo)
     (masks,) = MaskGenerator(load_sam2("nano")).generate([picture])
     Image.fromarray(np.hstack([picture, painted(picture, masks)])).save(given.out)
     print(f"{len(masks)} masks, drawn in {given.out}.")
@@ -34,13 +35,14 @@ def is_writable(path: Path) -> bool:
     return kind in Image.SAVE and path.parent.is_dir() and not path.is_dir()
 
 
-def drawn_picture() -> np.ndarray:
+def draw_picture(path: Path) -> Path:
     """A plain picture for those who have none at hand: a gradient with three discs."""
     ys, xs = np.mgrid[0:240, 0:360]
     canvas = np.stack([xs * 0.7, ys, 255 - xs * 0.5], axis=-1)
     for y, x, radius, colour in ((80, 90, 50, 230), (150, 250, 60, 40), (60, 280, 30, 140)):
         canvas[(ys - y) ** 2 + (xs - x) ** 2 < radius**2] = colour
-    return canvas.clip(0, 255).astype(np.uint8)
+    Image.fromarray(canvas.clip(0, 255).astype(np.uint8)).save(path)
+    return path
 
 
 def painted(picture: np.ndarray, masks: list[Mask]) -> np.ndarray:

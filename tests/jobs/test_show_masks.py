@@ -1,11 +1,13 @@
 """The README's first command, run as written there but for the installation."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +34,25 @@ def test_a_handful_of_masks_is_drawn_beside_a_picture(tmp_path):
     drawn = np.array(Image.open(tmp_path / "masks.png"))
     left, right = np.hsplit(drawn, 2)
     assert (left != right).any()
+    assert (left == np.array(Image.open(tmp_path / "drawn_picture.png"))).all()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_command_of_the_readme_shows_and_labels_a_picture(tmp_path):
+    assert run(folder=tmp_path).returncode == 0
+    readme = (ROOT / "README.md").read_text()
+    (command,) = re.findall(r"&& \.venv/bin/(sam2ray run .*)$", readme, re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^done +1$", done.stdout, re.MULTILINE), done.stdout
+    assert len(list((tmp_path / "out" / "masks").glob("*.parquet"))) == 1
 
 
 def test_help_is_no_picture(tmp_path):
