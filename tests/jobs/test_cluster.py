@@ -47,6 +47,19 @@ lease.acquire = partial(lease.acquire, watch_s=3600.0)
 cli.main()
 """
 
+ASKS_WHO_HAS_ENDED = """
+import sys
+from dataclasses import replace
+from sam2ray.cluster import ensure_ray
+from sam2ray.ray_jobs import RayJobs, this_driver
+
+ensure_ray()
+me, jobs = this_driver("ours"), RayJobs()
+ended = replace(me, job_id=sys.argv[1])
+asked = [me, ended, replace(ended, session="another"), replace(me, job_id="99000000")]
+print([jobs.has_ended(one) for one in asked])
+"""
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -200,6 +213,15 @@ def test_the_output_of_a_job_whose_driver_was_killed_is_taken_over_at_once(
     assert _endings(tmp_path) == _all_done_at_once()
     assert _masks(tmp_path) == _masks(undisturbed[0])
     _clean(tmp_path)
+
+
+def test_only_a_job_that_is_known_to_have_ended_is_said_to_have(
+    cluster: RealCluster, undisturbed: tuple[Path, str]
+):
+    ended = cluster.client.get_job_info("by-hand").job_id
+    job, log = _finish(cluster, "python", "-c", ASKS_WHO_HAS_ENDED, ended)
+    assert job.status == JobStatus.SUCCEEDED, log
+    assert "[False, True, False, False]" in log
 
 
 def _move_holder_elsewhere(output: Path) -> None:

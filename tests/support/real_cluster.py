@@ -98,7 +98,7 @@ class RealCluster:
             process = subprocess.Popen(command, stdout=file, stderr=file, cwd=self.folder)
         node = Node(name, process, log)
         self.nodes.append(node)
-        _wait_until_up(node)  # two that start at once fight for one socket
+        _wait_until_up(node, self.nodes[0])  # two that start at once fight for one socket
         return node
 
     def stop(self) -> None:
@@ -127,10 +127,11 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _wait_until_up(node: Node) -> None:
+def _wait_until_up(node: Node, head: Node) -> None:
     deadline = time.monotonic() + 120
     while "block" not in node.log.read_text():
-        assert node.process.poll() is None, node.log.read_text()
+        for needed in (head, node):
+            assert needed.process.poll() is None, needed.log.read_text()
         assert time.monotonic() < deadline, node.log.read_text()
         time.sleep(0.1)
 
