@@ -29,7 +29,7 @@ SETTINGS = (
     "masks.pred_iou_thresh=0",
     "masks.stability_score_thresh=0",
     "output.commit_every_units=4",
-    "resources.batch_size=4",
+    "resources.batch_size=2",  # blocks of eight: the first masks come soon
     "resources.actors=1",
     # One at a time: slow units then come one after the other, and there is something to break.
     "fetch.threads=1",
@@ -156,6 +156,11 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> 
         assert process.poll() is None, end(process)
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def waves(output: Path) -> int:
+    """How many runs have begun to work, and left the list of what they had to do."""
+    return len(list(output.glob("_sam2ray/runs/*/todo-*.parquet")))
 
 
 def masks(output: Path) -> list[tuple[str, str]]:

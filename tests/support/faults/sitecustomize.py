@@ -22,7 +22,7 @@ def _break(data: bytes) -> None:
     if ENDLESS in data:
         time.sleep(3600)
     if SLOW in data:
-        time.sleep(0.5)
+        time.sleep(0.25)
 
 
 def _wrap_decode() -> None:
