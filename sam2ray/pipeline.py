@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import RayTaskError
 
 from .config import JobConfig
+from .errors import Sam2RayError
+from .patience import causes
 from .processes import CommitSink, Job, Labeller, prepare
 from .storage import file_system
+
+_ADDED_BY_RAY = "\nFailed to apply"  # and how Ray Data could be told to try again
 
 
 def run_wave(job: Job, todo_uri: str) -> None:
@@ -44,7 +51,21 @@ def run_wave(job: Job, todo_uri: str) -> None:
         accelerator_type=resources.accelerator_type,
         label_selector=dict(resources.label_selector) or None,
     )
-    dataset.write_datasink(CommitSink(job.committer, job.handles.ledger))
+    with _in_own_words():
+        dataset.write_datasink(CommitSink(job.committer, job.handles.ledger))
+
+
+@contextmanager
+def _in_own_words() -> Iterator[None]:
+    """Raise what a process of the run says on purpose as it was said, not as Ray tells it."""
+    try:
+        yield
+    except RayTaskError as error:
+        for cause in causes(error.cause):
+            if isinstance(cause, Sam2RayError):
+                cause.args = (str(cause).partition(_ADDED_BY_RAY)[0],)
+                raise cause from None
+        raise
 
 
 def configure_ray_data(config: JobConfig) -> None:
