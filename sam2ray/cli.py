@@ -118,7 +118,7 @@ def run(
     from .root import Selection
 
     chosen = Selection(settings.limits.max_attempts, classes_in(retry_failed), limit)
-    store = reached(settings.output.uri, settings.storage.options())
+    store = reached(settings.output.uri, settings.store_options())
     if fresh and any(store.list()):
         raise UsageError(f"--fresh wants a new root, and {store.uri} holds files: name another.")
     require_source(settings)
@@ -171,7 +171,7 @@ def index(
     settings = settings_from(
         source, output, config, assign, mode=mode, prompts=prompts, keep=columns_in(keep)
     )
-    store = reached(settings.output.uri, settings.storage.options())
+    store = reached(settings.output.uri, settings.store_options())
     require_source(settings)
     from . import lease
     from .index_table import index_table, unmark_if_more_waits

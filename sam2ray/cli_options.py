@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli_words import is_of_a_store
-from .errors import UsageError
+from .errors import StorageError, UsageError
+from .patience import BRIEF, is_of_a_package
 from .storage import Options, Store, local_path, open_store
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _storage_options(
     from .config_file import load_config
 
     settings = load_config(config or (), assign or (), source=output, output=output)
-    return dict(settings.storage.options())
+    return dict(settings.store_options())
 
 
 def output_at(uri: str, config: Sequence[str] | None, assign: Sequence[str] | None) -> Store:
@@ -100,7 +100,7 @@ def reached(uri: str, options: Options) -> Store:
         return open_store(uri, options)
     store = open_store(uri, options)
     try:
-        store.read(_ASKED_FOR)
+        store.with_patience(BRIEF).read(_ASKED_FOR)  # somebody may have mistyped an address
     except FileNotFoundError:  # an answer, too
         return store
     except Exception as error:
@@ -115,7 +115,7 @@ def require_source(settings: JobConfig) -> None:
     try:
         source_of(settings)
     except Exception as error:
-        if is_of_a_store(error) or isinstance(error, PermissionError):
+        if is_of_a_package(error) or isinstance(error, StorageError | PermissionError):
             raise _unreachable(", ".join(settings.source.uri), error) from error
         raise
 
@@ -123,7 +123,8 @@ def require_source(settings: JobConfig) -> None:
 def _unreachable(uri: str, error: Exception) -> UsageError:
     from .config_section import public_uri
 
-    why = str(error).partition("\n")[0] or type(error).__name__
+    cause = error.__cause__ if isinstance(error, StorageError) and error.__cause__ else error
+    why = str(cause).partition("\n")[0] or type(cause).__name__
     return UsageError(
         f"{public_uri(uri)}: cannot be reached: {why.rstrip('.')}. Mend the address, the "
         "credentials in the environment, or storage.* in a config."

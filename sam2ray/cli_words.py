@@ -13,6 +13,7 @@ from rich.console import Console
 from typer.core import TyperCommand
 
 from .errors import RootRefused, Sam2RayError, UsageError
+from .patience import is_of_a_package
 from .records import ErrorClass
 from .tables import harmless
 
@@ -24,9 +25,6 @@ _REFUSALS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG),
 }
-
-
-_STORES = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs"}
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -67,20 +65,15 @@ def exit_code_of(error: Exception) -> int | None:
     core = sys.modules.get("sam2_core.errors")  # it takes seconds to load: only if it was needed
     if core is not None and isinstance(error, core.Sam2Error):
         return CRASHED if isinstance(error, core.DownloadFailed) else BAD_USAGE
-    if is_of_a_store(error) or (isinstance(error, OSError) and error.errno in _REFUSALS):
+    if is_of_a_package(error) or (isinstance(error, OSError) and error.errno in _REFUSALS):
         return CRASHED
     return None
-
-
-def is_of_a_store(error: Exception) -> bool:
-    """Whether an object store, or the way to it, says no; each has errors of its own."""
-    return type(error).__module__.partition(".")[0] in _STORES
 
 
 def _words_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}."
-    return f"{type(error).__name__}: {error}" if is_of_a_store(error) else str(error)
+    return f"{type(error).__name__}: {error}" if is_of_a_package(error) else str(error)
 
 
 class WithOptionalValue(TyperCommand):

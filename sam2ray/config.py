@@ -25,6 +25,7 @@ from sam2_core.inference.tracking_config import Direction
 
 from .config_section import Section, Text, Texts, Uri, Uris, fault, frozen, result, run, section
 from .config_storage import Storage
+from .file_systems import Options, with_timeout
 
 Mode = Literal["auto", "prompt", "track", "auto_track", "embed"]
 SourceKind = Literal["auto", "files", "frames", "tar", "list", "parquet"]
@@ -248,7 +249,7 @@ class Fetch(Section):
     """How bytes come from a store."""
 
     attempts: int = run(5, "Tries for one file before its unit fails.", ge=1, le=100)
-    timeout_s: float = run(60.0, "Longest wait for one answer of a store.", gt=0)
+    timeout_s: float = run(60.0, "Longest silence of a store before it is asked again.", gt=0)
     backoff_s: float = run(0.5, "First pause between tries; each further one is twice it.", ge=0)
     threads: int = run(16, "Pictures one task fetches and decodes at a time.", ge=1, le=1024)
 
@@ -316,6 +317,10 @@ class JobConfig(Section):
         "How stores are reached, by protocol; better left to the environment.",
         exclude=True,  # from every dump, so from the stored config too
     )
+
+    def store_options(self) -> Options:
+        """What file systems are made with, by protocol; see storage.open_store."""
+        return with_timeout(self.storage.options(), self.fetch.timeout_s)
 
     @model_validator(mode="after")
     def _makes_sense_as_a_whole(self) -> JobConfig:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from sam2_core import Sam2Error
 
 from .errors import RunCrashed, Sam2RayError
-from .patience import without_secrets
+from .patience import causes, without_secrets
 from .root import RUNS
 from .storage import Store
 
+_ADDED_BY_RAY = "\nFailed to apply"  # and how Ray Data could be told to try again
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LAST_WORDS = re.compile(r"^(?:[a-z_]\w*\.)*([A-Z]\w*: .*)", re.MULTILINE | re.DOTALL)
 
 
 def explain_crash(error: RayError, store: Store, run_id: str) -> Exception:
     """Our own error where there is one; else what a process said last, with its traceback kept."""
-    for cause in _causes(error):
+    for cause in causes(error.cause if isinstance(error, RayTaskError) else error):
         if isinstance(cause, Sam2RayError | Sam2Error):
+            cause.args = (str(cause).partition(_ADDED_BY_RAY)[0],)
             return cause
     text = _COLOURS.sub("", without_secrets(str(error)))
     name = f"{RUNS}/{run_id}.crash.txt"
@@ -45,15 +46,3 @@ def last_words(traceback: str) -> str:
         elif words:
             words += f" {line}"
     return words or traceback.strip().splitlines()[-1]
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception, and those it stands for; Ray keeps the one of a task under `cause`."""
-    seen: set[int] = set()
-    waiting: list[object] = [error]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, BaseException) and id(one) not in seen:
-            seen.add(id(one))
-            yield one
-            waiting += [getattr(one, "cause", None), one.__cause__, one.__context__]

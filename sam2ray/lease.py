@@ -18,7 +18,8 @@ from pathlib import Path
 
 import psutil
 
-from .errors import RootRefused
+from .errors import RootRefused, StorageError
+from .patience import BRIEF
 from .storage import Store
 
 FOLDER = "_sam2ray/lease"
@@ -62,6 +63,7 @@ class Lease:
     def __init__(self, store: Store, number: int, holder: Holder) -> None:
         self.store = store
         self.number = number
+        self._hasty = store.with_patience(BRIEF)  # a late sign of life is worth less than the next
         self._holder = holder
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, daemon=True, name="lease")
@@ -71,16 +73,21 @@ class Lease:
         while not self._closing.wait(BEAT_S):
             self._holder = replace(self._holder, beat=self._holder.beat + 1, beat_at=time.time())
             try:
-                _write(self.store, self.number, self._holder)
-            except OSError:  # a store that is away for a moment: the next beat may come through,
-                continue  # and if none does, whoever takes over is noticed before each commit
+                _write(self._hasty, self.number, self._holder)
+            except (OSError, StorageError):  # the store is away for a moment: the next beat may
+                continue  # come through; else whoever takes over is noticed before each commit
 
     def close(self) -> None:
         """Stop beating and say so, so that the next run need not wait."""
         self._closing.set()
         self._thread.join()
-        if newest(self.store) == self.number:
-            _write(self.store, self.number, replace(self._holder, ended=True))
+        try:
+            if newest(self._hasty) == self.number:
+                _write(self._hasty, self.number, replace(self._holder, ended=True))
+        except (OSError, StorageError):
+            # Not worth an error of its own, which would hide what has ended the run: the next one
+            # watches this lease for a while, and takes over.
+            return
 
 
 def acquire(

@@ -61,7 +61,7 @@ def source_of(config: JobConfig) -> Source:
         )
     return open_source(
         config.source.uri,
-        config.storage.options(),
+        config.store_options(),
         kind=config.source.kind,
         keep=config.source.keep,
         prompts=prompts,

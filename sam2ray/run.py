@@ -26,6 +26,7 @@ from .kept_config import pin_config
 from .ledger import Tally
 from .listing import list_source, source_of
 from .outcomes import OutcomeIndex, latest_outcomes, mend_copies
+from .patience import Patience
 from .pipeline import run_wave
 from .planner import Plan, make_plan
 from .processes import Job, LoadLabeller, RunHandles, load_labeller, start_ledger
@@ -42,7 +43,6 @@ from .root import (
 from .sinks.commit import Committer
 from .sinks.result_files import EMBEDDINGS, MASKS, ResultPlace
 from .stages.decode import PictureLimits
-from .stages.fetch import Patience
 from .stages.label import Stamp
 from .stages.prepare import PrepareSpec
 from .storage import Store, open_store
@@ -76,7 +76,7 @@ def run_job(
     measuring all that is around a model.
     """
     started = time.time()
-    store = open_store(config.output.uri, config.storage.options())
+    store = open_store(config.output.uri, config.store_options(), patience_with_output(config))
     source_of(config)  # what is wrong with it is said before anything is started or written
     weights = weights_digest(config)
     ensure_ray()
@@ -180,8 +180,13 @@ def prepare_spec(config: JobConfig) -> PrepareSpec:
         limits,
         Patience(fetch.attempts, fetch.backoff_s),
         fetch.threads,
-        config.storage.options(),
+        config.store_options(),
     )
+
+
+def patience_with_output(config: JobConfig) -> Patience:
+    """More than with sources: what cannot be written was worked for, and ends the whole run."""
+    return Patience(2 * config.fetch.attempts, config.fetch.backoff_s)
 
 
 def exit_code_of(now: Standing, tally: Tally) -> int:

@@ -1,30 +1,46 @@
 """Places that hold files, a local folder or a prefix of an object store; writes are atomic.
 
 Names inside a store are relative and use "/". Nobody ever sees half a file: a local one is written
-aside and renamed, a remote one appears with its last byte. What a store is asked is retried where
-it is used (stages.fetch, sinks), because only they know what may be done twice.
+aside and renamed, a remote one appears with its last byte. Whatever a remote store is asked may be
+asked twice, and is (see patience): it is busy, or away for a moment, in every job that is long.
 """
 
 from __future__ import annotations
 
+import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-import fsspec
+from .claims import Claim
+from .errors import StorageError
+from .file_systems import Options, file_system, version_of
+from .patience import (
+    STEADY,
+    Patience,
+    classify,
+    is_of_a_store,
+    patiently,
+    said_without_secrets,
+    without_secrets,
+)
+from .range_file import RangeFile
+from .records import ErrorClass
 
-from .errors import UsageError
-
-Options = Mapping[str, Mapping[str, Any]]  # by protocol: what fsspec's file systems are made with
+Answer = TypeVar("Answer")
 
 TEMPORARY = ".writing-"  # prefix of files that are not finished; readers pass over dotted names
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure"}
-_FAMILIES = (("s3", "s3a"), ("gs", "gcs"), ("az", "abfs", "abfss"), ("http", "https"))
+_READ_AHEAD_BYTES = 1 << 20
+_WAYS_OUT = {
+    ErrorClass.FORBIDDEN: "Mend the credentials",
+    ErrorClass.THROTTLED: "The store is busy: wait a while",
+}
+_WAY_OUT = "Look after the store, or the way to it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,10 @@ class Store(ABC):
     def uri_of(self, name: str) -> str:
         """The address of a file of this store."""
         return f"{self.uri.rstrip('/')}/{name}"
+
+    def with_patience(self, patience: Patience) -> Store:  # noqa: ARG002 a disk answers or does not
+        """The same store, asked so often."""
+        return self
 
     @abstractmethod
     def list(self, folder: str = "") -> Iterator[Entry]:
@@ -68,7 +88,7 @@ class Store(ABC):
 
     @abstractmethod
     def create(self, name: str, content: bytes) -> bool:
-        """Write a file unless there is one; whether it was written."""
+        """Write a file unless there is one; whether it was written. It should say by whom."""
 
     @abstractmethod
     def delete(self, name: str) -> None:
@@ -164,26 +184,50 @@ class LocalStore(Store):
 class ObjectStore(Store):
     """A prefix of a bucket, through fsspec."""
 
-    def __init__(self, uri: str, options: Options) -> None:
+    def __init__(self, uri: str, options: Options, patience: Patience = STEADY) -> None:
         super().__init__(uri)
-        self._fs = file_system(uri, options)
+        self._options, self._patience = options, patience
+        self._fs = file_system(uri, options, insists=False)
         self._root = self._fs._strip_protocol(self.uri).rstrip("/")
+
+    def __reduce__(self) -> tuple[type[ObjectStore], tuple[str, Options, Patience]]:
+        """Made anew in another process: a copied file system would insist again."""
+        return ObjectStore, (self.uri, self._options, self._patience)
+
+    def with_patience(self, patience: Patience) -> Store:
+        """The same store, asked so often."""
+        return ObjectStore(self.uri, self._options, patience)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
 
+    def _asked(self, done: str, name: str, question: Callable[[], Answer]) -> Answer:
+        """The store's answer."""
+        return ask_store(self.uri_of(name), done, question, self._patience)
+
     def list(self, folder: str = "") -> Iterator[Entry]:
-        """Files of a prefix."""
-        self._fs.invalidate_cache()
+        """Files of a prefix, a folder's own before those below it."""
+        waiting = [self._path(folder)]
+        while waiting:
+            # Not fs.walk: of folders below the first it leaves out those that it could not read.
+            path = waiting.pop()
+            level = sorted(self._level(path), key=lambda facts: facts["name"])
+            folders = [facts for facts in level if facts["type"] == "directory"]
+            for facts in level:
+                if facts["type"] != "directory" and not facts["name"].endswith("/"):
+                    yield self._entry(facts)
+            names = (facts["name"].rstrip("/") for facts in reversed(folders))
+            waiting += [name for name in names if name != path]
+
+    def _level(self, path: str) -> Sequence[Mapping[str, Any]]:
+        def look() -> Sequence[Mapping[str, Any]]:
+            self._fs.invalidate_cache()
+            return self._fs.ls(path, detail=True)
+
         try:
-            # Left alone, an error would look like an empty folder.
-            pages = self._fs.walk(self._path(folder), detail=True, on_error="raise")
-            for _, _, files in pages:
-                for facts in sorted(files.values(), key=lambda f: f["name"]):
-                    if not facts["name"].endswith("/"):
-                        yield self._entry(facts)
+            return self._asked("listed", path[len(self._root) + 1 :], look)
         except FileNotFoundError:
-            return
+            return []
 
     def _entry(self, facts: Mapping[str, Any]) -> Entry:
         name = facts["name"][len(self._root) + 1 :]
@@ -191,51 +235,91 @@ class ObjectStore(Store):
 
     def read(self, name: str) -> bytes:
         """A whole object."""
-        return self._fs.cat_file(self._path(name))
+        # In one request: s3fs would first ask for the size, to read large ones in parts.
+        in_one = {"max_concurrency": 1} if "s3" in self._fs.protocol else {}
+        return self._asked("read", name, lambda: self._fs.cat_file(self._path(name), **in_one))
 
     def read_range(self, name: str, start: int, length: int) -> bytes:
         """Part of an object."""
-        return self._fs.cat_file(self._path(name), start=start, end=start + length)
+        path, end = self._path(name), start + length
+        return self._asked("read", name, lambda: self._fs.cat_file(path, start=start, end=end))
 
     def open(self, name: str) -> BinaryIO:
-        """An object to read from."""
-        return self._fs.open(self._path(name), "rb")
+        """An object to read from, with every range asked for as patiently as a whole one."""
+        size = int(self._facts(name)["size"])
+
+        def read_range(start: int, length: int) -> bytes:
+            return self.read_range(name, start, length)
+
+        return io.BufferedReader(RangeFile(read_range, size, self.uri_of(name)), _READ_AHEAD_BYTES)
 
     def put(self, name: str, content: bytes | Path) -> None:
-        """One PUT, or a multipart upload that shows nothing before its end."""
+        """One PUT, or a multipart upload that shows nothing before its end; again from its start.
+
+        Servers are known to lose the last step of an upload alone, which cannot be asked twice.
+        """
+        path = self._path(name)
         if isinstance(content, bytes):
-            self._fs.pipe_file(self._path(name), content)
+            self._asked("written", name, lambda: self._fs.pipe_file(path, content))
         else:
-            self._fs.put_file(str(content), self._path(name))
+            self._asked("written", name, lambda: self._fs.put_file(str(content), path))
 
     def create(self, name: str, content: bytes) -> bool:
         """A conditional PUT, where the store knows it."""
-        try:
-            self._fs.pipe_file(self._path(name), content, mode="create")
-        except FileExistsError:
-            return False
-        return True
+        path = self._path(name)
+
+        def ask(question: Callable[[], Answer], /) -> Answer:
+            return self._asked("created", name, question)
+
+        return Claim(self._fs, path, content, self.uri, ask).make()
 
     def delete(self, name: str) -> None:
         """Remove an object."""
         try:
-            self._fs.rm_file(self._path(name))
+            self._asked("deleted", name, lambda: self._fs.rm_file(self._path(name)))
         except FileNotFoundError:
             return
 
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""
-        self._fs.invalidate_cache()
         try:
-            return self._fs.info(self._path(name))["type"] == "file"
+            return self._facts(name)["type"] == "file"
         except FileNotFoundError:
             return False
 
+    def _facts(self, name: str) -> Mapping[str, Any]:
+        def look() -> Mapping[str, Any]:
+            self._fs.invalidate_cache()
+            return self._fs.info(self._path(name))
 
-def open_store(uri: str, options: Options | None = None) -> Store:
+        return self._asked("looked at", name, look)
+
+
+def ask_store(
+    uri: str, done: str, question: Callable[[], Answer], patience: Patience = STEADY
+) -> Answer:
+    """The answer of a remote store, asked patiently, or words that say what to do.
+
+    What is not there stays a FileNotFoundError: that is an answer, too.
+    """
+
+    def give_up(error: Exception, attempts: int) -> Exception:
+        reason = classify(error)
+        if reason is ErrorClass.NOT_FOUND or not is_of_a_store(error):
+            return error
+        return StorageError(
+            f"{without_secrets(uri)}: could not be {done}: "
+            f"{said_without_secrets(error, attempts)}. {_WAYS_OUT.get(reason, _WAY_OUT)}, and "
+            "run the same command again: what is committed stays."
+        )
+
+    return patiently(question, patience, give_up)
+
+
+def open_store(uri: str, options: Options | None = None, patience: Patience = STEADY) -> Store:
     """The store at an address: a path, file://, s3://, gs://, az://, http(s)://."""
     path = local_path(uri)
-    return ObjectStore(uri, options or {}) if path is None else LocalStore(path)
+    return ObjectStore(uri, options or {}, patience) if path is None else LocalStore(path)
 
 
 def local_path(uri: str) -> Path | None:
@@ -245,37 +329,6 @@ def local_path(uri: str) -> Path | None:
     if "://" in uri:
         return None
     return Path(uri).expanduser().absolute()
-
-
-def file_system(uri: str, options: Options) -> Any:  # noqa: ANN401 fsspec has no types
-    """The file system for an address; what is missing is said with the command that helps."""
-    protocol = uri.partition("://")[0] if "://" in uri else "file"
-    try:
-        # A listing that is kept would hide what others write meanwhile.
-        own = {"use_listings_cache": False, **_options_of(protocol, options)}
-        return fsspec.filesystem(protocol, **own)
-    except ImportError as error:
-        extra = _EXTRAS.get(protocol)
-        hint = f'pip install "sam2ray[{extra}]"' if extra else str(error)
-        raise UsageError(f"{uri}: {protocol}:// needs another package: {hint}") from error
-    except ValueError as error:
-        raise UsageError(f"{uri}: {protocol}:// is no kind of storage known here.") from error
-
-
-def _options_of(protocol: str, options: Options) -> dict[str, Any]:
-    """What is said of a protocol, under whichever of its names."""
-    family = next((names for names in _FAMILIES if protocol in names), (protocol,))
-    known = [name for name in (protocol, *family) if name in options]
-    return dict(options[known[0]]) if known else {}
-
-
-def version_of(facts: Mapping[str, Any]) -> str:
-    """What a store says about a file's content: its etag, or its size and time."""
-    for key in ("ETag", "etag", "content_md5", "md5Hash"):
-        if facts.get(key):
-            return str(facts[key]).strip('"')
-    changed = facts.get("LastModified") or facts.get("mtime") or facts.get("last_modified") or ""
-    return f"{facts.get('size')}-{changed}"
 
 
 def _flush_folder(folder: Path) -> None:

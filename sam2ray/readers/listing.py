@@ -13,6 +13,7 @@ from ..storage import (
     TEMPORARY,
     Entry,
     Options,
+    ask_store,
     file_system,
     local_path,
     open_store,
@@ -41,9 +42,9 @@ def entry_at(uri: str, options: Options) -> Entry:
     path = local_path(uri)
     if path is not None:
         return _local_entry(path, name)
-    fs = file_system(uri, options)
+    fs = file_system(uri, options, insists=False)
     fs.invalidate_cache()  # a worker that listed this folder before would believe its own list
-    facts = fs.info(uri)
+    facts = ask_store(uri, "looked at", lambda: fs.info(uri))
     if facts.get("type") == "directory":
         raise FileNotFoundError(f"{uri} is a folder.")
     return _remote_entry(facts, name)
@@ -77,9 +78,10 @@ def find(pattern: str, options: Options) -> Level:
     """What a pattern finds in the folder that precedes its wildcards; `**` finds files alone."""
     root = split_glob(pattern).folder
     store = open_store(root, options)
-    fs = file_system(pattern, options)
+    fs = file_system(pattern, options, insists=False)
     fs.invalidate_cache()
-    found = fs.glob(pattern if "://" in pattern else str(local_path(pattern)), detail=True)
+    place = pattern if "://" in pattern else str(local_path(pattern))
+    found = ask_store(pattern, "listed", lambda: fs.glob(place, detail=True))
     files, folders = [], []
     # A folder's own files in one go, as Store.list has them.
     for path, facts in sorted(found.items(), key=lambda item: item[0].rpartition("/")):
@@ -135,11 +137,12 @@ def _look_locally(root: Path, folder: str) -> Level:
 def _look_remotely(uri: str, folder: str, options: Options) -> Level:
     if is_web(uri):
         raise UsageError(f"{uri}: the web has no folders. Write a list of addresses instead.")
-    fs = file_system(uri, options)
+    fs = file_system(uri, options, insists=False)
     fs.invalidate_cache()
     root = fs._strip_protocol(uri).rstrip("/")
+    path = f"{root}/{folder}" if folder else root
     files, folders = [], []
-    facts_of_all = fs.ls(f"{root}/{folder}" if folder else root, detail=True)
+    facts_of_all = ask_store(f"{uri}/{folder}", "listed", lambda: fs.ls(path, detail=True))
     for facts in sorted(facts_of_all, key=lambda f: f["name"]):
         name = _below(facts["name"].rstrip("/"), root)
         if facts.get("type") == "directory":

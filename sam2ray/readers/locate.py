@@ -13,6 +13,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from ..errors import UnitFailed
+from ..file_systems import web_timeout_s
 from ..records import ErrorClass, Unit
 from ..storage import Entry, Options, open_store
 from .frames import frames_in_order, version_of_frames
@@ -22,7 +23,6 @@ from .places import is_web, place_of
 from .row_bytes import OpenTables
 from .store_file import read_at, store_errors
 
-_TIMEOUT_S = 30.0  # for any one answer of a server
 _FACTS_LAST_S = 30.0  # of a shard, whose members come one after another
 _SHARDS_KNOWN = 256
 
@@ -58,7 +58,7 @@ def read_unit(unit: Unit, options: Options, limit_bytes: int | None = None) -> b
     """
     assert unit.kind != "frames", "frames are read one by one: see frames_of"
     if unit.member is None and is_web(unit.source_uri):
-        return _read_web(unit, limit_bytes)
+        return _read_web(unit, web_timeout_s(options), limit_bytes)
     with store_errors(unit.source_uri):
         if unit.member is None:
             return _read_file(unit, options, limit_bytes)
@@ -106,10 +106,10 @@ def _read_member(unit: Unit, entry: Entry, options: Options, limit_bytes: int | 
     return content
 
 
-def _read_web(unit: Unit, limit_bytes: int | None) -> bytes:
+def _read_web(unit: Unit, timeout_s: float, limit_bytes: int | None) -> bytes:
     try:
         request = Request(unit.source_uri, headers={"User-Agent": "sam2ray"})  # noqa: S310 http(s)
-        with urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 http(s)
+        with urlopen(request, timeout=timeout_s) as answer:  # noqa: S310 http(s)
             etag = (answer.headers.get("ETag") or "").strip('"')
             if etag:
                 _refuse_change(unit, etag)
@@ -117,6 +117,9 @@ def _read_web(unit: Unit, limit_bytes: int | None) -> bytes:
             if length.isdecimal():
                 _refuse_size(int(length), limit_bytes)
             content = answer.read(-1 if limit_bytes is None else limit_bytes + 1)
+            if answer.length:  # what is still missing: a part of it is no error to http.client
+                _refuse_size(len(content), limit_bytes)
+                raise OSError(f"{unit.source_uri}: {answer.length} bytes of it did not come.")
     except HTTPError as error:
         error.close()
         if error.code in _STATUS_ERRORS:

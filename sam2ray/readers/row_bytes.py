@@ -22,7 +22,7 @@ from ..records import ErrorClass
 from ..storage import Entry, Options, open_store
 from .parquet_rows import RowPlace, find_bytes_column
 from .places import place_of
-from .store_file import StoreFile
+from .store_file import store_file
 
 _ROWS_A_BATCH = 8  # they may be videos
 _BATCHES_KEPT = 3  # for threads that ask out of turn
@@ -35,7 +35,7 @@ class OpenTable:
 
     def __init__(self, uri: str, size: int, column: str | None, options: Options) -> None:
         place = place_of(uri)
-        file = StoreFile(open_store(place.folder, options), place.name, size)
+        file = store_file(open_store(place.folder, options), place.name, size)
         self._file = pq.ParquetFile(pa.PythonFile(file, "r"), buffer_size=_READ_BYTES)
         schema = self._file.schema_arrow
         self._column = find_bytes_column(schema, uri, column)

@@ -17,6 +17,7 @@ from sam2_core import FrameSourceError
 from sam2_core.inference.video_index import announced_bytes
 
 from ..errors import UnitFailed
+from ..patience import Patience, classify
 from ..readers.listing import entry_at
 from ..readers.locate import read_unit
 from ..readers.places import base_name, is_web
@@ -24,7 +25,7 @@ from ..readers.store_file import store_errors
 from ..records import ErrorClass, Failure, Unit
 from ..storage import Options, local_path
 from .clip_frames import BrokenClip
-from .fetch import Patience, classify, fetch
+from .fetch import fetch
 from .sniff import HEAD_BYTES, describe, sniff
 
 Fact = TypeVar("Fact")

@@ -12,6 +12,7 @@ from sam2_core.inference.preprocess import SizedPicture, size_hw_of
 
 from ..errors import UnitFailed
 from ..modes.clips import FrameChoice, OpenClip
+from ..patience import Patience
 from ..readers.locate import frames_of
 from ..readers.prompts import UnitPrompt, parse_prompts
 from ..records import ErrorClass, Failure, Unit
@@ -19,7 +20,6 @@ from ..storage import Entry, Options, Store, open_store
 from .clip_files import ClipFile, ask, bring, check_header, failure_of_video
 from .clip_frames import BoundedVideoFile, BrokenClip, FolderFrames, VideoFrames
 from .decode import DecodeMode, PictureLimits, decode_picture
-from .fetch import Patience
 from .read_ahead import ReadAhead
 from .sampling import Sample, Sampling, Seconds, sample
 

@@ -11,11 +11,11 @@ from ..modes.auto_track import DiscoverObjects, DiscoveryRules
 from ..modes.clips import ClipMode, FrameByFrame
 from ..modes.pictures import AllMasks, Embeddings, NoPictures, PictureMode, PromptedMasks
 from ..modes.track import TrackPrompts
+from ..patience import Patience
 from ..sinks.commit import Committer
 from .clips import ClipOpener, ClipSpec
 from .decode import PictureLimits
 from .faults import Device
-from .fetch import Patience
 from .hands import Hands
 from .label import BatchLabeller, PictureLabeller
 from .label_videos import VideoLabeller
@@ -125,5 +125,5 @@ def clip_spec(config: JobConfig) -> ClipSpec:
             max_aspect_ratio=decode.max_aspect_ratio,
         ),
         Patience(config.fetch.attempts, config.fetch.backoff_s),
-        config.storage.options(),
+        config.store_options(),
     )

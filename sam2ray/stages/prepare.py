@@ -12,12 +12,13 @@ import pyarrow as pa
 
 from ..errors import UnitFailed
 from ..manifest import unit_of
+from ..patience import Patience
 from ..readers.locate import read_unit
 from ..records import ErrorClass, Failure, Unit
 from ..storage import Options
 from .columns import PREPARED_SCHEMA, TODO_SCHEMA
 from .decode import DecodedPicture, DecodeMode, PictureLimits, decode_picture
-from .fetch import Patience, fetch
+from .fetch import fetch
 from .hands import Hands
 
 Row = dict[str, Any]
