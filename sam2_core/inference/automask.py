@@ -50,7 +50,7 @@ class AutoMaskConfig:
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
     point_grids: Iterable[ArrayLike] | None = None  # one a layer, points in 0..1
-    min_mask_region_area: int = 0  # holes and specks up to this many low-res pixels
+    min_mask_region_area: int = 0  # holes and specks, at 0, of up to this many low-res pixels
     output_mode: OutputMode = "binary_mask"  # the form of Mask.segmentation
     use_m2m: bool = False  # refine each mask once with itself as a prompt
     multimask_output: bool = True
