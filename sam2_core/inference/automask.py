@@ -145,9 +145,11 @@ def _listed_points(layer: int, grid: ArrayLike) -> tuple[tuple[float, float], ..
         raise ConfigError(f"{wanted}; its rows are of unequal length.") from error
     if array.dtype.kind not in "biuf":
         raise ConfigError(f"{wanted}; it holds no plain numbers.")
-    shaped = array.ndim == 2 and array.shape[1] == 2 and len(array) > 0
-    if not shaped or not bool(((array >= 0) & (array <= 1)).all()):
+    if array.ndim != 2 or array.shape[1] != 2 or len(array) == 0:
         raise ConfigError(f"{wanted}; it has shape {array.shape}.")
+    outside = array[~((array >= 0) & (array <= 1))]
+    if len(outside):
+        raise ConfigError(f"{wanted}; it holds {outside[0].item()!r}.")
     return tuple(map(tuple, array.tolist()))
 
 
