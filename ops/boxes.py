@@ -6,6 +6,8 @@
 import torch
 from torch import Tensor
 
+from .set_pixels import require_masks
+
 
 def xyxy_to_xywh(boxes_xyxy: Tensor) -> Tensor:
     """Return [..., 4] boxes as corner and size, the size being max minus min."""
@@ -21,6 +23,7 @@ def xywh_to_xyxy(boxes_xywh: Tensor) -> Tensor:
 
 def mask_boxes_xyxy(masks_NHW: Tensor) -> Tensor:
     """Return the box around each boolean mask, int64 [N, 4], zeros for an empty mask."""
+    require_masks("mask_boxes_xyxy", masks_NHW)
     pixels_NHW = masks_NHW.view(torch.uint8)  # amax over bytes is 10 times as fast as any()
     return spans_to_boxes(pixels_NHW.amax(1).bool(), pixels_NHW.amax(2).bool())
 

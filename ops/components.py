@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .set_pixels import find_set_pixels, mark_differences, mask_chunks
+from .set_pixels import find_set_pixels, mark_differences, mask_chunks, require_masks
 
 # How far clean_up_logits lifts a hole over the threshold and pushes a speck below it.
 CLEAN_UP_MARGIN = 10.0
@@ -16,6 +16,7 @@ CLEAN_UP_MARGIN = 10.0
 
 def component_areas(masks_NHW: Tensor) -> Tensor:
     """Return the area of each pixel's 8-connected component, int32 [N, H, W], 0 on background."""
+    require_masks("component_areas", masks_NHW)
     areas_NHW = torch.zeros(masks_NHW.shape, dtype=torch.int32, device=masks_NHW.device)
     for chunk in _chunks(masks_NHW):
         runs = _find_runs(masks_NHW[chunk])

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .set_pixels import find_set_pixels, mark_differences, mask_chunks
+from .set_pixels import find_set_pixels, mark_differences, mask_chunks, require_masks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,13 +46,13 @@ class ForegroundIntervals:
 
 def encode_run_lengths(masks_NHW: Tensor) -> RunLengths:
     """Encode a batch of boolean masks without transposing or copying its pixels."""
-    _require_masks(masks_NHW)
+    require_masks("encode_run_lengths", masks_NHW)
     mask_count, height, width = masks_NHW.shape
     area = height * width
     chunks = mask_chunks(mask_count, area, masks_NHW.device)
     # One buffer for all chunks: a fresh one each time costs more in page faults than the pixels.
-    buffer_nHW = masks_NHW.new_empty((chunks[0].stop if chunks else 0, height, width))
-    keys = [buffer_nHW.new_empty(0, dtype=torch.int64)]
+    buffer_nHW = masks_NHW.new_empty((chunks[0].stop, height, width))
+    keys = []
     for chunk in chunks:
         changes_nHW = buffer_nHW[: chunk.stop - chunk.start]
         _mark_changes(masks_NHW[chunk], out=changes_nHW)
@@ -123,14 +123,6 @@ def foreground_intervals(runs: RunLengths) -> ForegroundIntervals:
     return ForegroundIntervals(mask, stop - length, stop)
 
 
-def _require_masks(masks_NHW: Tensor) -> None:
-    if masks_NHW.dtype != torch.bool or masks_NHW.ndim != 3 or 0 in masks_NHW.shape[1:]:
-        raise ValueError(
-            f"encode_run_lengths got {masks_NHW.dtype} {list(masks_NHW.shape)}; "
-            "pass bool masks [N, H, W] with H and W of at least 1 (threshold logits first)"
-        )
-
-
 def _mark_changes(masks_nHW: Tensor, out: Tensor) -> None:
     mark_differences(masks_nHW[:, 1:], masks_nHW[:, :-1], out=out[:, 1:])
     # Column-major order: the pixel before a column's top is the bottom of the column before it.
@@ -199,7 +191,7 @@ def _accumulate_in_blocks(parity_nHW: np.ndarray) -> None:
     mask_count, height, width = parity_nHW.shape
     depth = isqrt(height)
     whole = height // depth * depth
-    blocks_nADW = parity_nHW[:, :whole].reshape(mask_count, -1, depth, width)  # a view
+    blocks_nADW = parity_nHW[:, :whole].reshape(mask_count, whole // depth, depth, width)  # a view
     carry_nAW = np.bitwise_xor.reduce(blocks_nADW, axis=2)
     _accumulate_rows(carry_nAW.swapaxes(0, 1))
     blocks_nADW[:, 1:, 0] ^= carry_nAW[:, :-1]

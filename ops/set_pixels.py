@@ -1,4 +1,4 @@
-"""Finds the few set pixels of huge masks, a bounded chunk of masks at a time."""
+"""Checks masks, and finds the few set pixels of huge ones, a bounded chunk of masks at a time."""
 
 import numpy as np
 import torch
@@ -11,11 +11,25 @@ CPU_CHUNK_BYTES = 4 << 20
 ACCELERATOR_CHUNK_BYTES = 256 << 20
 
 
+def require_masks(operation: str, masks_NHW: Tensor) -> None:
+    """Refuse what is not a batch of boolean masks."""
+    if masks_NHW.dtype != torch.bool or masks_NHW.ndim != 3 or 0 in masks_NHW.shape[1:]:
+        raise ValueError(
+            f"{operation} got {masks_NHW.dtype} {list(masks_NHW.shape)}; "
+            "pass bool masks [N, H, W] with H and W of at least 1 (threshold logits first)"
+        )
+
+
 def mask_chunks(mask_count: int, mask_bytes: int, device: torch.device) -> list[slice]:
-    """Cut a batch into slices of about one chunk of pixels each, one whole mask at least."""
+    """Cut a batch into slices of about one chunk of bytes each, one whole mask at least.
+
+    An empty batch is one empty slice, so that its results have their shape too.
+    """
     chunk_bytes = CPU_CHUNK_BYTES if device.type == "cpu" else ACCELERATOR_CHUNK_BYTES
     step = max(1, chunk_bytes // max(1, mask_bytes))
-    return [slice(first, min(first + step, mask_count)) for first in range(0, mask_count, step)]
+    return [
+        slice(first, min(first + step, mask_count)) for first in range(0, max(1, mask_count), step)
+    ]
 
 
 def mark_differences(a: Tensor, b: Tensor, out: Tensor) -> None:

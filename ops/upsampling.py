@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .boxes import spans_to_boxes
 from .resize import upsample_logits
 from .run_lengths import RunLengths, concatenate_runs, encode_run_lengths
+from .set_pixels import mask_chunks
 
-_CHUNK_PIXELS = 1 << 22  # of float logits alive at once: 16 MiB stay near the cache
+_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,21 +34,29 @@ def upsample_masks(logits_Nhw: Tensor, size_hw: tuple[int, int], threshold: floa
     """Masks at full resolution: bool [N, H, W]."""
     height, width = size_hw
     masks = torch.empty(len(logits_Nhw), height, width, dtype=torch.bool, device=logits_Nhw.device)
-    for part in _chunks(len(logits_Nhw), size_hw):
+    for part in _chunks(logits_Nhw, size_hw):
         masks[part] = _upsample(logits_Nhw[part], size_hw) > threshold
     return masks
 
 
 def upsampled_run_lengths(
-    logits_Nhw: Tensor, size_hw: tuple[int, int], threshold: float = 0.0
+    logits_Nhw: Tensor,
+    size_hw: tuple[int, int],
+    threshold: float = 0.0,
+    *,
+    margins: tuple[int, int, int, int] = (0, 0, 0, 0),
 ) -> RunLengths:
-    """Masks at full resolution as run lengths; few of them are pixels at a time."""
-    return concatenate_runs(
-        [
-            encode_run_lengths(_upsample(logits_Nhw[part], size_hw) > threshold)
-            for part in _chunks(len(logits_Nhw), size_hw)
-        ]
-    )
+    """Masks at full resolution as run lengths; few of them are pixels at a time.
+
+    `margins` are pixels without a mask that lie left, right, above and below.
+    """
+    left, right, above, below = margins
+    whole_hw = (size_hw[0] + above + below, size_hw[1] + left + right)
+    parts = []
+    for part in _chunks(logits_Nhw, whole_hw):
+        masks = _upsample(logits_Nhw[part], size_hw) > threshold
+        parts.append(encode_run_lengths(F.pad(masks, margins) if any(margins) else masks))
+    return concatenate_runs(parts)
 
 
 def measure_upsampled(
@@ -54,7 +64,7 @@ def measure_upsampled(
 ) -> UpsampledMeasures:
     """Box, and area at threshold +- offset, of masks at full resolution."""
     boxes, above, below = [], [], []
-    for part in _chunks(len(logits_Nhw), size_hw):
+    for part in _chunks(logits_Nhw, size_hw):
         logits = _upsample(logits_Nhw[part], size_hw)
         boxes.append(spans_to_boxes(logits.amax(1) > threshold, logits.amax(2) > threshold))
         above.append(_count_over(logits, threshold + offset))
@@ -72,6 +82,6 @@ def _upsample(logits_Nhw: Tensor, size_hw: tuple[int, int]) -> Tensor:
     return upsample_logits(logits_Nhw[:, None], size_hw)[:, 0]
 
 
-def _chunks(count: int, size_hw: tuple[int, int]) -> list[slice]:
-    step = max(1, _CHUNK_PIXELS // (size_hw[0] * size_hw[1]))
-    return [slice(i, i + step) for i in range(0, max(count, 1), step)]
+def _chunks(logits_Nhw: Tensor, size_hw: tuple[int, int]) -> list[slice]:
+    mask_bytes = size_hw[0] * size_hw[1] * _FLOAT_BYTES
+    return mask_chunks(len(logits_Nhw), mask_bytes, logits_Nhw.device)

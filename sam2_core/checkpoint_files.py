@@ -53,6 +53,7 @@ _PICKLE = b"\x80"
 _GIT_LFS = b"version https://git-lfs"
 _WEB_PAGE = (b"<!doctype", b"<html", b"<?xml")
 _FOREIGN = r"GLOBAL (\S+)"  # in torch's complaint about what weights_only does not allow
+_UNREADABLE = r"WeightsUnpickler error: (.+)"  # in its complaint about anything else
 
 # What stores call the version of an object; each knows some of these at most.
 _VERSION_KEYS = (
@@ -60,6 +61,13 @@ _VERSION_KEYS = (
     *("LastModified", "last_modified", "updated", "mtime", "created", "size"),
 )
 _CHUNK_BYTES = 1 << 20
+
+_CLIENTS = {  # what to install for a store
+    **dict.fromkeys(("s3", "s3a"), "'sam2ray[s3]'"),
+    **dict.fromkeys(("gs", "gcs"), "'sam2ray[gcs]'"),
+    **dict.fromkeys(("az", "abfs", "abfss"), "'sam2ray[azure]'"),
+    "hf": "huggingface_hub",
+}
 
 _SAVE_AGAIN = (
     "If you trust its source, load it where it was made and save the weights alone: "
@@ -72,6 +80,11 @@ def local_checkpoint(
 ) -> Path:
     """A path as it is; what a URL (anything with "://") names as a copy in the cache."""
     url = os.fspath(checkpoint)
+    if not url:
+        raise CheckpointUnreadable(
+            "checkpoint='' is empty: write a path or a URL, or leave it out to have the published "
+            "file."
+        )
     if "://" not in url:
         return Path(url).expanduser()
     if is_web(url):
@@ -240,6 +253,10 @@ def _why_not(error: Exception) -> str:
             f"it was run. {_SAVE_AGAIN}"
         )
     reason = str(error).partition("\n")[0] or type(error).__name__
+    if isinstance(error, pickle.UnpicklingError):
+        # torch's first line says to switch off weights_only, which runs whatever the file holds.
+        found = re.search(_UNREADABLE, str(error))
+        reason = f"its list of weights says {found[1]!r}" if found else "its list of weights"
     return f"is cut off or damaged ({reason}). Download or copy it again."
 
 
@@ -266,9 +283,10 @@ def _naming(url: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
+        client = _CLIENTS.get(url.partition("://")[0])
+        way_out = f"pip install {client}" if client else "install it"
         raise DownloadFailed(
-            f"{shown(url)} is in a store whose client is missing: pip install 'sam2ray[s3]', or "
-            f"[gcs] or [azure] ({error})."
+            f"{shown(url)} is in a store whose client is missing: {way_out} ({error})."
         ) from error
     except Exception as error:
         # Every store has errors of its own; what they share is the URL.

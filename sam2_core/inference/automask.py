@@ -58,7 +58,7 @@ class AutoMaskConfig:
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
     point_grids: Iterable[ArrayLike] | None = None  # one a layer, points in 0..1
-    min_mask_region_area: int = 0  # holes and specks up to this many low-res pixels
+    min_mask_region_area: int = 0  # holes and specks, at 0, of up to this many low-res pixels
     output_mode: OutputMode = "binary_mask"  # the form of Mask.segmentation
     use_m2m: bool = False  # refine each mask once with itself as a prompt
     multimask_output: bool = True
@@ -153,9 +153,11 @@ def _listed_points(layer: int, grid: ArrayLike) -> tuple[tuple[float, float], ..
         raise ConfigError(f"{wanted}; its rows are of unequal length.") from error
     if array.dtype.kind not in "biuf":
         raise ConfigError(f"{wanted}; it holds no plain numbers.")
-    shaped = array.ndim == 2 and array.shape[1] == 2 and len(array) > 0
-    if not shaped or not bool(((array >= 0) & (array <= 1)).all()):
+    if array.ndim != 2 or array.shape[1] != 2 or len(array) == 0:
         raise ConfigError(f"{wanted}; it has shape {array.shape}.")
+    outside = array[~((array >= 0) & (array <= 1))]
+    if len(outside):
+        raise ConfigError(f"{wanted}; it holds {outside[0].item()!r}.")
     return tuple(map(tuple, array.tolist()))
 
 

@@ -6,24 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ops import (
     CropBox,
     RunLengths,
     concatenate_runs,
-    encode_run_lengths,
     run_areas,
     run_boxes_xyxy,
     suppress,
-    upsample_masks,
+    upsampled_run_lengths,
     xyxy_to_xywh,
 )
 
 from .automask import AutoMaskConfig, FoundMasks
-
-_CHUNK_PIXELS = 1 << 26  # of full-resolution bits alive at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,13 +122,9 @@ def _runs(
     """Run lengths of a crop's masks in the whole picture."""
     height, width = size_hw
     margins = (crop.x0, width - crop.x1, crop.y0, height - crop.y1)
-    step = max(1, _CHUNK_PIXELS // (height * width))
-    parts = []
-    for start in range(0, max(1, len(found)), step):
-        logits = found.logits_Nhw[start : start + step]
-        masks = upsample_masks(logits, size_of(crop), config.mask_threshold)
-        parts.append(encode_run_lengths(F.pad(masks, margins) if any(margins) else masks))
-    return concatenate_runs(parts)
+    return upsampled_run_lengths(
+        found.logits_Nhw, size_of(crop), config.mask_threshold, margins=margins
+    )
 
 
 def _crop_xywh(crop: CropBox) -> tuple[float, float, float, float]:

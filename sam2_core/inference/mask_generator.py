@@ -201,7 +201,8 @@ class MaskGenerator:
             scores, logits, points = scores[good], logits[good], points[good.cpu()]
         if config.min_mask_region_area > 0:
             area = config.min_mask_region_area
-            logits = clean_up_logits(logits, area, area, config.mask_threshold)
+            # At 0, whatever mask_threshold is: so the predictor inside the reference's generator.
+            logits = clean_up_logits(logits, area, area)
         measures = measure_upsampled(
             logits, size_of(task.crop), config.mask_threshold, config.stability_score_offset
         )

@@ -145,7 +145,17 @@ def _pillow_to_rgb(image: Image.Image) -> RgbArray:
         return _array_to_rgb(np.asarray(upright))  # refused there, as nobody knows their range
     if upright.mode == "P" and "transparency" in upright.info:
         upright = upright.convert("RGBA")
-    return np.array(upright.convert("RGB"))  # a copy: Pillow lends its own read-only
+    return np.array(_converted(upright))  # a copy: Pillow lends its own read-only
+
+
+def _converted(image: Image.Image) -> Image.Image:
+    try:
+        return image.convert("RGB")
+    except ValueError as error:
+        raise ImageError(
+            f"A Pillow image of mode {image.mode} cannot be turned into RGB ({error}): convert it "
+            "to a mode that can, such as LA or RGBA."
+        ) from error
 
 
 def _sixteen_bits(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -159,7 +169,7 @@ def _sixteen_bits(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _array_to_rgb(array: np.ndarray[Any, Any]) -> RgbArray:
-    if array.dtype == np.uint16:
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # in either order of bytes
         array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if array.dtype != np.uint8:
         raise ImageError(

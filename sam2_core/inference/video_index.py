@@ -44,10 +44,8 @@ class VideoIndex:
 
 def open_video(path: Path) -> InputContainer:
     """Open a file that holds a video stream."""
-    import av
-
     try:
-        container = av.open(str(path))
+        container = open_container(path)
     except decoding_errors() as error:
         raise FrameSourceError(f"{path}: not a video that can be read ({error}).") from error
     lack = _lack(container)
@@ -55,6 +53,20 @@ def open_video(path: Path) -> InputContainer:
         container.close()
         raise FrameSourceError(f"{path}: {lack}.")
     return container
+
+
+def open_container(path: Path) -> InputContainer:
+    """Open any file that FFmpeg knows, with its log turned off: all files here are opened so.
+
+    Where PyAV hands the log to Python, as torchvision has it do, each line of a decoder's threads
+    waits for the interpreter's lock; a decoder that is closed holds it and waits for its threads.
+    """
+    import av
+    import av.logging
+
+    if av.logging.get_level() is not None:
+        av.logging.set_level(None)
+    return av.open(str(path))
 
 
 def _lack(container: InputContainer) -> str | None:

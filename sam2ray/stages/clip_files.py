@@ -10,11 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-import av
 from av.error import FFmpegError, PatchWelcomeError
 
 from sam2_core import FrameSourceError
-from sam2_core.inference.video_index import announced_bytes
+from sam2_core.inference.video_index import announced_bytes, open_container
 
 from ..errors import UnitFailed
 from ..patience import Patience, classify
@@ -138,7 +137,7 @@ def check_header(path: Path, max_side: int) -> None:
     """Refuse a video by what it says of itself, before anything is decoded. Raises UnitFailed."""
     side = 0
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             for stream in container.streams.video[:1]:
                 if stream.codec_context is not None:
                     side = max(stream.codec_context.width, stream.codec_context.height)
@@ -166,7 +165,7 @@ def _class_of(cause: BaseException | None, path: Path) -> ErrorClass:
     if isinstance(cause, PatchWelcomeError):
         return ErrorClass.UNSUPPORTED
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             if not container.streams.video:
                 return ErrorClass.NO_VIDEO_STREAM if len(container.streams) else ErrorClass.CORRUPT
             stream = container.streams.video[0]

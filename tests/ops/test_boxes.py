@@ -40,6 +40,19 @@ def test_strided_and_huge_masks_are_measured_as_they_look():
     assert mask_boxes_xyxy(mask_1HW.transpose(1, 2)).tolist() == [[5000, 17, 5999, 8189]]
 
 
+def test_three_thousand_masks_are_measured_at_once():
+    masks_NHW = torch.rand(3000, 14, 19, generator=torch.Generator().manual_seed(0)) < 0.05
+    assert torch.equal(mask_boxes_xyxy(masks_NHW), masks_to_boxes(masks_NHW).long())
+
+
+@pytest.mark.parametrize(
+    "masks", [torch.ones(2, 3, 4), torch.ones(2, 3, 4, dtype=torch.uint8), torch.ones(3, 4).bool()]
+)
+def test_what_is_not_a_batch_of_bool_masks_is_refused_with_its_shape(masks):
+    with pytest.raises(ValueError, match=r"mask_boxes_xyxy got torch\.\w+ \[.*3, 4\]; pass bool"):
+        mask_boxes_xyxy(masks)
+
+
 @settings(deadline=None, max_examples=50)
 @given(
     boxes=arrays(np.int64, st.tuples(st.integers(0, 3), st.just(4)), elements=st.integers(0, 99))

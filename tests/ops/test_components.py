@@ -123,6 +123,14 @@ def test_three_thousand_masks_and_a_huge_one_are_measured():
     assert torch.equal(component_areas(huge_1HW), huge_1HW * whole)
 
 
+@pytest.mark.parametrize(
+    "masks", [torch.ones(2, 3, 4), torch.ones(2, 3, 4, dtype=torch.uint8), torch.ones(3, 4).bool()]
+)
+def test_what_is_not_a_batch_of_bool_masks_is_refused_with_its_shape(masks):
+    with pytest.raises(ValueError, match=r"component_areas got torch\.\w+ \[.*3, 4\]; pass bool"):
+        component_areas(masks)
+
+
 def logits_with_holes() -> torch.Tensor:
     random = torch.Generator().manual_seed(5)
     smooth = torch.nn.functional.avg_pool2d(torch.randn(6, 1, 60, 45, generator=random), 3, 1, 1)

@@ -90,6 +90,37 @@ def test_masks_are_reduced_with_antialias():
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
 
+def test_images_frames_masks_and_logits_of_8192_pixels_are_resized():
+    rows, columns = random_tensor(8192), random_tensor(8192).flip(0)
+    image = torch.outer(rows, columns)[None]
+    small = [linear_weights(8192, 16, antialias=True) @ x.double().numpy() for x in (rows, columns)]
+    expected = np.outer(*small)[None]
+    np.testing.assert_allclose(resize_image_antialiased(image, 16).numpy(), expected, atol=1e-5)
+    found = downsample_mask_antialiased(image[None], (16, 16))[0]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+    frame = np.broadcast_to((rows.numpy() * 255).astype(np.uint8)[:, None, None], (8192, 8192, 3))
+    expected = np.asarray(Image.fromarray(frame).resize((16, 16)))
+    assert np.array_equal(resize_frame_bicubic(frame, 16), expected)
+
+    logits = torch.outer(rows[:8], columns[:8])[None, None]
+    found = upsample_logits(logits, (8192, 8192))[0, 0]
+    large = [linear_weights(8, 8192, antialias=False) @ x[:8].numpy() for x in (rows, columns)]
+    assert found.shape == (8192, 8192)
+    np.testing.assert_allclose(found[::97].numpy(), np.outer(*large)[::97], atol=1e-5)
+
+
+def test_three_thousand_masks_and_logits_are_resized_at_once():
+    logits = random_tensor(3000, 1, 8, 8)
+    found = upsample_logits(logits, (20, 13))
+    expected = resize_in_numpy(logits.double().numpy(), (20, 13), antialias=False)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+    masks = (random_tensor(3000, 1, 24, 18) < 0.3).float()
+    found = downsample_mask_antialiased(masks, (6, 9))
+    expected = resize_in_numpy(masks.double().numpy(), (6, 9), antialias=True)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
 def test_no_logits_and_no_masks_are_resized_to_none():
     assert upsample_logits(torch.zeros(0, 3, 8, 8), (20, 30)).shape == (0, 3, 20, 30)
     assert downsample_mask_antialiased(torch.zeros(0, 1, 8, 8), (4, 4)).shape == (0, 1, 4, 4)

@@ -146,6 +146,21 @@ def test_three_thousand_masks_are_measured_at_once():
     assert torch.equal(run_boxes_xyxy(runs), masks_to_boxes(masks_NHW).long())
     some = encode_run_lengths(masks_NHW[:50])
     assert torch.equal(run_iou(runs, some), pixel_iou(masks_NHW, masks_NHW[:50]))
+    groups = torch.arange(3000) % 9
+    expected = torch.stack([masks_NHW[groups == group].any(0) for group in range(9)])
+    assert torch.equal(decode_run_lengths(run_union(runs, groups)), expected)
+
+
+def test_masks_of_8192_by_8192_are_measured():
+    masks_NHW = torch.zeros(2, 8192, 8192, dtype=torch.bool)
+    masks_NHW[0, 100:8000, 3000:3100] = masks_NHW[0, -1, -1] = True
+    masks_NHW[1, 7900:, 3050:3300] = masks_NHW[1, 0, 0] = True
+    runs = encode_run_lengths(masks_NHW)
+    assert run_areas(runs).tolist() == [790_001, 73_001]
+    assert run_boxes_xyxy(runs).tolist() == [[3000, 100, 8191, 8191], [0, 0, 3299, 8191]]
+    common = 100 * 50
+    assert run_iou(runs, runs)[0, 1].item() == common / (790_001 + 73_001 - common)
+    assert torch.equal(decode_run_lengths(run_union(runs))[0], masks_NHW.any(0))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -46,6 +46,17 @@ def test_rows_longer_than_an_int16_are_counted():
     assert stability_scores(logits, 0.0, 1.0).tolist() == [0.75]
 
 
+@pytest.mark.parametrize("shape", [(3000, 14, 19), (1, 8192, 8192)])
+def test_three_thousand_masks_and_a_huge_one_are_scored(shape):
+    logits = torch.zeros(shape)
+    logits[:, :, 3:] = 5.0
+    logits[:, 1, :3] = -5.0
+    possible = shape[1] * shape[2] - 3
+    certain = shape[1] * (shape[2] - 3)
+    expected = torch.tensor(certain / possible).expand(shape[0])
+    torch.testing.assert_close(stability_scores(logits, 0.0, 1.0), expected)
+
+
 @pytest.mark.reference
 def test_scores_are_those_of_the_reference():
     amg = import_module("sam2.utils.amg")

@@ -7,7 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ops import measure_upsampled, upsample_masks, upsampling
+from ops import (
+    decode_run_lengths,
+    mask_boxes_xyxy,
+    measure_upsampled,
+    set_pixels,
+    upsample_masks,
+    upsampled_run_lengths,
+    upsampling,
+)
 
 SIZES = [(1, 1), (7, 5), (16, 16), (37, 61), (64, 9), (3, 200)]
 
@@ -54,7 +62,7 @@ def test_where_a_batch_is_cut_makes_no_difference(
 ) -> None:
     size = (37, 61)
     masks, measures = upsample_masks(_logits(), size), measure_upsampled(_logits(), size, 0.0, 1.0)
-    monkeypatch.setattr(upsampling, "_CHUNK_PIXELS", pixels)
+    monkeypatch.setattr(set_pixels, "CPU_CHUNK_BYTES", 4 * pixels)
     again = measure_upsampled(_logits(), size, 0.0, 1.0)
     assert torch.equal(upsample_masks(_logits(), size), masks)
     assert torch.equal(again.boxes_xyxy_N4, measures.boxes_xyxy_N4)
@@ -74,11 +82,37 @@ def test_no_more_float_logits_are_alive_at_once_than_the_chunk_allows(
         return full
 
     monkeypatch.setattr(upsampling, "upsample_logits", noted)
-    monkeypatch.setattr(upsampling, "_CHUNK_PIXELS", 2 * 40 * 30)
+    monkeypatch.setattr(set_pixels, "CPU_CHUNK_BYTES", 4 * 2 * 40 * 30)
     upsample_masks(_logits(7), (40, 30))
     measure_upsampled(_logits(7), (40, 30), 0.0, 1.0)
+    upsampled_run_lengths(_logits(7), (40, 30))
     assert max(largest) == 2 * 40 * 30
-    assert len(largest) == 8
+    assert len(largest) == 12
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+@pytest.mark.parametrize("margins", [(0, 0, 0, 0), (3, 0, 0, 5), (1, 2, 3, 4)])
+def test_run_lengths_are_those_of_the_masks_with_unset_pixels_around_them(
+    monkeypatch: pytest.MonkeyPatch, count: int, margins: tuple[int, int, int, int]
+) -> None:
+    monkeypatch.setattr(set_pixels, "CPU_CHUNK_BYTES", 4 * 2 * 40 * 30)
+    left, right, above, below = margins
+    expected = torch.zeros(count, above + 37 + below, left + 29 + right, dtype=torch.bool)
+    masks = upsample_masks(_logits(count), (37, 29), 0.5)
+    expected[:, above : above + 37, left : left + 29] = masks
+    runs = upsampled_run_lengths(_logits(count), (37, 29), 0.5, margins=margins)
+    assert torch.equal(decode_run_lengths(runs), expected)
+
+
+@pytest.mark.parametrize(("count", "size"), [(3000, (9, 14)), (1, (8192, 8192))])
+def test_three_thousand_masks_and_a_huge_one_are_upsampled_and_measured(
+    count: int, size: tuple[int, int]
+) -> None:
+    masks = upsample_masks(_logits(count), size)
+    measures = measure_upsampled(_logits(count), size, 0.0, 0.0)
+    assert torch.equal(masks, _plain(_logits(count), size) > 0)
+    assert torch.equal(measures.area_above_N, masks.flatten(1).sum(1))
+    assert torch.equal(measures.boxes_xyxy_N4, mask_boxes_xyxy(masks))
 
 
 def test_no_logits_give_empty_masks_and_measures() -> None:

@@ -232,6 +232,16 @@ def test_an_archive_with_a_damaged_pickle_is_refused(tmp_path):
     assert "is cut off or damaged" in complaint(tmp_path / "weights.pt")
 
 
+def test_a_damaged_pickle_is_called_that_and_torch_s_advice_to_run_it_is_not_passed_on(tmp_path):
+    content = torch_bytes({"model": STATE})
+    start = content.index(b"\x80\x02")
+    for place in range(start + 10, start + 80, 5):
+        damaged = content[:place] + b"\x95" + content[place + 1 :]
+        message = complaint(write(tmp_path / "weights.pt", damaged))
+        assert "weights_only" not in message
+        assert "is cut off or damaged" in message or "nothing of it was run" in message
+
+
 # ---------------------------------------------------------------- code
 
 
@@ -264,6 +274,11 @@ def test_an_object_beside_the_weights_is_named_with_the_way_out(tmp_path):
 
 
 # ---------------------------------------------------------------- stores
+
+
+def test_an_empty_path_is_called_that():
+    with pytest.raises(CheckpointUnreadable, match="checkpoint='' is empty: write a path"):
+        local_checkpoint("")
 
 
 def test_a_path_stays_where_it_is(tmp_path, cache):
@@ -305,10 +320,18 @@ def test_an_object_that_cannot_be_read_is_named_with_the_reason(store, url, said
         local_checkpoint(url)
 
 
-def test_a_store_whose_client_is_missing_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(DownloadFailed, match=r"pip install 'sam2ray\[s3\]'"):
-        local_checkpoint("s3://bucket/weights.pt")
+@pytest.mark.parametrize(
+    ("url", "client", "extra"),
+    [
+        ("s3://bucket", "s3fs", "s3"),
+        ("gs://bucket", "gcsfs", "gcs"),
+        ("az://box", "adlfs", "azure"),
+    ],
+)
+def test_a_store_whose_client_is_missing_says_what_to_install(monkeypatch, url, client, extra):
+    monkeypatch.setitem(sys.modules, client, None)
+    with pytest.raises(DownloadFailed, match=rf"pip install 'sam2ray\[{extra}\]' \("):
+        local_checkpoint(f"{url}/weights.pt")
 
 
 def test_a_digest_is_that_of_the_file_or_of_all_shards(tmp_path: Path) -> None:

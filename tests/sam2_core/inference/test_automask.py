@@ -98,6 +98,8 @@ def test_a_grid_that_is_none_is_refused(grid: np.ndarray) -> None:
         (5, "point_grids is a int: give a list of arrays"),
         ([["a", "b"]], r"point_grids\[0\] must be \[points, 2\].* no plain numbers"),
         ([[(0.5, 0.5j)]], r"point_grids\[0\] .* no plain numbers"),
+        ([[(0.5, 1.5)]], r"point_grids\[0\] .*; it holds 1\.5\.$"),
+        ([[(0.5, 0.5)], [(0.1, math.nan)]], r"point_grids\[1\] .*; it holds nan\.$"),
         ([[(0.5, 0.5)], 3], r"point_grids\[1\] .* shape \(\)"),
         ([[(0.5,), (0.5, 0.5)]], r"point_grids\[0\] .* rows are of unequal length"),
     ],

@@ -30,6 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "two layers of crops": {"points_per_side": 4, "crop_n_layers": 2, "crop_overlap_ratio": 0.2},
     "m2m": {"use_m2m": True},
     "clean-up": {"min_mask_region_area": 15},
+    "clean-up under a threshold": {"min_mask_region_area": 15, "mask_threshold": 1.0},
     "single mask": {"multimask_output": False},
     "grids": {"points_per_side": None, "point_grids": [np.array([[0.3, 0.3], [0.6, 0.8]])]},
     "suppression": {"box_nms_thresh": 0.7, "crop_nms_thresh": 0.7, "crop_n_layers": 1},

@@ -47,7 +47,9 @@ def test_only_masks_that_pass_the_iou_filter_are_upsampled_and_only_the_last_one
     measured = count_rows(
         monkeypatch, mask_generator, "measure_upsampled", lambda logits, *_: len(logits)
     )
-    drawn = count_rows(monkeypatch, candidates, "upsample_masks", lambda logits, *_: len(logits))
+    drawn = count_rows(
+        monkeypatch, candidates, "upsampled_run_lengths", lambda logits, *_, **__: len(logits)
+    )
     (found,) = all_masks(model, [small_picture()], **SOME)
     assert sum(measured) == passing
     assert sum(drawn) == len(found) < passing

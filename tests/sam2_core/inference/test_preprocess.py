@@ -63,6 +63,11 @@ def test_sixteen_bits_are_scaled_not_clipped(shape: tuple[int, ...]) -> None:
     assert np.abs(found - expected).max() <= 0
 
 
+def test_sixteen_bits_may_lie_in_either_order() -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (5, 4, 3), dtype=np.uint16)
+    assert np.array_equal(as_rgb(deep.astype(">u2")), as_rgb(deep.astype("<u2")))
+
+
 def test_a_picture_of_one_pixel_is_a_picture() -> None:
     assert as_rgb(np.full((1, 1, 3), 5, dtype=np.uint8)).tolist() == [[[5, 5, 5]]]
     pixels = images_to_pixels([np.full((1, 1, 3), 5, dtype=np.uint8)], 32, CPU)
@@ -134,6 +139,11 @@ def test_grey_with_alpha_and_one_bit_files_are_read(tmp_path: Path) -> None:
     Image.fromarray(grey > 99).save(tmp_path / "bits.png")
     assert np.array_equal(as_rgb(tmp_path / "la.png"), np.dstack([grey] * 3))
     assert np.array_equal(as_rgb(tmp_path / "bits.png")[:, :, 0], (grey > 99) * np.uint8(255))
+
+
+def test_a_mode_that_pillow_turns_into_no_colours_is_refused_by_its_name() -> None:
+    with pytest.raises(ImageError, match=r"Pillow image of mode La cannot .*convert it"):
+        as_rgb(Image.new("La", (8, 6)))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

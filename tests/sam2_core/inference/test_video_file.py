@@ -560,3 +560,25 @@ def test_a_program_may_end_in_the_middle_of_a_clip(clip: Path) -> None:
         [sys.executable, "-c", program, str(clip)], capture_output=True, text=True, check=True
     )
     assert (done.stdout, done.stderr) == ("3\n", "")
+
+
+def test_a_reader_that_is_abandoned_closes_though_the_log_was_sent_to_python(clip: Path) -> None:
+    """torchvision does so: then a decoder's threads wait for the lock of who waits for their end."""
+    program = (
+        "import sys; from pathlib import Path; import av, av.logging\n"
+        "from sam2_core.inference.video_file import VideoFile\n"
+        "av.logging.set_level(av.logging.ERROR)\n"
+        "for first in range(10):\n"
+        "    source = VideoFile(Path(sys.argv[1]))\n"
+        "    source.size_hw()\n"
+        "    next(source.read(range(first, 40)))\n"
+        "print(av.logging.get_level())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(clip)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=200,
+    )
+    assert (done.stdout, done.stderr) == ("None\n", "")
