@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 MEDIA = Path(os.environ.get("SAM2RAY_MEDIA", Path(__file__).parents[2] / "shared" / "media"))
 
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("sam2ray", deadline=None)
+settings.load_profile("sam2ray")
 
 # Models in tests are small: a second thread would mostly wait, for ever so long on a busy machine.
 torch.set_num_threads(1)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -20,7 +21,7 @@ import pyarrow as pa
 from sam2ray.ledger import Ending, Process, Verdict
 from sam2ray.modes.clips import FrameByFrame
 from sam2ray.modes.mask_rows import mask_table
-from sam2ray.modes.pictures import PictureItem, PictureMode
+from sam2ray.modes.pictures import PictureItem, PictureMode, ToRows
 from sam2ray.processes import BatchWork, Job, LoadLabeller, RayLedger, load_labeller, this_process
 from sam2ray.sinks.result_files import MASKS
 from sam2ray.stages.hands import Hands, LedgerClient
@@ -57,10 +58,10 @@ class KeptMode:
         """Which table the rows belong to."""
         return self.mode.folder
 
-    def label(self, items: Sequence[PictureItem]) -> list[pa.Table]:
-        """Rows of each picture, in order."""
+    def look_at(self, items: Sequence[PictureItem]) -> list[ToRows]:
+        """What is seen of each picture, in order."""
         with self.diary.writing("model", len(items)):
-            return self.mode.label(items)
+            return self.mode.look_at(items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,10 @@ class Sleeping:
     masks: int = _MASKS_A_PICTURE
     folder: str = MASKS
 
-    def label(self, items: Sequence[PictureItem]) -> list[pa.Table]:
-        """Rows of each picture, in order."""
+    def look_at(self, items: Sequence[PictureItem]) -> list[ToRows]:
+        """The same masks of each picture."""
         time.sleep(self.seconds * len(items))
-        return [self._rows(item) for item in items]
+        return [partial(self._rows, item) for item in items]
 
     def _rows(self, item: PictureItem) -> pa.Table:
         count = self.masks
@@ -110,6 +111,9 @@ class _KeptLedger:
 
     def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
         self.ledger.report(endings, seconds)
+
+    def sign_of_life(self) -> None:
+        self.ledger.sign_of_life()
 
     def is_stopping(self) -> bool:
         with self.diary.writing("ledger", 1):
