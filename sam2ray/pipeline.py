@@ -7,21 +7,28 @@ from contextlib import contextmanager
 from functools import partial
 
 import ray
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.exceptions import RayTaskError
 
 from .config import JobConfig
 from .errors import Sam2RayError
-from .patience import causes
+from .patience import causes, classify
 from .processes import CommitSink, Job, Labeller, prepare
-from .storage import file_system
+from .records import ErrorClass
+from .storage import file_system, storage_error
 
-_ADDED_BY_RAY = "\nFailed to apply"  # and how Ray Data could be told to try again
+_ADDED_BY_RAY = "\nFailed to "  # and how Ray Data could be told to try again
 
 
 def run_wave(job: Job, todo_uri: str) -> None:
     """Label every unit of a todo file, and return when all of them are committed."""
     configure_ray_data(job.config)
+    with _in_own_words(todo_uri):
+        _labelled(job, todo_uri).write_datasink(CommitSink(job.committer, job.handles.ledger))
+
+
+def _labelled(job: Job, todo_uri: str) -> Dataset:
+    """What is to be committed, as Ray Data plans it."""
     plan, resources = job.plan, job.config.resources
     options = job.prepare.storage
     dataset = ray.data.read_parquet(
@@ -40,7 +47,7 @@ def run_wave(job: Job, todo_uri: str) -> None:
         # pictures would be decoded in the actors, one after the other with the model.
         memory=resources.decode_memory_bytes or 1,
     )
-    dataset = dataset.map_batches(
+    return dataset.map_batches(
         Labeller,
         batch_size=resources.batch_size,
         batch_format="pyarrow",
@@ -51,21 +58,29 @@ def run_wave(job: Job, todo_uri: str) -> None:
         accelerator_type=resources.accelerator_type,
         label_selector=dict(resources.label_selector) or None,
     )
-    with _in_own_words():
-        dataset.write_datasink(CommitSink(job.committer, job.handles.ledger))
 
 
 @contextmanager
-def _in_own_words() -> Iterator[None]:
-    """Raise what a process of the run says on purpose as it was said, not as Ray tells it."""
+def _in_own_words(todo_uri: str) -> Iterator[None]:
+    """Raise what a process of the run says on purpose as it was said, not as Ray tells it.
+
+    The todo file is all that Ray itself reads: a store that says no without our words speaks of it.
+    """
     try:
         yield
-    except RayTaskError as error:
-        for cause in causes(error.cause):
+    except (RayTaskError, OSError) as error:
+        first = error.cause if isinstance(error, RayTaskError) else error
+        for cause in causes(first):
+            cause.args = tuple(map(_without_rays_advice, cause.args))
             if isinstance(cause, Sam2RayError):
-                cause.args = (str(cause).partition(_ADDED_BY_RAY)[0],)
                 raise cause from None
+        if classify(first) in (ErrorClass.FORBIDDEN, ErrorClass.THROTTLED):
+            raise storage_error(todo_uri, "read", first) from error
         raise
+
+
+def _without_rays_advice(word: object) -> object:
+    return word.partition(_ADDED_BY_RAY)[0] if isinstance(word, str) else word
 
 
 def configure_ray_data(config: JobConfig) -> None:
