@@ -13,7 +13,7 @@ from .patience import causes, without_secrets
 from .root import RUNS
 from .storage import Store
 
-_ADDED_BY_RAY = "\nFailed to apply"  # and how Ray Data could be told to try again
+_ADDED_BY_RAY = "\nFailed to "  # and how Ray Data could be told to try again
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LAST_WORDS = re.compile(r"^(?:[a-z_]\w*\.)*([A-Z]\w*: .*)", re.MULTILINE | re.DOTALL)
 

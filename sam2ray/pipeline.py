@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import ray
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.exceptions import RayTaskError
 
+from .errors import Sam2RayError
+from .patience import causes, classify
 from .processes import CommitSink, Job, Labeller, prepare
-from .storage import file_system
+from .records import ErrorClass
+from .storage import file_system, storage_error
 
 
 def run_wave(job: Job, todo_uri: str) -> None:
     """Label every unit of a todo file, and return when all of them are committed."""
     configure_ray_data()
+    with _reading(todo_uri):
+        _labelled(job, todo_uri).write_datasink(
+            CommitSink(job.committer, job.handles.ledger),
+            # Tasks that wait for a CPU wait for the preparing of pictures to pause: on few CPUs
+            # that is the end of the run, and all that was labelled would be lost with it.
+            ray_remote_args={"num_cpus": 0},
+            concurrency=max(2, job.plan.actors),
+        )
+
+
+def _labelled(job: Job, todo_uri: str) -> Dataset:
+    """What is to be committed, as Ray Data plans it."""
     plan, resources = job.plan, job.config.resources
     options = job.prepare.storage
     dataset = ray.data.read_parquet(
@@ -32,7 +50,7 @@ def run_wave(job: Job, todo_uri: str) -> None:
         # pictures would be decoded in the actors, one after the other with the model.
         memory=resources.decode_memory_bytes or 1,
     )
-    dataset = dataset.map_batches(
+    return dataset.map_batches(
         Labeller,
         batch_size=resources.batch_size,
         batch_format="pyarrow",
@@ -49,13 +67,20 @@ def run_wave(job: Job, todo_uri: str) -> None:
         accelerator_type=resources.accelerator_type,
         label_selector=dict(resources.label_selector) or None,
     )
-    dataset.write_datasink(
-        CommitSink(job.committer, job.handles.ledger),
-        # Tasks that wait for a CPU wait for the preparing of pictures to pause: on few CPUs that is
-        # the end of the run, and all that was labelled until then would be lost with it.
-        ray_remote_args={"num_cpus": 0},
-        concurrency=max(2, plan.actors),
-    )
+
+
+@contextmanager
+def _reading(todo_uri: str) -> Iterator[None]:
+    """The todo file is all that Ray itself reads: a store that says no to it speaks of it."""
+    try:
+        yield
+    except (RayTaskError, OSError) as error:
+        first = error.cause if isinstance(error, RayTaskError) else error
+        is_ours = any(isinstance(cause, Sam2RayError) for cause in causes(first))
+        is_refused = classify(first) in (ErrorClass.FORBIDDEN, ErrorClass.THROTTLED)
+        if "://" in todo_uri and is_refused and not is_ours:
+            raise storage_error(todo_uri, "read", first) from error
+        raise
 
 
 def configure_ray_data() -> None:

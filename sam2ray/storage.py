@@ -304,16 +304,21 @@ def ask_store(
     """
 
     def give_up(error: Exception, attempts: int) -> Exception:
-        reason = classify(error)
-        if reason is ErrorClass.NOT_FOUND or not is_of_a_store(error):
+        if classify(error) is ErrorClass.NOT_FOUND or not is_of_a_store(error):
             return error
-        return StorageError(
-            f"{without_secrets(uri)}: could not be {done}: "
-            f"{said_without_secrets(error, attempts)}. {_WAYS_OUT.get(reason, _WAY_OUT)}, and "
-            "run the same command again: what is committed stays."
-        )
+        return storage_error(uri, done, error, attempts)
 
     return patiently(question, patience, give_up)
+
+
+def storage_error(uri: str, done: str, error: Exception, attempts: int = 1) -> StorageError:
+    """What a store's error comes to, with the way out."""
+    said = said_without_secrets(error, attempts).rstrip(".")
+    return StorageError(
+        f"{without_secrets(uri)}: could not be {done}: {said}. "
+        f"{_WAYS_OUT.get(classify(error), _WAY_OUT)}, and run the same command again: what is "
+        "committed stays."
+    )
 
 
 def open_store(uri: str, options: Options | None = None, patience: Patience = STEADY) -> Store:

@@ -18,7 +18,7 @@ import pytest
 from make_clip import textured_picture
 from PIL import Image
 from ray.job_submission import JobDetails, JobStatus
-from ray.util.state import list_actors, list_nodes
+from ray.util.state import list_actors, list_nodes, list_tasks
 from real_cluster import RealCluster, kill_driver, real_cluster, wait_for_end
 
 from sam2ray import lease
@@ -286,14 +286,44 @@ def _wait_until_submitted(cluster: RealCluster, submission_id: str) -> None:
         time.sleep(0.2)
 
 
-def test_a_node_that_dies_in_the_middle_of_a_run_costs_nothing_but_time(
-    cluster: RealCluster, archive: Path, tmp_path: Path, undisturbed: tuple[Path, str]
+@pytest.mark.parametrize(
+    ("name", "moment"), [("second", "pictures are decoded"), ("third", "results are written")]
+)
+def test_a_node_that_dies_costs_time_and_no_attempt_of_any_unit(
+    name: str,
+    moment: str,
+    cluster: RealCluster,
+    archive: Path,
+    tmp_path: Path,
+    undisturbed: tuple[Path, str],
 ):
+    node = cluster.node(name) or cluster.add_worker(name, 3)
     job_id = _submit(cluster, *RUN, archive, tmp_path, *OPTIONS)
-    _wait_for_commits(cluster, job_id, tmp_path, 1)
-    cluster.node("second").raylet.kill()
+    if moment == "pictures are decoded":
+        _wait_until_decoding(cluster, job_id, name)
+    else:
+        _wait_for_commits(cluster, job_id, tmp_path, 1)
+    node.raylet.kill()
     job = wait_for_end(cluster.client, job_id)
     assert job.status == JobStatus.SUCCEEDED, cluster.client.get_job_logs(job_id)
     assert _endings(tmp_path) == _all_done_at_once()
     assert _masks(tmp_path) == _masks(undisturbed[0])
     _clean(tmp_path)
+
+
+def _wait_until_decoding(cluster: RealCluster, job_id: str, name: str) -> None:
+    """Wait until a node has pictures in hand."""
+    (node_id,) = (node.node_id for node in list_nodes(cluster.url) if node.node_name == name)
+    deadline = time.monotonic() + 300
+    while node_id not in _decoding_nodes(cluster, job_id):
+        log = cluster.client.get_job_logs(job_id)
+        assert not cluster.client.get_job_status(job_id).is_terminal(), log
+        assert time.monotonic() < deadline, log
+        time.sleep(0.1)
+
+
+def _decoding_nodes(cluster: RealCluster, job_id: str) -> list[str | None]:
+    ray_id = cluster.client.get_job_info(job_id).job_id
+    of_it = [("job_id", "=", ray_id), ("name", "=", "MapBatches(prepare)")]
+    tasks = list_tasks(cluster.url, filters=of_it) if ray_id else []
+    return [task.node_id for task in tasks if task.state == "RUNNING"]

@@ -55,10 +55,9 @@ class RealCluster:
         """The job API, over HTTP."""
         return JobSubmissionClient(self.url)
 
-    def node(self, name: str) -> Node:
+    def node(self, name: str) -> Node | None:
         """The node of a name."""
-        (node,) = (node for node in self.nodes if node.name == name)
-        return node
+        return next((node for node in self.nodes if node.name == name), None)
 
     def add_head(self) -> None:
         """Start the node of drivers: it has no CPU that work could book."""
@@ -121,7 +120,7 @@ def _family(node: Node) -> list[psutil.Process]:
 
 def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
     try:
-        process.wait(30)
+        process.wait(10)  # where jobs have run, a node can take half a minute to drain
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

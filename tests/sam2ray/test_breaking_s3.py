@@ -1,0 +1,170 @@
+"""Runs from a bucket to a bucket, as real processes, on a store that breaks in many ways."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import fsspec
+import pytest
+from faulty_store import Faults, FaultyStore, Request, faulty_store
+from s3_runs import Bucket, Masks, Runner, end_of, ray_cluster
+from s3_server import BUCKET, ENVIRONMENT, s3_server
+
+pytest.importorskip("s3fs")
+pytest.importorskip("moto.server")
+
+KEY, SECRET = "AKIAOFTHESETESTS", "secret-of-these-tests"
+IN_A_CONFIG = (f"storage.s3.key={KEY}", f"storage.s3.secret={SECRET}")
+COUNT = 24
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def bad() -> Iterator[FaultyStore]:
+    with (
+        s3_server() as url,
+        faulty_store(url, seed=1) as store,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        fsspec.filesystem("s3", endpoint_url=url).mkdir(BUCKET)
+        yield store
+
+
+@pytest.fixture(scope="module")
+def runner(bad: FaultyStore) -> Iterator[Runner]:
+    with ray_cluster() as address:  # with the credentials of the environment
+        yield Runner(address)
+
+
+@pytest.fixture(scope="module")
+def bucket(bad: FaultyStore) -> Bucket:
+    return Bucket(bad.upstream.geturl(), f"s3://{BUCKET}/breaking")
+
+
+@pytest.fixture(scope="module")
+def source(bucket: Bucket) -> str:
+    return bucket.put_pictures("source", COUNT)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(bucket: Bucket, source: str, runner: Runner, bad: FaultyStore) -> Masks:
+    bad.faults = Faults()
+    ended = runner.run(source, bucket.store("undisturbed").uri, bad.url)
+    assert ended.code == 0, ended.text
+    assert bucket.complaints("undisturbed") == []
+    masks = bucket.masks("undisturbed")
+    assert len({uri for uri, _ in masks}) == COUNT
+    return masks
+
+
+@pytest.fixture(autouse=True)
+def _no_faults_yet(bad: FaultyStore, undisturbed: Masks) -> None:
+    bad.faults = Faults()
+    bad.injected.clear()
+
+
+def of_source(request: Request) -> bool:
+    return request.is_in(f"{BUCKET}/breaking/source/")
+
+
+def test_a_store_that_fails_again_and_again_changes_no_mask_and_learns_no_secret(
+    bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
+):
+    bad.faults = Faults(
+        slow_down=0.2, internal_error=0.05, reset=0.02, lost_answer=0.02, truncated=0.04
+    )
+    ended = runner.run(source, bucket.store("failing").uri, bad.url, *IN_A_CONFIG)
+    assert ended.code == 0, ended.text
+    assert sum(bad.injected.values()) > 40
+    assert set(bad.injected) >= {"slow_down", "internal_error", "reset", "truncated"}
+    assert bucket.complaints("failing") == []
+    assert bucket.masks("failing") == undisturbed
+    everything = bucket.everything_under("failing") + ended.text.encode()
+    assert KEY.encode() not in everything
+    assert SECRET.encode() not in everything
+
+
+def test_a_slow_store_that_hangs_now_and_then_is_asked_again_in_time(
+    bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
+):
+    bad.faults = Faults(hang=0.05, pause_s=0.01)
+    start = time.monotonic()
+    ended = runner.run(source, bucket.store("hanging").uri, bad.url, "fetch.timeout_s=2")
+    assert ended.code == 0, ended.text
+    assert bad.injected["hang"] > 3
+    assert time.monotonic() - start < 240
+    assert bucket.complaints("hanging") == []
+    assert bucket.masks("hanging") == undisturbed
+
+
+def test_a_credential_for_the_source_that_expires_stops_the_run_and_loses_nothing(
+    bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
+):
+    output = bucket.store("expired").uri
+    bad.faults = Faults(expired_after=12, where=of_source)
+    ended = runner.run(source, output, bad.url, "limits.stop_window=6")
+    assert ended.code == 4, ended.text
+    assert "forbidden" in ended.text
+    assert bad.injected["expired"] > 0
+    failed = [row for row in bucket.outcomes("expired") if row["status"] == "failed"]
+    assert {(row["error_class"], row["retryable"]) for row in failed} == {("forbidden", True)}
+
+    bad.faults = Faults()
+    ended = runner.run(source, output, bad.url, "limits.stop_window=6")
+    assert ended.code == 0, ended.text
+    assert bucket.complaints("expired") == []
+    assert bucket.masks("expired") == undisturbed
+
+
+def test_whatever_ends_a_run_the_same_command_goes_on(
+    bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
+):
+    output = bucket.store("ended").uri
+
+    def commits(request: Request) -> bool:
+        return request.method == "PUT" and request.is_in(f"{BUCKET}/breaking/ended/masks/")
+
+    bad.faults = Faults(reset=1, where=commits)
+    ended = runner.run(source, output, bad.url, "fetch.attempts=2")
+    assert ended.code == 1, ended.text
+    assert ended.last_words.startswith(f"sam2ray: {output}/masks/")
+    assert "could not be written" in ended.last_words
+    assert bucket.masks("ended") == []
+
+    bad.faults = Faults(expired_after=100)
+    ended = runner.run(source, output, bad.url)
+    assert ended.code == 1, ended.text
+    assert "Mend the credentials" in ended.last_words
+
+    bad.faults = Faults()
+    ended = runner.run(source, output, bad.url)
+    assert ended.code == 0, ended.text
+    assert bucket.complaints("ended") == []
+    assert bucket.masks("ended") == undisturbed
+
+
+def test_a_run_waits_for_an_output_that_is_away_for_a_while(
+    bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
+):
+    output = bucket.store("waiting").uri
+
+    def writes(request: Request) -> bool:
+        return request.method == "PUT" and request.is_in(f"{BUCKET}/breaking/waiting/masks/")
+
+    bad.faults = Faults(reset=1, where=writes)
+    process = runner.start(source, output, bad.url)
+    deadline = time.monotonic() + 200
+    while bad.injected["reset"] < 4:
+        assert process.poll() is None, end_of(process).text
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert bucket.masks("waiting") == []
+    bad.faults = Faults()
+    ended = end_of(process)
+    assert ended.code == 0, ended.text
+    assert bucket.complaints("waiting") == []
+    assert bucket.masks("waiting") == undisturbed
