@@ -22,6 +22,7 @@ from sam2_core import load_sam2
 
 from .config import JobConfig
 from .ledger import Ending, Ledger, Process, Verdict
+from .nodes import node_is_sound
 from .planner import Plan
 from .sinks.commit import Committer
 from .stages.hands import Hands
@@ -77,11 +78,6 @@ def start_ledger(config: JobConfig) -> ActorHandle:
         max_failed_fraction=config.limits.max_failed_fraction,
     )
     return cast("ActorHandle", ledger)
-
-
-def node_is_sound(node_id: str) -> bool:
-    """Whether a node is there and stays: what dies with its node was not killed by a unit."""
-    return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())
 
 
 def this_process(stage: str) -> Process:

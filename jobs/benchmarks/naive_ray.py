@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+sys.path[:0] = [str(ROOT)]
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ class FindMasks:
     """The reference's generator of all masks."""
 
     def __init__(self, settings: dict[str, Any], diary: Path) -> None:
+        sys.path.append(str(ROOT / "tests" / "support"))  # in the actor, too
         from oracle import mask_generator, reference_model
 
         settings = dict(settings)

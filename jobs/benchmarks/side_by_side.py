@@ -1,6 +1,6 @@
 """sam2ray beside what one would write instead: rates, memory, and whether the masks are the same.
 
-    python jobs/benchmarks/side_by_side.py FOLDER [--pictures 200] [--turns 3] [--dry]
+    python jobs/benchmarks/side_by_side.py FOLDER [--pictures 240] [--turns 3] [--dry]
 
 Sides: ours; fair_map_batches.py, over our core; naive_ray.py, over the reference package. They take
 turns with the same pictures, weights and settings, one actor each, and the quickest turn counts.
@@ -30,12 +30,13 @@ from jobs.benchmarks.pipeline_rows import LEDGER, Figure, common_arguments, keep
 from jobs.benchmarks.pipeline_stage import kept
 from jobs.benchmarks.pipeline_times import part, read_diary
 from jobs.benchmarks.resident import watching_memory
-from sam2_core import RELEASED, AutoMaskConfig, build_sam2, export_checkpoint
+from sam2_core import build_sam2, export_checkpoint
 from sam2ray.config_file import load_config
 from sam2ray.root import Selection
 from sam2ray.run import run_job
 
 BAR = 0.95
+THRESHOLDS = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.6}  # let 50 masks through
 OURS = "ours"
 SCRIPTS = {"fair": "fair_map_batches.py", "naive": "naive_ray.py"}
 
@@ -70,7 +71,8 @@ def main() -> None:
     for _ in range(arguments.turns):
         for side in (OURS, *arguments.against.split(",")):
             turn = measure(side, order, arguments.folder)
-            print(f"{side}: {turn.rate:.2f}/s, {turn.seconds:.0f} s, {turn.peak_mib:.0f} MiB")
+            said = f"{side}: {turn.rate:.2f}/s, {turn.seconds:.0f} s, {turn.peak_mib:.0f} MiB"
+            print(said, flush=True)
             if side not in best or turn.rate > best[side].rate:
                 best[side] = turn
     size = f"{arguments.pictures} pictures, {arguments.points_per_side} points a side"
@@ -80,8 +82,8 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = common_arguments(__doc__)
-    parser.add_argument("--pictures", type=int, default=200)
-    parser.add_argument("--points-per-side", type=int, default=16)
+    parser.add_argument("--pictures", type=int, default=240)
+    parser.add_argument("--points-per-side", type=int, default=6)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--against", default=",".join(SCRIPTS), help="sides to be compared with")
     parser.add_argument("--one", nargs=4, help="for itself: run our side, as a script is run")
@@ -92,21 +94,21 @@ def _order(arguments: argparse.Namespace) -> Order:
     archive = pipeline_media.photographs(arguments.folder, arguments.pictures)
     weights = arguments.folder / "nano.pt"
     torch.save(export_checkpoint(build_sam2("nano")), weights)
-    chosen = AutoMaskConfig.for_model(RELEASED["nano"], points_per_side=arguments.points_per_side)
-    names = ("points_per_side", "pred_iou_thresh", "stability_score_thresh")
-    return Order(archive, {name: getattr(chosen, name) for name in names}, weights)
+    return Order(archive, {"points_per_side": arguments.points_per_side, **THRESHOLDS}, weights)
 
 
 def measure(side: str, order: Order, folder: Path) -> Turn:
     """Run a side in processes of its own."""
     with TemporaryDirectory(prefix="out-", dir=folder) as name:
-        output, diary = Path(name, "masks"), Path(name, "diary")
+        output, diary, log = (Path(name, kind) for kind in ("masks", "diary", "log"))
+        command = _command(side, order, output, diary)
         began = time.perf_counter()
-        process = subprocess.Popen(_command(side, order, output, diary), cwd=ROOT)
-        with watching_memory(process.pid, with_children=True) as peak:
-            code = process.wait()
+        with log.open("w") as said:
+            process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
+            with watching_memory(process.pid, with_children=True) as peak:
+                code = process.wait()
         if code:
-            raise RuntimeError(f"{side} ended with {code}")
+            raise RuntimeError(f"{side} ended with {code}:\n{log.read_text()[-3000:]}")
         seconds = time.perf_counter() - began
         window = part(read_diary(diary), 0.1, 0.9, what="batch")
         return Turn(window.rate, seconds, peak.mib, read_masks(output))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +55,11 @@ def test_the_ledger_answers_across_processes_and_says_when_the_run_stops(tmp_pat
     ray.get(actor.stop.remote("SIGTERM was received", 1))
     assert client.is_stopping()
     assert client.begin(process, ["c"]) == [Verdict.SKIP]
+
+
+def test_the_ledger_needs_no_torch_in_its_process():
+    script = "import sys, sam2ray.ledger, sam2ray.nodes; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 @pytest.fixture
