@@ -7,7 +7,7 @@ Coordinates of a Prompt are source pixels; inside the network they are model pix
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -131,11 +131,22 @@ class ObjectPrediction:
 
     def rows(self, chosen: slice | Tensor) -> ObjectPrediction:
         """The predictions of some objects."""
+        return self._each(lambda x: x[chosen])
+
+    def clone(self) -> ObjectPrediction:
+        """The same in storage of its own: a row would keep its batch alive."""
+        return self._each(torch.clone)
+
+    def cpu(self) -> ObjectPrediction:
+        """The same in main memory."""
+        return self._each(lambda x: x.cpu())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> ObjectPrediction:
         return ObjectPrediction(
-            self.logits_Nhw[chosen],
-            self.predicted_iou_N[chosen],
-            self.object_score_N[chosen],
-            self.pointer_NC[chosen],
+            change(self.logits_Nhw),
+            change(self.predicted_iou_N),
+            change(self.object_score_N),
+            change(self.pointer_NC),
         )
 
 
@@ -171,6 +182,18 @@ def concatenate_predictions(parts: Sequence[MaskPrediction]) -> MaskPrediction:
         torch.cat([part.predicted_iou_NM for part in parts]),
         torch.cat([part.object_score_N for part in parts]),
         torch.cat([part.tokens_NMC for part in parts]),
+    )
+
+
+def concatenate_objects(parts: Sequence[ObjectPrediction]) -> ObjectPrediction:
+    """Put the predictions of different objects side by side."""
+    if len(parts) == 1:
+        return parts[0]
+    return ObjectPrediction(
+        torch.cat([part.logits_Nhw for part in parts]),
+        torch.cat([part.predicted_iou_N for part in parts]),
+        torch.cat([part.object_score_N for part in parts]),
+        torch.cat([part.pointer_NC for part in parts]),
     )
 
 

@@ -16,6 +16,8 @@ from .processes import CommitSink, Job, Labeller, prepare
 from .records import ErrorClass
 from .storage import file_system, storage_error
 
+_COMMITS_PER_ACTOR = 2  # at a time
+
 
 def run_wave(job: Job, todo_uri: str) -> None:
     """Label every unit of a todo file, and return when all of them are committed."""
@@ -26,7 +28,7 @@ def run_wave(job: Job, todo_uri: str) -> None:
             # Tasks that wait for a CPU wait for the preparing of pictures to pause: on few CPUs
             # that is the end of the run, and all that was labelled would be lost with it.
             ray_remote_args={"num_cpus": 0},
-            concurrency=max(2, job.plan.actors),
+            concurrency=_COMMITS_PER_ACTOR * job.plan.actors,
         )
 
 

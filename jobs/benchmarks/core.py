@@ -112,6 +112,7 @@ def _measure(
                 measured[side] = result
     reference = measured.get("reference", {}).get("seconds")
     for side, result in measured.items():
+        iou, difference = _agreement(folder, side) if side != "reference" else ("-", "")
         seconds = result.get("seconds", float("nan"))
         yield Row(
             date.today().isoformat(),
@@ -127,8 +128,8 @@ def _measure(
             round(seconds, 3),
             round(reference / seconds, 2) if reference and seconds == seconds else "-",
             round(result.get("peak_mib", float("nan")), 1),
-            _agreement(folder, side) if side != "reference" else "-",
-            result.get("note", ""),
+            iou,
+            result.get("note", "") or difference,
         )
 
 
@@ -154,17 +155,36 @@ def _run_side(task: Task, side: str, folder: Path, arguments: argparse.Namespace
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def _agreement(folder: Path, side: str) -> float | str:
-    """Mean IoU of this side's masks with the reference's, where both wrote some."""
+def _agreement(folder: Path, side: str) -> tuple[float | str, str]:
+    """Mean IoU of this side's masks with the reference's; of features, which have none, a note."""
     ours, theirs = folder / f"{side}.npz", folder / "reference.npz"
     if not ours.exists() or not theirs.exists():
-        return "-"
-    a, b = np.load(ours)["masks"], np.load(theirs)["masks"]
-    if a.shape != b.shape:
-        return f"shapes {a.shape} {b.shape}"
-    both = np.unpackbits(a & b, axis=-1).sum(-1, dtype=np.int64)
-    either = np.unpackbits(a | b, axis=-1).sum(-1, dtype=np.int64)
-    return round(float(np.where(either > 0, both / np.maximum(either, 1), 1.0).mean()), 6)
+        return "-", ""
+    a, b = np.load(ours), np.load(theirs)
+    if "features" in a:
+        return "-", features_note(a["features"], b["features"])
+    return mean_iou(a["masks"], b["masks"]), ""
+
+
+def features_note(ours: np.ndarray, theirs: np.ndarray) -> str:
+    """How far features are apart at most, as a share of the reference's range."""
+    if ours.shape != theirs.shape:
+        return f"features of shape {ours.shape}, the reference's {theirs.shape}"
+    share = float(np.abs(ours - theirs).max()) / max(1.0, float(np.ptp(theirs)))
+    return f"features differ by {share:.1e} of their range"
+
+
+def mean_iou(ours: np.ndarray, theirs: np.ndarray) -> float | str:
+    """Mean IoU of pairs of masks, eight pixels a byte; of two empty masks it is 1."""
+    if ours.shape != theirs.shape:
+        return f"shapes {ours.shape} {theirs.shape}"
+    ious = [_iou(a, b) for a, b in zip(ours, theirs, strict=True)]  # of all at once: gigabytes
+    return round(float(np.mean(ious)), 6) if ious else "-"
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    either = int(np.unpackbits(np.bitwise_or(a, b)).sum())
+    return int(np.unpackbits(np.bitwise_and(a, b)).sum()) / either if either else 1.0
 
 
 def _append(rows: list[Row]) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ops import RunLengths
 from sam2_core import (
     RELEASED,
     AutoMaskConfig,
@@ -37,23 +38,31 @@ def main() -> None:
     """Run one order and print its figures as JSON."""
     order = json.loads(sys.argv[1])
     torch.set_num_threads(order["threads"])
-    prepare = PREPARE[order["what"], order["side"]]
-    work = prepare(order)
+    task = order["what"], order["side"]
+    work = PREPARE[task](order)
     before = _resident_mib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
     start = time.perf_counter()
-    masks = work()
+    result = work()
     seconds = time.perf_counter() - start
     peak = _resident_mib("VmHWM") - before
-    note = ""
-    if masks is not None:
-        packed = np.packbits(np.asarray(masks).reshape(len(masks), -1), axis=-1)
-        np.savez_compressed(Path(order["folder"]) / f"{order['side']}.npz", masks=packed)
-        note = f"{len(masks)} masks"
+    answer = COMPARABLE.get(task, _packed)(result)  # not a part of what was measured
+    np.savez_compressed(Path(order["folder"]) / f"{order['side']}.npz", **cast("Any", answer))
+    note = f"{len(answer['masks'])} masks" if "masks" in answer else ""
     print(json.dumps({"seconds": seconds, "peak_mib": peak, "note": note}))
 
 
 Work = Callable[[], Any]
+Answer = dict[str, np.ndarray]  # "masks", eight pixels a byte, or "features"
+
+
+def _packed(masks: Any) -> Answer:  # noqa: ANN401 an array, a tensor or a list of either
+    return {"masks": np.array([np.packbits(np.asarray(mask)) for mask in masks])}
+
+
+def _features(coarse: torch.Tensor) -> Answer:
+    """The level that prompts and memory look at, with the embedding that stands for no memory."""
+    return {"features": coarse[0].float().cpu().numpy()}
 
 
 def _resident_mib(which: str) -> float:
@@ -130,25 +139,28 @@ def _encode_reference(order: dict) -> Work:
     from oracle import image_predictor
 
     predictor, picture = image_predictor(_reference(order)), _picture(order)
-    return lambda: predictor.set_image(picture)
+
+    def work() -> torch.Tensor:
+        predictor.set_image(picture)
+        return predictor.get_image_embedding()
+
+    return work
 
 
 def _encode_ours(order: dict) -> Work:
     segmenter, picture = ImageSegmenter(_ours(order)), _picture(order)
 
-    def work() -> None:
-        segmenter.embed([picture])
+    def work() -> torch.Tensor:
+        embedding = segmenter.embed([picture]).embedding
+        lacks_memory = embedding.coarse_BPC + segmenter.model.no_memory.detach()
+        return dataclasses.replace(embedding, coarse_BPC=lacks_memory).coarse_map()
 
     return work
 
 
 def _encode_transformers(order: dict) -> Work:
     side, picture = _transformers(order), _picture(order)
-
-    def work() -> None:
-        side.encode(picture)
-
-    return work
+    return lambda: side.encode(picture)[-1]
 
 
 # --- answer prompts on an encoded picture
@@ -270,47 +282,46 @@ def _runs_reference(order: dict) -> Work:
     mask_to_rle_pytorch = import_module("sam2.utils.amg").mask_to_rle_pytorch
 
     masks = _blobs(order)
+    return lambda: mask_to_rle_pytorch(masks)
 
-    def work() -> None:
-        mask_to_rle_pytorch(masks)
 
-    return work
+def _unpacked_reference(runs: list[dict]) -> Answer:
+    amg = import_module("sam2.utils.amg")
+    return _packed(amg.rle_to_mask(one) for one in runs)
 
 
 def _runs_ours(order: dict) -> Work:
     from ops import encode_run_lengths
 
     masks = _blobs(order)
-
-    def work() -> None:
-        encode_run_lengths(masks)
-
-    return work
+    return lambda: encode_run_lengths(masks)
 
 
-_KEPT: list[Any] = []  # what was decoded, so that memory counts alike on both sides
+def _unpacked_ours(runs: RunLengths) -> Answer:
+    """By pycocotools from our strings: our own decoder would undo what our encoder did wrong."""
+    from pycocotools import mask as pycoco
+
+    from ops import to_coco_strings
+
+    size = [runs.height, runs.width]
+    return _packed(
+        pycoco.decode(cast("Any", {"size": size, "counts": counts.encode()}))
+        for counts in to_coco_strings(runs)
+    )
 
 
 def _unruns_reference(order: dict) -> Work:
     amg = import_module("sam2.utils.amg")  # not there where types are checked
 
     runs = amg.mask_to_rle_pytorch(_blobs(order))
-
-    def work() -> None:
-        _KEPT.extend(amg.rle_to_mask(one) for one in runs)
-
-    return work
+    return lambda: [amg.rle_to_mask(one) for one in runs]
 
 
 def _unruns_ours(order: dict) -> Work:
     from ops import decode_run_lengths, encode_run_lengths
 
     runs = encode_run_lengths(_blobs(order))
-
-    def work() -> None:
-        _KEPT.append(decode_run_lengths(runs))
-
-    return work
+    return lambda: decode_run_lengths(runs)
 
 
 PREPARE: dict[tuple[str, str], Callable[[dict], Work]] = {
@@ -328,6 +339,16 @@ PREPARE: dict[tuple[str, str], Callable[[dict], Work]] = {
     ("rle encode", "ours"): _runs_ours,
     ("rle decode", "reference"): _unruns_reference,
     ("rle decode", "ours"): _unruns_ours,
+}
+
+
+# What is not masks when it has been measured becomes what can be compared; the rest is packed.
+COMPARABLE: dict[tuple[str, str], Callable[[Any], Answer]] = {
+    ("encode", "reference"): _features,
+    ("encode", "transformers"): _features,
+    ("encode", "ours"): _features,
+    ("rle encode", "reference"): _unpacked_reference,
+    ("rle encode", "ours"): _unpacked_ours,
 }
 
 

@@ -37,6 +37,7 @@ CHECKED = (
     Variant("fp32", "encoder"),
     Variant("bf16", "encoder"),
     Variant("fp16", "full"),
+    Variant("fp16", "encoder"),
 )
 
 

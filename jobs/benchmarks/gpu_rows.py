@@ -50,9 +50,15 @@ class Ledger:
     rows: list[Row] = field(default_factory=list)
 
     def open(self) -> None:
-        """Start an empty file with its header."""
+        """Start a file with its header, or go on with one that has the same columns."""
+        header = [field.name for field in fields(Row)]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._append([field.name for field in fields(Row)], mode="w")
+        if not self.path.exists() or not self.path.stat().st_size:
+            self._append(header)
+            return
+        with self.path.open(newline="") as file:
+            if next(csv.reader(file)) != header:
+                raise ValueError(f"{self.path}: has other columns; name another file with --out")
 
     def write(self, row: Row) -> None:
         """Append a row, so that a kill after it loses nothing."""
@@ -70,8 +76,8 @@ class Ledger:
         """Whether any gate was missed."""
         return any(row.check == "fail" for row in self.rows)
 
-    def _append(self, cells: Sequence[object], mode: str = "a") -> None:
-        with self.path.open(mode, newline="") as file:
+    def _append(self, cells: Sequence[object]) -> None:
+        with self.path.open("a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(cells)
             file.flush()
             os.fsync(file.fileno())

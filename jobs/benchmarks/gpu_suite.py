@@ -1,9 +1,9 @@
 """Checks and measures our core on one GPU with one command, within a given time.
 
-    python3 jobs/benchmarks/gpu_suite.py --out results.csv [--budget-seconds 520]
+    python3 jobs/benchmarks/gpu_suite.py [--out results.csv] [--budget-seconds 520]
 
-It needs torch, torchvision, numpy, pillow and this checkout. Every row is on disk as soon as it is
-known; the most valuable ones come first. The exit code is 1 if a gate was missed.
+It needs torch, torchvision, numpy, pillow and this checkout. Every row is appended to the file as
+soon as it is known; the most valuable ones come first. The exit code is 1 if a gate was missed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from jobs.benchmarks.gpu_sheet import said
 from jobs.benchmarks.gpu_speed import measure_ours
 from jobs.benchmarks.gpu_world import FULL, SMALL, Suite, Variant, weights_folder
 
+LEDGER = Path(__file__).with_name("gpu_ledger.csv")
 SECTIONS = ("ops", "checks", "speed", "reference")
 EAGER, COMPILED = Variant("bf16"), Variant("bf16", "full")
 
@@ -67,12 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
+    parser.add_argument("--out", type=Path, help=f"the CSV file to append to, else {LEDGER.name}")
     parser.add_argument("--budget-seconds", type=float, default=520)
     parser.add_argument("--sections", default=",".join(SECTIONS), help="some of the default")
     parser.add_argument("--reference", type=Path, help="a folder that holds the package sam2")
     parser.add_argument("--small", action="store_true", help="the same on a CPU, in a minute")
-    return parser.parse_args(arguments)
+    asked = parser.parse_args(arguments)
+    if asked.small and asked.out is None:
+        parser.error(f"rows of --small do not belong into {LEDGER.name}: name a file with --out")
+    asked.out = asked.out or LEDGER
+    return asked
 
 
 def _compute_exactly() -> None:

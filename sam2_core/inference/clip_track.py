@@ -178,7 +178,7 @@ class ClipTrack:
         """Keep the answers to prompts; their frames are remembered for good."""
         for row, tracked in enumerate(objects):
             # Clones: a row of a batch would keep the whole batch alive.
-            tracked.answers[frame] = _clone_row(result.shown, row)
+            tracked.answers[frame] = result.shown.rows(slice(row, row + 1)).clone()
             features = result.memory.features_NPC[row].clone()
             tracked.bank.remember_prompted(frame, features, result.memory.pointer_NC[row].clone())
             place = list(tracked.prompts).index
@@ -263,14 +263,4 @@ def absent_like(row: ObjectPrediction) -> ObjectPrediction:
         filled(row.predicted_iou_N, 0.0),
         filled(row.object_score_N, ABSENT_LOGIT),
         filled(row.pointer_NC, 0.0),
-    )
-
-
-def _clone_row(prediction: ObjectPrediction, row: int) -> ObjectPrediction:
-    one = prediction.rows(slice(row, row + 1))
-    return ObjectPrediction(
-        one.logits_Nhw.clone(),
-        one.predicted_iou_N.clone(),
-        one.object_score_N.clone(),
-        one.pointer_NC.clone(),
     )

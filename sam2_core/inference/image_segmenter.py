@@ -26,7 +26,7 @@ _ENCODE_BATCH = 8
 _DECODE_BATCH = 64  # prompts whose logits are alive at once
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segmentation:
     """The answer to all prompts of one picture, on the CPU; M is 3, or 1 for multimask=False."""
 
@@ -36,6 +36,11 @@ class Segmentation:
     size_hw: tuple[int, int]
     cleaned_logits: Tensor  # [N, M, h, w] as masks are made of them, on the device
     mask_threshold: float = 0.0
+
+    def __repr__(self) -> str:
+        low_res = list(self.low_res_logits.shape)
+        masks = [*low_res[:2], *self.size_hw]
+        return f"Segmentation(masks={masks}, low_res_logits={low_res})"
 
     @cached_property
     def masks(self) -> Tensor:
@@ -51,7 +56,7 @@ class Segmentation:
         return upsampled_run_lengths(logits, self.size_hw, self.mask_threshold)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class EmbeddedImages:
     """Pictures that were encoded once and can be prompted many times."""
 
@@ -61,6 +66,10 @@ class EmbeddedImages:
 
     def __len__(self) -> int:
         return len(self.sizes_hw)
+
+    def __repr__(self) -> str:
+        by = f"{self.config.name} at {self.config.image_size} px"
+        return f"EmbeddedImages({len(self)} pictures, embedded by {by})"
 
 
 class ImageSegmenter:

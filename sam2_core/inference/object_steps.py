@@ -17,6 +17,7 @@ from ..data import (
     ImageEmbedding,
     Memories,
     ObjectPrediction,
+    concatenate_objects,
 )
 from ..network.mask_decoder import Answer
 from ..network.sam2 import Sam2, no_point_prompts
@@ -125,7 +126,7 @@ def answer_prompts(
     if masked:
         parts.append(_adopt(model, embedding, [prompts[i] for i in masked]))
         order += masked
-    whole = _concatenate(parts).rows(torch.argsort(torch.tensor(order)).to(model.device))
+    whole = concatenate_objects(parts).rows(torch.argsort(torch.tensor(order)).to(model.device))
     return fill_holes(whole, config)
 
 
@@ -176,14 +177,3 @@ def fill_holes(prediction: ObjectPrediction, config: TrackingConfig) -> ObjectPr
         prediction.logits_Nhw, config.fill_hole_area, fill_value=_FILLED_LOGIT
     )
     return replace(prediction, logits_Nhw=filled)
-
-
-def _concatenate(parts: Sequence[ObjectPrediction]) -> ObjectPrediction:
-    if len(parts) == 1:
-        return parts[0]
-    return ObjectPrediction(
-        torch.cat([part.logits_Nhw for part in parts]),
-        torch.cat([part.predicted_iou_N for part in parts]),
-        torch.cat([part.object_score_N for part in parts]),
-        torch.cat([part.pointer_NC for part in parts]),
-    )

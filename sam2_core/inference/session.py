@@ -26,7 +26,7 @@ from .object_steps import (
 )
 from .preprocess import SizedPicture, frames_to_pixels
 from .prompts import CheckedPrompt
-from .session_object import PendingAnswer, SessionObject, clone_prediction, to_host
+from .session_object import PendingAnswer, SessionObject
 from .tracked_frame import TrackedFrame
 from .tracking_config import DIRECTIONS, Direction, TrackingConfig
 
@@ -152,7 +152,7 @@ class TrackingSession:
         conditions = is_first or self.config.add_all_frames_to_correct_as_cond
         memory = remember_prompted(self.model, bare, answer, self.config)
         tracked.pending[item.frame] = PendingAnswer(
-            to_host(answer), memory.features_NPC[0].cpu(), memory.pointer_NC[0].cpu(), conditions
+            answer.cpu(), memory.features_NPC[0].cpu(), memory.pointer_NC[0].cpu(), conditions
         )
         return self._show(item.frame)
 
@@ -301,11 +301,11 @@ class TrackingSession:
         recalls = [self._recall(tracked, frame, backward) for tracked in followers]
         result = follow_memory(self.model, embedding, recalls, self.config)
         features, pointers = result.memory.features_NPC.cpu(), result.memory.pointer_NC.cpu()
-        shown = to_host(result.shown)
+        shown = result.shown.cpu()
         for row, tracked in enumerate(followers):
             # Clones: objects may be removed one by one, and a row would keep its batch alive.
             tracked.bank.remember(frame, features[row].clone(), pointers[row].clone())
-            tracked.shown[frame] = clone_prediction(shown.rows(slice(row, row + 1)))
+            tracked.shown[frame] = shown.rows(slice(row, row + 1)).clone()
 
     # --- history
 

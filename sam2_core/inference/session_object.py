@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from ..data import ObjectPrediction
@@ -39,22 +37,3 @@ class SessionObject:
         if frame in self.pending:
             return self.pending[frame].shown
         return self.shown.get(frame)
-
-
-def to_host(prediction: ObjectPrediction) -> ObjectPrediction:
-    """The prediction in main memory."""
-    return _each(prediction, lambda x: x.cpu())
-
-
-def clone_prediction(prediction: ObjectPrediction) -> ObjectPrediction:
-    """The prediction in storage of its own: a row would keep its batch alive."""
-    return _each(prediction, torch.clone)
-
-
-def _each(prediction: ObjectPrediction, change: Callable[[Tensor], Tensor]) -> ObjectPrediction:
-    return ObjectPrediction(
-        change(prediction.logits_Nhw),
-        change(prediction.predicted_iou_N),
-        change(prediction.object_score_N),
-        change(prediction.pointer_NC),
-    )

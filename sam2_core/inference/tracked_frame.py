@@ -18,7 +18,7 @@ from ops import (
 _SUPPRESSED_LOGIT = -10.0  # at most, where another object won the pixel
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TrackedFrame:
     """All objects on one frame, in the order of their first prompt; N may be 0.
 
@@ -36,6 +36,10 @@ class TrackedFrame:
 
     def __len__(self) -> int:
         return len(self.object_ids)
+
+    def __repr__(self) -> str:
+        shape = [len(self), *self.size_hw]
+        return f"TrackedFrame(frame={self.frame}, object_ids={self.object_ids}, masks={shape})"
 
     @property
     def masks(self) -> Tensor:

@@ -185,4 +185,4 @@ def _upright(frame: av.VideoFrame, array: RgbArray) -> RgbArray:
 
 
 def _quarter_turns(frame: av.VideoFrame) -> int:
-    return round(getattr(frame, "rotation", 0) / 90) % 4
+    return round(frame.rotation / 90) % 4

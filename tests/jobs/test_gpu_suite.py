@@ -23,7 +23,7 @@ from jobs.benchmarks.gpu_rows import (
     summary,
 )
 from jobs.benchmarks.gpu_sheet import Sheet, Stopwatch, Timing
-from jobs.benchmarks.gpu_suite import Step, run_steps, steps
+from jobs.benchmarks.gpu_suite import LEDGER, Step, main, run_steps, steps
 from jobs.benchmarks.gpu_world import FULL, SMALL, Suite, drifting_clip, grid_points, picture
 from ops import encode_run_lengths, to_coco_strings
 from sam2_core import Mask
@@ -58,6 +58,27 @@ def suite(tmp_path: Path, clock: Clock) -> Suite:
 def written(suite: Suite) -> list[dict[str, str]]:
     with suite.ledger.path.open() as file:
         return list(csv.DictReader(file))
+
+
+def test_a_second_run_appends_to_the_file_of_the_first_under_one_header(suite: Suite) -> None:
+    suite.ledger.write(Row(what="first"))
+    again = Ledger(suite.ledger.path, HERE)
+    again.open()
+    again.write(Row(what="second"))
+    assert [row["what"] for row in written(suite)] == ["first", "second"]
+    assert [row.what for row in again.rows] == ["second"]
+
+
+def test_a_file_with_other_columns_is_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / "ledger.csv"
+    other.write_text("date,commit\n")
+    with pytest.raises(ValueError, match=r"ledger\.csv: has other columns"):
+        Ledger(other, HERE).open()
+    assert other.read_text() == "date,commit\n"
+
+
+def test_the_ledger_of_gpus_has_the_columns_of_the_suite() -> None:
+    Ledger(LEDGER, HERE).open()
 
 
 # --- time
@@ -238,7 +259,7 @@ def test_a_gpu_is_asked_for_every_mode_and_the_dearest_parts_come_last(tmp_path:
     planned = steps(suite, None)
     whats = [step.what for step in planned]
     for mode in ("off", "encoder", "full"):
-        for precision in ("fp32", "bf16"):
+        for precision in ("fp32", "bf16", "fp16"):
             assert f"check: {precision}, compile {mode}" in whats
     assert {step.section for step in planned} == {"ops", "checks", "speed", "reference"}
     compiled = [place for place, what in enumerate(whats) if what.endswith(("full", "encoder"))]
@@ -268,6 +289,12 @@ def test_the_command_runs_from_anywhere_and_checks_every_op(tmp_path: Path) -> N
         rows = list(csv.DictReader(file))
     assert len(rows) > 15
     assert {row["check"] for row in rows} == {"pass"}
+
+
+def test_rows_of_a_small_run_need_a_file_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--small"])
+    assert "name a file with --out" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from sam2_core.data import (
     PackedPrompts,
     Prompt,
     concatenate_embeddings,
+    concatenate_objects,
     concatenate_predictions,
 )
 
@@ -119,12 +120,22 @@ def test_parts_are_joined_in_order(counts: tuple[int, ...]) -> None:
     assert all(values == expected for values in _first_values(predictions))
     embeddings = concatenate_embeddings([_embedding(count) for count in counts])
     assert all(values == expected for values in _first_values(embeddings))
+    objects = concatenate_objects([_objects(count) for count in counts])
+    assert all(values == expected for values in _first_values(objects))
 
 
 def test_one_part_alone_is_not_copied() -> None:
-    prediction, embedding = _prediction(2), _embedding(2)
+    prediction, embedding, objects = _prediction(2), _embedding(2), _objects(2)
     assert concatenate_predictions([prediction]) is prediction
     assert concatenate_embeddings([embedding]) is embedding
+    assert concatenate_objects([objects]) is objects
+
+
+def test_a_clone_of_a_row_does_not_keep_its_batch_alive() -> None:
+    row = _objects(5).rows(slice(2, 3))
+    clone = row.clone()
+    assert _first_values(clone) == _first_values(row) == [[2.0]] * 4
+    assert clone.logits_Nhw.untyped_storage().nbytes() == 8 * 8 * 4
 
 
 def test_nouns_are_frozen_and_compared_by_identity() -> None:

@@ -12,6 +12,7 @@ import types
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -156,6 +157,31 @@ def mask_generator(reference: Any, **settings: Any) -> Any:
     side = reference.image_size // 16
     generator.predictor._bb_feat_sizes = [(4 * side,) * 2, (2 * side,) * 2, (side, side)]
     return generator
+
+
+def records_with_logits(generator: Any, picture: np.ndarray) -> list[tuple[Any, torch.Tensor]]:
+    """The reference's masks, each beside its crop's logits at full size, which it throws away."""
+    module = importlib.import_module("sam2.automatic_mask_generator")
+    kept: list[torch.Tensor] = []
+
+    class KeepsLogits(module.MaskData):
+        def __setitem__(self, key: str, item: Any) -> None:
+            is_cut = key == "masks" and item.dtype == torch.bool
+            if is_cut and "logits" not in self._stats:
+                super().__setitem__("logits", [logits.clone() for logits in self["masks"]])
+            super().__setitem__(key, item)
+
+    def generate(image: np.ndarray) -> Any:
+        data = type(generator)._generate_masks(generator, image)
+        kept.extend(data["logits"])
+        return data
+
+    with (
+        mock.patch.object(module, "MaskData", KeepsLogits),
+        mock.patch.object(generator, "_generate_masks", generate),
+    ):
+        records = generator.generate(picture)
+    return list(zip(records, kept, strict=True))
 
 
 def lend_components() -> None:

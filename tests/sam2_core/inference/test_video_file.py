@@ -563,7 +563,7 @@ def test_a_program_may_end_in_the_middle_of_a_clip(clip: Path) -> None:
 
 
 def test_a_reader_that_is_abandoned_closes_though_the_log_was_sent_to_python(clip: Path) -> None:
-    """torchvision does so: then a decoder's threads wait for who waits for their end."""
+    """torchvision sends it: then a decoder's threads wait for who waits for their end."""
     program = (
         "import sys; from pathlib import Path; import av, av.logging\n"
         "from sam2_core.inference.video_file import VideoFile\n"
