@@ -10,9 +10,10 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.exceptions import RayTaskError
 
+from .commit_sink import CommitSink
 from .errors import Sam2RayError
 from .patience import causes, classify
-from .processes import CommitSink, Job, Labeller, prepare
+from .processes import Job, Labeller, prepare
 from .records import ErrorClass
 from .storage import file_system, storage_error
 

@@ -1,4 +1,4 @@
-"""What runs in Ray's processes: the ledger, tasks that prepare, actors that label, and the sink.
+"""What runs in Ray's processes: the ledger, tasks that prepare, and actors that label.
 
 Everything they do is written elsewhere without Ray; here it gets its processes.
 """
@@ -6,7 +6,7 @@ Everything they do is written elsewhere without Ray; here it gets its processes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,53 +14,21 @@ import pyarrow as pa
 import ray
 import torch
 from ray.actor import ActorHandle
-from ray.data import Datasink
-from ray.data.block import Block, BlockAccessor
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sam2_core import load_sam2
 
 from .config import JobConfig
-from .ledger import Ending, Ledger, Process, Verdict
+from .ledger import Ledger, Process
 from .nodes import node_is_sound
 from .planner import Plan
+from .ray_ledger import RayLedger
 from .sinks.commit import Committer
 from .stages.hands import Hands
 from .stages.label import Labeller as BatchWork
 from .stages.make_labeller import make_labeller
 from .stages.outcome_rows import Stamp
 from .stages.prepare import Preparer, PrepareSpec
-
-
-class RayLedger:
-    """The ledger's actor, as the stages know it."""
-
-    def __init__(self, actor: ActorHandle) -> None:
-        self._actor = actor
-
-    def begin(self, process: Process, unit_ids: Sequence[str]) -> list[Verdict]:
-        """Ask what to do with units."""
-        return ray.get(self._actor.begin.remote(process, unit_ids))
-
-    def end(self, process: Process, unit_ids: Sequence[str]) -> None:
-        """Let units go; calls of one process arrive in order, so nobody waits for this one."""
-        self._actor.end.remote(process, unit_ids)
-
-    def time_out(self, process: Process) -> None:
-        """Say that this process ends itself."""
-        ray.get(self._actor.time_out.remote(process), timeout=10)
-
-    def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
-        """Say what was committed."""
-        ray.get(self._actor.report.remote(endings, seconds))
-
-    def sign_of_life(self) -> None:
-        """Say that something long moves on; nobody waits for the answer."""
-        self._actor.sign_of_life.remote()
-
-    def is_stopping(self) -> bool:
-        """Ask whether the run takes no more units."""
-        return ray.get(self._actor.is_stopping.remote())
 
 
 def start_ledger(config: JobConfig) -> ActorHandle:
@@ -151,29 +119,3 @@ class Labeller:
     def __call__(self, prepared: pa.Table) -> pa.Table:
         """Label a batch."""
         return self._label(prepared)
-
-
-class CommitSink(Datasink[int]):
-    """Ray Data's way to the committer."""
-
-    def __init__(self, committer: Committer, ledger: ActorHandle) -> None:
-        self._committer = committer
-        self._ledger = ledger
-
-    def write(self, blocks: Any, ctx: Any) -> int:  # noqa: ANN401, ARG002 as Ray declares them
-        """Commit what came together; how many units it were."""
-        tables = [_as_table(block) for block in blocks]
-        return self._committer.commit(pa.concat_tables(tables), RayLedger(self._ledger))
-
-    @property
-    def min_rows_per_write(self) -> int:
-        """As many units as a file should hold."""
-        return self._committer.commit_every_units
-
-    def get_name(self) -> str:
-        """What progress bars call it."""
-        return "Commit"
-
-
-def _as_table(block: Block) -> pa.Table:
-    return BlockAccessor.for_block(block).to_arrow()

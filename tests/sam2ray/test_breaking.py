@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -78,21 +79,24 @@ def test_a_driver_that_is_killed_five_times_in_a_row_loses_and_repeats_nothing(
     archive, tmp_path, undisturbed
 ):
     chance = random.Random(5)
-    for number in range(5):
+    for number in range(4):
         with running(archive, tmp_path) as process:
             wait_until(lambda: waves(tmp_path) > number, process)  # noqa: B023 used at once
-            time.sleep(chance.uniform(2, 8))  # loading the model takes some of it
+            time.sleep(chance.uniform(0, 6))  # loading the model takes some of it
             process.kill()
-    assert committed(tmp_path) > 0
+    with running(archive, tmp_path) as process:
+        before = committed(tmp_path)
+        wait_until(lambda: committed(tmp_path) > before, process)
+        process.kill()
     _converges(archive, tmp_path, undisturbed)
 
 
 def test_killed_processes_cost_a_run_nothing_but_time(archive, tmp_path, undisturbed):
     """A task that fetches and decodes, and the actor with the model."""
     with running(archive, tmp_path) as process:
+        worker(process, "ray::MapBatches(prepare)").kill()
         wait_for_commits(tmp_path, 1, process)
-        worker(process, "ray::MapBatches").kill()
-        worker(process, "ray::MapWorker").kill()
+        worker(process, "ray::MapWorker(MapBatches(Labeller))").kill()
         code, text = end(process)
     assert code == 0, text
     _is_whole(tmp_path, undisturbed)
@@ -108,12 +112,9 @@ def test_a_writer_that_dies_between_its_two_writes_leaves_one_file_of_each_unit(
     _is_whole(output, undisturbed)
 
 
-def test_a_second_run_is_refused_and_the_first_goes_on(archive, tmp_path, undisturbed):
-    with running(archive, tmp_path) as first:
-        wait_for_commits(tmp_path, 1, first)
-        code, text = finish(archive, tmp_path)
-        assert code == 2, text
-        assert "is writing to it" in text
-        code, text = end(first)
-    assert code == 0, text
+def test_of_two_runs_at_once_one_is_refused_and_the_other_goes_on(archive, tmp_path, undisturbed):
+    with running(archive, tmp_path) as one, running(archive, tmp_path) as other:
+        ends = sorted([end(one), end(other)])
+    assert [code for code, _ in ends] == [0, 2], ends
+    assert re.search("is writing to it|took it over at this moment", ends[1][1])
     _is_whole(tmp_path, undisturbed)

@@ -57,8 +57,9 @@ def test_the_ledger_answers_across_processes_and_says_when_the_run_stops(tmp_pat
     assert client.begin(process, ["c"]) == [Verdict.SKIP]
 
 
-def test_the_ledger_needs_no_torch_in_its_process():
-    script = "import sys, sam2ray.ledger, sam2ray.nodes; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("module", ["ledger, sam2ray.nodes", "commit_sink"])
+def test_who_counts_and_who_commits_need_no_torch_in_their_processes(module):
+    script = f"import sys, sam2ray.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 

@@ -242,7 +242,9 @@ def test_what_has_no_order_or_no_pictures_is_refused_by_its_type(frames: object)
         open_frames(frames)
 
 
-@pytest.mark.parametrize("empty", [[], (), iter([]), _clip(0)], ids=["list", "tuple", "iterator", "clip"])
+@pytest.mark.parametrize(
+    "empty", [[], (), iter([]), _clip(0)], ids=["list", "tuple", "iterator", "clip"]
+)
 def test_a_clip_without_a_frame_says_so_when_its_size_is_asked(empty: object) -> None:
     with pytest.raises(FrameSourceError, match="holds no frame"):
         open_frames(empty).size_hw()

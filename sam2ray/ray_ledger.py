@@ -1,0 +1,41 @@
+"""The ledger's actor, as the stages know it; alone, so that who only commits loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import ray
+from ray.actor import ActorHandle
+
+from .ledger import Ending, Process, Verdict
+
+
+class RayLedger:
+    """Asks and tells the actor."""
+
+    def __init__(self, actor: ActorHandle) -> None:
+        self._actor = actor
+
+    def begin(self, process: Process, unit_ids: Sequence[str]) -> list[Verdict]:
+        """Ask what to do with units."""
+        return ray.get(self._actor.begin.remote(process, unit_ids))
+
+    def end(self, process: Process, unit_ids: Sequence[str]) -> None:
+        """Let units go; calls of one process arrive in order, so nobody waits for this one."""
+        self._actor.end.remote(process, unit_ids)
+
+    def time_out(self, process: Process) -> None:
+        """Say that this process ends itself."""
+        ray.get(self._actor.time_out.remote(process), timeout=10)
+
+    def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
+        """Say what was committed."""
+        ray.get(self._actor.report.remote(endings, seconds))
+
+    def sign_of_life(self) -> None:
+        """Say that something long moves on; nobody waits for the answer."""
+        self._actor.sign_of_life.remote()
+
+    def is_stopping(self) -> bool:
+        """Ask whether the run takes no more units."""
+        return ray.get(self._actor.is_stopping.remote())
