@@ -108,16 +108,19 @@ class _Cluster:
         self._layout, self._stack = layout, stack
 
     def ask(self, program: str, *words: str) -> str:
-        """Run a command to its end."""
-        done = subprocess.run(
+        """What a command prints that must succeed."""
+        done = self._run(program, *words)
+        assert done.returncode == 0, f"{program} {words}: {done.stderr}"
+        return done.stdout
+
+    def _run(self, program: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [program, "-c", str(self._layout.config), *words],
             capture_output=True,
             text=True,
             timeout=_STARTS_WITHIN_S,
             check=False,
         )
-        assert done.returncode == 0, f"{program} {words}: {done.stderr}"
-        return done.stdout
 
     def start(self, program: str, *words: str) -> None:
         """Start a daemon that ends with the cluster."""
@@ -127,6 +130,11 @@ class _Cluster:
             stderr=subprocess.DEVNULL,
         )
         self._stack.callback(_end, process)
+
+    def _disk_is_up(self) -> bool:
+        """A monitor that has just come up refuses some questions: it is asked again."""
+        status = self._run("ceph", "osd", "stat", "-f", "json")
+        return status.returncode == 0 and json.loads(status.stdout)["num_up_osds"] == 1
 
     def start_all(self) -> None:
         """Monitor, disk and gateway, each once the one before is there."""
@@ -142,7 +150,7 @@ class _Cluster:
         place = ("1.0", "root=default", "host=here")
         self.ask("ceph", "osd", "crush", "add", "osd.0", *place)
         self.start("ceph-osd", "-i", "0")
-        _wait(lambda: json.loads(self.ask("ceph", "osd", "stat", "-f", "json"))["num_up_osds"] == 1)
+        _wait(self._disk_is_up)
         self.start("radosgw", "-n", "client.rgw")
         _wait(lambda: _answers(layout.gateway_port))
         names = ("--uid=tests", "--display-name=tests")

@@ -162,9 +162,14 @@ def _run_apart(precision: str, compile_mode: str, programs: Path) -> dict:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("compile_mode", ["encoder", "full"])
+@pytest.mark.parametrize(
+    "compile_mode",
+    [
+        pytest.param("encoder", marks=pytest.mark.long),
+        pytest.param("full", marks=pytest.mark.slow),
+    ],
+)
 def test_compiled_masks_are_those_of_eager_fp32_and_restarts_find_the_programs(
     compile_mode: str, tmp_path: Path
 ) -> None:
@@ -177,10 +182,16 @@ def test_compiled_masks_are_those_of_eager_fp32_and_restarts_find_the_programs(
     assert again["overlaps"] == first["overlaps"]
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("compile_mode", ["encoder", "full"])
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize(
+    ("precision", "compile_mode"),
+    [
+        pytest.param("bf16", "full", marks=pytest.mark.slow),
+        pytest.param("bf16", "encoder", marks=pytest.mark.long),
+        pytest.param("fp16", "full", marks=pytest.mark.long),
+        pytest.param("fp16", "encoder", marks=pytest.mark.slow),
+    ],
+)
 def test_compiled_masks_in_lower_precision_are_those_of_eager_fp32(
     precision: str, compile_mode: str, tmp_path: Path
 ) -> None:
