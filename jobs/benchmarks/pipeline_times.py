@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,14 +38,24 @@ class Window:
         """Units or frames a second."""
         return self.count / self.seconds
 
-    def share_of(self, event: Event) -> float:
-        """Seconds of an event that lie in it."""
-        return max(0.0, min(event.ended, self.ended) - max(event.began, self.began))
+    def covered_by(self, events: Sequence[Event], *whats: str) -> float:
+        """Seconds of it in which at least one event of these kinds was going on."""
+        seconds, until = 0.0, self.began
+        for event in sorted(events, key=lambda e: e.began):
+            if event.what in whats and event.ended > until:
+                until_now = min(event.ended, self.ended)
+                seconds += max(0.0, until_now - max(event.began, until))
+                until = max(until, until_now)
+        return seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What one actor did in a window, in seconds."""
+    """What one actor did in a window, in seconds.
+
+    An actor has two batches in hand at a time. What happens beside the model costs nothing: each
+    moment counts as the model's if it was at work, else as the ledger's, else as the labeller's.
+    """
 
     asleep: float  # what the bare loop would take
     late: float  # of the stage beyond that: waking up, and making rows
@@ -94,14 +103,8 @@ def part(events: Sequence[Event], start: float, end: float, what: str = "model")
 
 def profile(events: Sequence[Event], window: Window, seconds_each: float) -> Profile:
     """Where an actor's time went; of one actor alone."""
-    spent: defaultdict[str, float] = defaultdict(float)
-    for event in events:
-        spent[event.what] += window.share_of(event)
     asleep = window.count * seconds_each
-    return Profile(
-        asleep,
-        spent["model"] - asleep,
-        spent["ledger"],
-        spent["batch"] - spent["model"] - spent["ledger"],
-        window.seconds - spent["batch"],
-    )
+    model = window.covered_by(events, "model")
+    asked = window.covered_by(events, "model", "ledger")
+    busy = window.covered_by(events, "model", "ledger", "batch")
+    return Profile(asleep, model - asleep, asked - model, busy - asked, window.seconds - busy)

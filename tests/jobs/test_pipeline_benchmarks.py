@@ -80,6 +80,21 @@ def test_seconds_are_put_down_to_where_they_went():
     assert "between batches 25.0 %" in str(spent)
 
 
+def test_what_happens_beside_the_model_costs_nothing():
+    events = []
+    for n in range(20):  # of two batches in hand one is written down while the other is looked at
+        events.append(Event("model", 8, float(n), n + 0.9))
+        events.append(Event("ledger", 8, n + 0.8, n + 0.95))
+        events.append(Event("batch", 8, n - 0.5, n + 1.4))
+    spent = profile(events, middle(events), seconds_each=0.1)
+    batches = middle(events).seconds
+    assert spent.asleep == pytest.approx(0.8 * batches)
+    assert spent.late == pytest.approx(0.1 * batches)
+    assert spent.ledger == pytest.approx(0.05 * batches)
+    assert spent.inside == pytest.approx(0.05 * batches)
+    assert spent.between == pytest.approx(0.0)
+
+
 def test_a_diary_is_read_as_it_was_written(tmp_path: Path):
     diary = Diary(tmp_path)
     with diary.writing("model", 3):
