@@ -30,6 +30,8 @@ from .file_systems import Options, with_timeout
 Mode = Literal["auto", "prompt", "track", "auto_track", "embed"]
 SourceKind = Literal["auto", "files", "frames", "tar", "list", "parquet"]
 PromptFormat = Literal["auto", "columns", "coco", "parquet", "sav", "davis"]
+BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
+PromptPart = Literal["points", "box", "mask"]
 DecodeMode = Literal["rounded", "exact", "scaled"]
 Auto = Literal["auto"]
 
@@ -37,6 +39,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Grids = Annotated[
     tuple[tuple[tuple[Share, Share], ...], ...],
     BeforeValidator(frozen, json_schema_input_type=list[list[list[float]]]),
+]
+
+PromptParts = Annotated[
+    tuple[PromptPart, ...], BeforeValidator(frozen, json_schema_input_type=list[PromptPart])
 ]
 
 _TAKES_PROMPTS = ("prompt", "track")
@@ -54,6 +60,12 @@ class Source(Section):
         "of addresses; parquet, a table with the bytes. auto looks.",
     )
     keep: Texts = run((), "Columns of the source that are copied to the column `user` of units.")
+    uri_column: Text | None = run(
+        None, "Column of a list that has the addresses; null: known by its name."
+    )
+    bytes_column: Text | None = run(
+        None, "Column of a Parquet file that has the pictures; null: known by its type and name."
+    )
 
 
 class Output(Section):
@@ -194,6 +206,17 @@ class Prompts(Section):
     format: PromptFormat = run("auto", "auto: by the suffix of the file, else columns.")
     coordinates: Literal["pixels", "normalized"] | None = result(
         None, "What boxes and points of a table count in: pixels of the picture as shown, or 0..1."
+    )
+    uri_column: Text | None = run(
+        None, "Column of a table of prompts that names the files; null: known by its name."
+    )
+    box_format: BoxFormat | None = result(
+        None, "What a column bbox holds, or which of several boxes counts; null: as columns say."
+    )
+    use: PromptParts | None = result(
+        None,
+        "What of each prompt is used; null: all there is, but of COCO files the boxes.",
+        min_length=1,
     )
     multimask: bool = result(True, "Three masks a prompt, for prompts that may mean several.")
     keep_best: bool = result(True, "Of three masks keep the one the model rates best.")
@@ -343,6 +366,8 @@ class JobConfig(Section):
             if prompts.file is not None:
                 yield "prompts.file", f"is not read in mode {self.mode}: write prompt or track"
             return
+        if prompts.file is None and prompts.uri_column is not None:
+            yield "prompts.uri_column", "is of a prompts.file: write source.uri_column"
         if prompts.file is None and prompts.format not in ("auto", "columns"):
             yield "prompts.file", f"is missing: format {prompts.format} is read from a file"
         if prompts.file is not None and prompts.format == "columns":

@@ -58,12 +58,17 @@ def source_of(config: JobConfig) -> Source:
             uri=told.file,
             coordinates=told.coordinates,
             format="auto" if format_ == "columns" else format_,
+            box_format=told.box_format,
+            use=told.use,
+            uri_column=told.uri_column,
         )
     return open_source(
         config.source.uri,
         config.store_options(),
         kind=config.source.kind,
         keep=config.source.keep,
+        uri_column=config.source.uri_column,
+        bytes_column=config.source.bytes_column,
         prompts=prompts,
     )
 

@@ -110,7 +110,10 @@ def find_bytes_column(schema: pa.Schema, place: str, said: str | None = None) ->
     if len(clear) == 1:
         return clear[0]
     if clear:
-        raise UsageError(f"{place}: {', '.join(clear)} all hold bytes. Say which are the pictures.")
+        raise UsageError(
+            f"{place}: {', '.join(clear)} all hold bytes. Say which are the "
+            "pictures: source.bytes_column=NAME."
+        )
     raise UsageError(f"{place} has no column of bytes. It has: {', '.join(schema.names)}.")
 
 

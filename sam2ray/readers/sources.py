@@ -214,9 +214,9 @@ def _kind_of_table(table: Entry, bytes_column: str | None, options: Options) -> 
 
 def _unclear(uri: str, what: str) -> UsageError:
     return UsageError(
-        f"{uri} {what}. If it is right, say what to read: kind=files (pictures and videos), frames "
-        "(each folder is a clip), tar (WebDataset shards), list (CSV, Parquet or JSONL with "
-        "addresses) or parquet (with the bytes)."
+        f"{uri} {what}. If it is right, say what to read: source.kind=files (pictures and "
+        "videos), frames (each folder is a clip), tar (WebDataset shards), list (CSV, Parquet or "
+        "JSONL with addresses) or parquet (with the bytes)."
     )
 
 

@@ -24,8 +24,10 @@ _KNOWN = (
 )
 
 
-def find_uri_column(names: Sequence[str], place: str, said: str | None = None) -> str:
-    """The column that holds addresses; UsageError if it is not clear which."""
+def find_uri_column(
+    names: Sequence[str], place: str, said: str | None = None, *, setting: str = "source.uri_column"
+) -> str:
+    """The column that holds addresses; UsageError if it is not clear which: `setting` says it."""
     if said is not None:
         require_columns([said], names, place)
         return said
@@ -34,9 +36,12 @@ def find_uri_column(names: Sequence[str], place: str, said: str | None = None) -
         return found[0]
     has = f"It has: {', '.join(names) or 'nothing'}."
     if found:
-        raise UsageError(f"{place}: is it {' or '.join(found)} that names the files? Say it. {has}")
+        raise UsageError(
+            f"{place}: is it {' or '.join(found)} that names the files? Say {setting}=NAME. {has}"
+        )
     raise UsageError(
-        f"{place}: no column names the files. Say one, or use {', '.join(_KNOWN)}. {has}"
+        f"{place}: no column names the files. Say which: {setting}=NAME. By themselves are known: "
+        f"{', '.join(_KNOWN)}. {has}"
     )
 
 

@@ -202,7 +202,7 @@ def test_a_job_that_is_stopped_commits_what_is_in_hand_and_the_same_again_does_t
     _clean(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_output_of_a_job_whose_driver_was_killed_is_taken_over_at_once(
     cluster: RealCluster, archive: Path, tmp_path: Path, undisturbed: tuple[Path, str]
 ):

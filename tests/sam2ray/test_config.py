@@ -35,6 +35,8 @@ OTHERS = {
     "mode": "embed",
     "source.uri": ["s3://other"],
     "source.keep": ["label"],
+    "source.uri_column": "where",
+    "source.bytes_column": "jpeg",
     "output.uri": "s3://other",
     "output.compression": "snappy",
     "model.name": "sam2.1_hiera_large",
@@ -42,6 +44,9 @@ OTHERS = {
     "model.image_size": 512,
     "masks.point_grids": None,  # see test_grids_of_ones_own_change_results
     "prompts.coordinates": "pixels",
+    "prompts.uri_column": "where",
+    "prompts.box_format": "xywh",
+    "prompts.use": ["box"],
     "decode.video.fps": 2.5,
     "decode.video.max_frames": 5,
     "decode.video.max_duration_s": 5.0,
@@ -365,6 +370,13 @@ def test_sides_leave_room():
             "not read where format is columns",
         ),
         ({"mode": "auto", "prompts__file": "a.json"}, "prompts.file", "prompt or track"),
+        (
+            {"mode": "prompt", "prompts__uri_column": "name", "prompts__coordinates": "pixels"},
+            "prompts.uri_column",
+            "source.uri_column",
+        ),
+        ({"mode": "prompt", "prompts__use": []}, "prompts.use", "at least 1"),
+        ({"mode": "prompt", "prompts__use": ["boxes"]}, "prompts.use", "'box'"),
         (
             {"model__device": "cpu", "resources__gpus_per_actor": 1},
             "resources.gpus_per_actor",

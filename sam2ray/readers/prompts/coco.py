@@ -57,7 +57,7 @@ def _load(uri: str, options: Options) -> Mapping[str, list[object]]:
     if not isinstance(content, Mapping) or not all(isinstance(content.get(n), list) for n in lists):
         raise UsageError(
             f"{uri} is no COCO file: it needs `images` and `annotations`, two lists. If these are "
-            "SA-V's masklets, say format=sav."
+            "SA-V's masklets, say prompts.format=sav."
         )
     return content
 

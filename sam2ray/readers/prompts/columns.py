@@ -185,11 +185,14 @@ def _find_box(names: Sequence[str], place: str, said: BoxFormat | None) -> _Box 
     found = [box for box in (*single, *sides) if said in (None, box.format)]
     if len(found) > 1:
         options = "; ".join(f"{' '.join(box.columns)} ({box.format})" for box in found)
-        raise UsageError(f"{place} says boxes in several ways: {options}. Leave one of them.")
+        raise UsageError(
+            f"{place} says boxes in several ways: {options}. Leave one of them, or "
+            "say prompts.box_format."
+        )
     if not found and _UNCLEAR_BOX in names:
         raise UsageError(
             f"{place}: `bbox` may be x0 y0 x1 y1, or x y width height, or centre and size. Name it "
-            "bbox_xyxy, bbox_xywh or bbox_cxcywh, or say box_format=xyxy, xywh or cxcywh."
+            "bbox_xyxy, bbox_xywh or bbox_cxcywh, or say prompts.box_format=xyxy, xywh or cxcywh."
         )
     return found[0] if found else None
 

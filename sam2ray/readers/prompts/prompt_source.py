@@ -86,15 +86,18 @@ class PromptSource:
                 yield sav_prompts(entry.name, options)
             else:
                 names = column_names(entry, options)
-                uri_column = find_uri_column(names, entry.name, self.uri_column)
+                uri_column = self._uri_column(names, entry.name)
                 columns = self.own_columns(names, entry.name)
                 yield from detection_prompts(entry, uri_column, columns, options)
+
+    def _uri_column(self, names: Sequence[str], place: str) -> str:
+        return find_uri_column(names, place, self.uri_column, setting="prompts.uri_column")
 
     def _require_coordinates(self, place: str | None) -> None:
         if self.coordinates is None:
             raise UsageError(
                 f"Prompts of {place}: a table does not say what it counts in; say "
-                "coordinates=pixels (of the picture as shown) or normalized (0 to 1)."
+                "prompts.coordinates=pixels (of the picture as shown) or normalized (0 to 1)."
             )
 
     def _takes(self, name: str) -> bool:
@@ -121,7 +124,7 @@ class PromptSource:
         if self.format == "parquet":
             entry = addressed(first, options)[0]
             names = column_names(entry, options)
-            find_uri_column(names, entry.name, self.uri_column)
+            self._uri_column(names, entry.name)
             self.own_columns(names, entry.name)
 
 
@@ -135,7 +138,7 @@ def _format_of(uri: str, options: Options) -> Format:
         return next(iter(seen))
     choices = ", ".join(get_args(Format)[1:])
     what = f"has files of several formats ({', '.join(seen)})" if seen else "has no known format"
-    raise UsageError(f"{uri} {what}: say format=, one of {choices}.")
+    raise UsageError(f"{uri} {what}: say prompts.format=, one of {choices}.")
 
 
 def _format_by_name(name: str) -> Format | None:

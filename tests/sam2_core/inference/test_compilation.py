@@ -186,10 +186,10 @@ def test_compiled_masks_are_those_of_eager_fp32_and_restarts_find_the_programs(
 @pytest.mark.parametrize(
     ("precision", "compile_mode"),
     [
-        pytest.param("bf16", "full", marks=pytest.mark.slow),
-        pytest.param("bf16", "encoder", marks=pytest.mark.long),
+        pytest.param("bf16", "full", marks=pytest.mark.long),
+        pytest.param("bf16", "encoder", marks=pytest.mark.slow),
         pytest.param("fp16", "full", marks=pytest.mark.long),
-        pytest.param("fp16", "encoder", marks=pytest.mark.slow),
+        pytest.param("fp16", "encoder", marks=pytest.mark.long),
     ],
 )
 def test_compiled_masks_in_lower_precision_are_those_of_eager_fp32(

@@ -1,0 +1,96 @@
+"""What a config says of its source and its prompts reaches their readers."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from sam2ray.config_file import load_config
+from sam2ray.errors import UsageError
+from sam2ray.listing import source_of
+from sam2ray.readers.sources import Source
+from sam2ray.records import Unit
+
+PROMPTS = ("mode=prompt", "prompts.coordinates=pixels")
+ROWS = {
+    "where": ["a.jpg", "a.jpg", "b.jpg"],
+    "bbox": [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [0.0, 0.0, 1.0, 1.0]],
+    "points": [[[1.0, 1.0]]] * 3,
+}
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "boxes.parquet"
+    pq.write_table(pa.table(ROWS), path)
+    return path
+
+
+def _source(uri: Path, *settings: str) -> Source:
+    config = load_config(None, settings, source=str(uri), output=str(uri.parent / "out"))
+    return source_of(config)
+
+
+def _units(source: Source) -> list[Unit]:
+    return [unit for unit in source.all_units() if isinstance(unit, Unit)]
+
+
+def _boxes(prompts: str | None) -> list[Any]:
+    assert prompts is not None
+    fields = json.loads(prompts)
+    assert all("points" not in one for one in fields)
+    return [one["box"] for one in fields]
+
+
+def test_a_list_is_read_by_the_columns_that_a_config_names(table: Path):
+    said = ("source.uri_column=where", "prompts.box_format=xywh", "prompts.use=[box]")
+    units = _units(_source(table, *PROMPTS, *said))
+    assert [Path(unit.source_uri).name for unit in units] == ["a.jpg", "b.jpg"]
+    found = [_boxes(unit.prompts) for unit in units]
+    assert found == [[[1.0, 2.0, 4.0, 6.0], [5.0, 6.0, 12.0, 14.0]], [[0.0, 0.0, 1.0, 1.0]]]
+
+
+def test_a_table_of_prompts_is_read_by_the_columns_that_a_config_names(table: Path):
+    pictures = table.parent / "pictures"
+    pictures.mkdir()
+    Image.new("RGB", (8, 8)).save(pictures / "a.jpg")
+    said = ("prompts.uri_column=where", "prompts.box_format=xyxy", "prompts.use=[box]")
+    source = _source(pictures, *PROMPTS, f"prompts.file={table}", *said)
+    prompts = list(source.all_prompts())
+    assert [one.name for one in prompts] == ["a.jpg", "b.jpg"]
+    assert prompts[0].prompts[0]["box"] == [1.0, 2.0, 3.0, 4.0]
+    assert "points" not in prompts[0].prompts[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ((), r"source\.uri_column=NAME"),
+        (("source.uri_column=where",), r"prompts\.box_format=xyxy, xywh or cxcywh"),
+        (("source.uri_column=wher",), "no column wher"),
+    ],
+)
+def test_what_is_not_clear_names_the_setting_that_says_it(
+    table: Path, settings: tuple[str, ...], words: str
+):
+    with pytest.raises(UsageError, match=words):
+        _source(table, *PROMPTS, *settings)
+
+
+def test_of_several_columns_of_bytes_a_config_names_the_one_with_the_pictures(tmp_path: Path):
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "PNG")
+    cells = [file.getvalue()]
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"left": cells, "right": cells}), path)
+    with pytest.raises(UsageError, match=r"source\.bytes_column=NAME"):
+        _source(path)
+    (unit,) = _units(_source(path, "source.bytes_column=right"))
+    assert unit.member == "row 0 of right"
