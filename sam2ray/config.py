@@ -354,6 +354,11 @@ class JobConfig(Section):
 
     def _contradictions(self) -> Iterator[tuple[str, str]]:
         yield from self._contradictions_of_prompts()
+        if self.mode == "auto_track" and self.tracking.direction != "forward":
+            words = (
+                "must be forward in mode auto_track: objects are followed from where they appear"
+            )
+            yield "tracking.direction", words
         gpus = self.resources.gpus_per_actor
         if self.model.device == "cpu" and gpus not in ("auto", 0):
             yield "resources.gpus_per_actor", "must be 0 or auto where model.device is cpu"

@@ -375,6 +375,11 @@ def test_sides_leave_room():
             "prompts.uri_column",
             "source.uri_column",
         ),
+        (
+            {"mode": "auto_track", "tracking__direction": "both"},
+            "tracking.direction",
+            "must be forward",
+        ),
         ({"mode": "prompt", "prompts__use": []}, "prompts.use", "at least 1"),
         ({"mode": "prompt", "prompts__use": ["boxes"]}, "prompts.use", "'box'"),
         (
