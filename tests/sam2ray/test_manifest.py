@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tracemalloc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
+from peaks import peak_bytes
 
 from sam2ray import manifest
 from sam2ray.manifest import (
@@ -149,20 +148,28 @@ def test_runs_are_gone_when_an_index_is_complete(store: LocalStore):
     assert [e.name for e in store.list() if manifest.RUNS in e.name] == []
 
 
-def test_memory_does_not_grow_with_the_listing(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(manifest, "UNITS_PER_RUN", 500)
+_INDEXES = """
+from pathlib import Path
+from tempfile import mkdtemp
+from sam2ray import manifest
+from sam2ray.manifest import complete, merge_bucket, Merged, write_runs
+from sam2ray.records import Unit
+from sam2ray.storage import LocalStore
 
-    def peak_of(count: int, buckets: int) -> int:
-        def listing() -> Iterator[Unit]:
-            return (_unit(f"{count}-{n}") for n in range(count))
+manifest.UNITS_PER_RUN = 500
 
-        tracemalloc.start()
-        arrow_before = pa.total_allocated_bytes()
-        _index(store, f"index {count}", listing(), buckets=buckets)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return peak + pa.total_allocated_bytes() - arrow_before
+def run(folder, count, buckets):
+    store = LocalStore(Path(mkdtemp(dir=folder)))
+    listing = (Unit(f"/archive/{n}.jpg", "image", version="1") for n in range(int(count)))
+    listed = write_runs(store, "1", 0, listing)
+    merged, most = Merged(), int(buckets)
+    for bucket in range(most):
+        merged += merge_bucket(store, "1", listed.runs, (), bucket, most)
+    assert merged.added == int(count)
+    complete(store, "1", ["/archive"], listed, merged)
+"""
 
-    peak_of(500, 1)  # what is loaded once
-    small, large = peak_of(1000, 2), peak_of(8000, 16)
+
+def test_memory_does_not_grow_with_the_listing(tmp_path: Path):
+    small, large = (peak_bytes(_INDEXES, tmp_path, *size) for size in ((1000, 2), (8000, 16)))
     assert large < 1.7 * small

@@ -53,6 +53,7 @@ def test_settings_of_tracking_and_discovery_reach_their_modes():
     assert (followed.max_objects, followed.direction) == (7, "both")
     assert followed.tracker.config.fill_hole_area == 3
     assert followed.tracker.config.max_cond_frames_in_attn == 8
+    tracking = tracking | {"direction": "forward"}
     discover = {"key_every_frames": 5, "new_below_iou": 0.25, "retire_after_absent_frames": 9}
     found = clip_mode(
         config("auto_track", tracking=tracking, discover=discover, masks={"points_per_side": 3}),
