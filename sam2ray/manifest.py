@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
+from .config_section import public_uri
 from .readers.slices import Ignored
 from .records import UNIT_COLUMNS, Ids, Unit, as_hex, as_ids, is_in
 from .storage import Store
@@ -136,7 +137,7 @@ def complete(
     store: Store, index_id: str, source: Sequence[str], listed: Listed, merged: Merged
 ) -> None:
     """Say that an index is whole; before that nobody looks at its parts."""
-    facts = {"source": list(source), **asdict(listed), **asdict(merged)}
+    facts = {"source": [public_uri(uri) for uri in source], **asdict(listed), **asdict(merged)}
     del facts["runs"]
     store.put(f"{FOLDER}/{index_id}.json", json.dumps(facts, indent=1).encode())
     for name in listed.runs:

@@ -148,25 +148,29 @@ def test_runs_are_gone_when_an_index_is_complete(store: LocalStore):
     assert [e.name for e in store.list() if manifest.RUNS in e.name] == []
 
 
+def test_what_may_be_secret_in_an_address_is_not_kept(store: LocalStore):
+    sources = ["https://me:hush@host/a.csv?X-Signature=hush", "s3://bucket/archive"]
+    complete(store, "1", sources, Listed(), Merged())
+    (text,) = (store.read(entry.name).decode() for entry in store.list())
+    assert "hush" not in text
+    assert "s3://bucket/archive" in text
+    assert "host/a.csv" in text
+
+
 _INDEXES = """
 from pathlib import Path
 from tempfile import mkdtemp
+from made_outputs import Output
 from sam2ray import manifest
-from sam2ray.manifest import complete, merge_bucket, Merged, write_runs
 from sam2ray.records import Unit
 from sam2ray.storage import LocalStore
 
 manifest.UNITS_PER_RUN = 500
 
 def run(folder, count, buckets):
-    store = LocalStore(Path(mkdtemp(dir=folder)))
-    listing = (Unit(f"/archive/{n}.jpg", "image", version="1") for n in range(int(count)))
-    listed = write_runs(store, "1", 0, listing)
-    merged, most = Merged(), int(buckets)
-    for bucket in range(most):
-        merged += merge_bucket(store, "1", listed.runs, (), bucket, most)
-    assert merged.added == int(count)
-    complete(store, "1", ["/archive"], listed, merged)
+    output = Output(LocalStore(Path(mkdtemp(dir=folder))))
+    output.list((Unit(f"/{n}.jpg", "image") for n in range(int(count))), "1", int(buckets))
+    assert sum(map(len, manifest.read_manifest(output.store, ["unit_id"]))) == int(count)
 """
 
 

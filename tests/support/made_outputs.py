@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -72,11 +72,13 @@ class Output:
         )
         self.config_id = pin_config(self.store, config, UNTRAINED)
 
-    def list(self, units: Sequence[Unit], index_id: str) -> None:
+    def list(self, units: Iterable[Unit], index_id: str, buckets: int = 1) -> None:
         """Add an index of units."""
         known = manifest_parts(self.store)
         listed = write_runs(self.store, index_id, 0, units)
-        merged = merge_bucket(self.store, index_id, listed.runs, known, 0, 1)
+        merged = Merged()
+        for bucket in range(buckets):
+            merged += merge_bucket(self.store, index_id, listed.runs, known, bucket, buckets)
         complete(self.store, index_id, ["/archive"], listed, merged)
 
     def commit(
