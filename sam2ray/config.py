@@ -26,12 +26,11 @@ from sam2_core.inference.tracking_config import Direction
 from .config_section import Section, Text, Texts, Uri, Uris, fault, frozen, result, run, section
 from .config_storage import Storage
 from .file_systems import Options, with_timeout
+from .readers.prompts.columns import BoxFormat, Part
 
 Mode = Literal["auto", "prompt", "track", "auto_track", "embed"]
 SourceKind = Literal["auto", "files", "frames", "tar", "list", "parquet"]
 PromptFormat = Literal["auto", "columns", "coco", "parquet", "sav", "davis"]
-BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
-PromptPart = Literal["points", "box", "mask"]
 DecodeMode = Literal["rounded", "exact", "scaled"]
 Auto = Literal["auto"]
 
@@ -42,7 +41,7 @@ Grids = Annotated[
 ]
 
 PromptParts = Annotated[
-    tuple[PromptPart, ...], BeforeValidator(frozen, json_schema_input_type=list[PromptPart])
+    tuple[Part, ...], BeforeValidator(frozen, json_schema_input_type=list[Part])
 ]
 
 _TAKES_PROMPTS = ("prompt", "track")

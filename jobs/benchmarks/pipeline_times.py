@@ -42,10 +42,10 @@ class Window:
         """Seconds of it in which at least one event of these kinds was going on."""
         seconds, until = 0.0, self.began
         for event in sorted(events, key=lambda e: e.began):
-            if event.what in whats and event.ended > until:
-                until_now = min(event.ended, self.ended)
-                seconds += max(0.0, until_now - max(event.began, until))
-                until = max(until, until_now)
+            began, ended = max(event.began, until), min(event.ended, self.ended)
+            if event.what in whats and began < ended:
+                seconds += ended - began
+                until = ended
         return seconds
 
 

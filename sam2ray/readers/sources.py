@@ -122,6 +122,8 @@ def open_source(
         prompts=prompts.resolved(known) if prompts and prompts.uri is not None else None,
         options=known,
     )
+    _refuse_unread(parts, "list", "source.uri_column", uri_column)
+    _refuse_unread(parts, "parquet", "source.bytes_column", bytes_column)
     for part in parts:
         _refuse_columns(part, keep, prompts)
         _check_first(source, part)
@@ -218,6 +220,18 @@ def _unclear(uri: str, what: str) -> UsageError:
         "videos), frames (each folder is a clip), tar (WebDataset shards), list (CSV, Parquet or "
         "JSONL with addresses) or parquet (with the bytes)."
     )
+
+
+def _refuse_unread(
+    parts: Sequence[SourcePart], reader: ReaderName, setting: str, said: str | None
+) -> None:
+    """A column that no part has a use for was meant for another source."""
+    kinds = [part.reader for part in parts]
+    if said is not None and reader not in kinds:
+        raise UsageError(
+            f"{setting}={said} is of source.kind={reader}; this source is read as "
+            f"{', '.join(kinds)}. Leave the setting out, or say source.kind={reader}."
+        )
 
 
 def _refuse_columns(part: SourcePart, keep: Sequence[str], prompts: PromptSource | None) -> None:

@@ -60,7 +60,7 @@ asked = [me, ended, replace(ended, session="another"), replace(me, job_id="99000
 print([jobs.has_ended(one) for one in asked])
 """
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,6 @@ def undisturbed(
     return output, done.stdout
 
 
-@pytest.mark.slow
 def test_a_job_that_is_submitted_from_a_checkout_runs_and_says_how_it_goes(
     cluster: RealCluster, undisturbed: tuple[Path, str]
 ):
@@ -177,7 +176,6 @@ def test_a_job_that_is_submitted_from_a_checkout_runs_and_says_how_it_goes(
     _clean(output)
 
 
-@pytest.mark.slow
 def test_models_are_spread_over_the_nodes_and_the_books_are_kept_beside_the_driver(
     cluster: RealCluster, undisturbed: tuple[Path, str]
 ):
@@ -185,7 +183,6 @@ def test_models_are_spread_over_the_nodes_and_the_books_are_kept_beside_the_driv
     assert _nodes_of(cluster, "by-hand", "Ledger") == ["head"]
 
 
-@pytest.mark.slow
 def test_a_job_that_is_stopped_commits_what_is_in_hand_and_the_same_again_does_the_rest(
     cluster: RealCluster, archive: Path, tmp_path: Path, undisturbed: tuple[Path, str]
 ):
@@ -219,7 +216,6 @@ def test_the_output_of_a_job_whose_driver_was_killed_is_taken_over_at_once(
     _clean(tmp_path)
 
 
-@pytest.mark.slow
 def test_only_a_job_that_is_known_to_have_ended_is_said_to_have(
     cluster: RealCluster, undisturbed: tuple[Path, str]
 ):
@@ -236,7 +232,6 @@ def _move_holder_elsewhere(output: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "elsewhere"}))
 
 
-@pytest.mark.slow
 def test_a_scheduled_run_is_one_at_a_time_and_does_what_is_new(
     cluster: RealCluster, tmp_path: Path
 ):
@@ -295,7 +290,7 @@ def _wait_until_submitted(cluster: RealCluster, submission_id: str) -> None:
 @pytest.mark.parametrize(
     ("name", "moment"),
     [
-        pytest.param("second", "pictures are decoded", marks=pytest.mark.slow),
+        ("second", "pictures are decoded"),
         pytest.param("third", "results are written", marks=pytest.mark.long),
     ],
 )

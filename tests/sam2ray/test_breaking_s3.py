@@ -18,7 +18,7 @@ KEY, SECRET = "AKIAOFTHESETESTS", "secret-of-these-tests"
 IN_A_CONFIG = (f"storage.s3.key={KEY}", f"storage.s3.secret={SECRET}")
 COUNT = 24
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,6 @@ def of_source(request: Request) -> bool:
     return request.is_in(f"{BUCKET}/breaking/source/")
 
 
-@pytest.mark.slow
 def test_a_store_that_fails_again_and_again_changes_no_mask_and_learns_no_secret(
     bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
 ):
@@ -89,7 +88,6 @@ def test_a_store_that_fails_again_and_again_changes_no_mask_and_learns_no_secret
     assert SECRET.encode() not in everything
 
 
-@pytest.mark.slow
 def test_a_slow_store_that_hangs_now_and_then_is_asked_again_in_time(
     bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
 ):
@@ -103,7 +101,6 @@ def test_a_slow_store_that_hangs_now_and_then_is_asked_again_in_time(
     assert bucket.masks("hanging") == undisturbed
 
 
-@pytest.mark.slow
 def test_a_credential_for_the_source_that_expires_stops_the_run_and_loses_nothing(
     bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
 ):
@@ -151,7 +148,6 @@ def test_whatever_ends_a_run_the_same_command_goes_on(
     assert bucket.masks("ended") == undisturbed
 
 
-@pytest.mark.slow
 def test_a_run_waits_for_an_output_that_is_away_for_a_while(
     bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
 ):

@@ -16,6 +16,7 @@ from sam2ray.compact import compact_output
 pytest.importorskip("s3fs")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.long,
     pytest.mark.timeout(900),
     pytest.mark.skipif(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,25 @@ def test_what_is_not_clear_names_the_setting_that_says_it(
 ):
     with pytest.raises(UsageError, match=words):
         _source(table, *PROMPTS, *settings)
+
+
+@pytest.mark.parametrize("setting", ["source.uri_column=where", "source.bytes_column=where"])
+def test_a_column_of_a_source_that_has_none_is_refused(tmp_path: Path, setting: str):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(UsageError, match=rf"{setting} is of source\.kind=.* read as files"):
+        _source(tmp_path, setting)
+
+
+@pytest.mark.parametrize("setting", ["prompts.box_format=xywh", "prompts.uri_column=where"])
+def test_what_only_tables_leave_open_is_refused_beside_a_coco_file(tmp_path: Path, setting: str):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.new("RGB", (4, 4)).save(pictures / "a.png")
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps({"images": [], "annotations": []}))
+    words = re.escape(setting.partition("=")[0]) + " are of tables; coco says by itself"
+    with pytest.raises(UsageError, match=words):
+        _source(pictures, "mode=prompt", f"prompts.file={path}", setting)
 
 
 def test_of_several_columns_of_bytes_a_config_names_the_one_with_the_pictures(tmp_path: Path):

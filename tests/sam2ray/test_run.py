@@ -121,9 +121,8 @@ def test_another_config_is_refused_before_anything_is_done(pictures: Path, tmp_p
         _run(_config(pictures, tmp_path, "masks.box_nms_thresh=0.5"))
 
 
-@pytest.mark.parametrize(
-    "units", [pytest.param(1, marks=pytest.mark.long), pytest.param(4, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("units", [pytest.param(1, marks=pytest.mark.long), 4])
 def test_small_commits_converge_to_the_same_masks(pictures: Path, tmp_path: Path, units: int):
     _run(_config(pictures, tmp_path, f"output.commit_every_units={units}"))
     _clean(tmp_path)

@@ -100,6 +100,17 @@ class PromptSource:
                 "prompts.coordinates=pixels (of the picture as shown) or normalized (0 to 1)."
             )
 
+    def _refuse_of_tables(self) -> None:
+        if self.coordinates == "normalized":
+            raise UsageError(f"{self.uri}: {self.format} has pixels, not normalized coordinates.")
+        of_tables = {"box_format": self.box_format, "uri_column": self.uri_column}
+        said = [f"prompts.{name}" for name, value in of_tables.items() if value is not None]
+        if said:
+            raise UsageError(
+                f"{self.uri}: {' and '.join(said)} are of tables; {self.format} says by itself "
+                "what it holds. Leave them out."
+            )
+
     def _takes(self, name: str) -> bool:
         if is_hidden(name):
             return False
@@ -111,8 +122,8 @@ class PromptSource:
         """Say now what a task would say later."""
         if self.format == "parquet":
             self._require_coordinates(self.uri)
-        elif self.coordinates == "normalized":
-            raise UsageError(f"{self.uri}: {self.format} has pixels, not normalized coordinates.")
+        else:
+            self._refuse_of_tables()
         if self.format in _MASKS_ALWAYS and self.use not in (None, ("mask",)):
             raise UsageError(f"{self.uri}: {self.format} has masks alone, no points and no boxes.")
         first = next(self.slices(options), None)

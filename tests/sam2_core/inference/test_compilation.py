@@ -162,14 +162,9 @@ def _run_apart(precision: str, compile_mode: str, programs: Path) -> dict:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(
-    "compile_mode",
-    [
-        pytest.param("encoder", marks=pytest.mark.long),
-        pytest.param("full", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("compile_mode", [pytest.param("encoder", marks=pytest.mark.long), "full"])
 def test_compiled_masks_are_those_of_eager_fp32_and_restarts_find_the_programs(
     compile_mode: str, tmp_path: Path
 ) -> None:
@@ -182,12 +177,13 @@ def test_compiled_masks_are_those_of_eager_fp32_and_restarts_find_the_programs(
     assert again["overlaps"] == first["overlaps"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("precision", "compile_mode"),
     [
         pytest.param("bf16", "full", marks=pytest.mark.long),
-        pytest.param("bf16", "encoder", marks=pytest.mark.slow),
+        ("bf16", "encoder"),
         pytest.param("fp16", "full", marks=pytest.mark.long),
         pytest.param("fp16", "encoder", marks=pytest.mark.long),
     ],
