@@ -14,6 +14,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+from fsspec.registry import _registry
 from safetensors.torch import save_file
 
 from sam2_core.checkpoint_files import digest_of_files, local_checkpoint, read_state, unwrap
@@ -330,6 +331,8 @@ def test_an_object_that_cannot_be_read_is_named_with_the_reason(store, url, said
 )
 def test_a_store_whose_client_is_missing_says_what_to_install(monkeypatch, url, client, extra):
     monkeypatch.setitem(sys.modules, client, None)
+    # A test before this one may have loaded it, and fsspec keeps what it has loaded.
+    monkeypatch.delitem(_registry, url.partition(":")[0], raising=False)
     with pytest.raises(DownloadFailed, match=rf"pip install 'sam2ray\[{extra}\]' \("):
         local_checkpoint(f"{url}/weights.pt")
 
