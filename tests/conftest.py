@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,22 @@ def media() -> Path:
     if not (MEDIA / "truck.jpg").exists():
         pytest.skip(f"no example media in {MEDIA}; point SAM2RAY_MEDIA at them")
     return MEDIA
+
+
+@pytest.fixture(scope="session")
+def two_cpus() -> Iterator[None]:
+    """Ray with two CPUs, as on the smallest machine that a job must run on: one to a process."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        ray.init(
+            "local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+        yield
+        ray.shutdown()

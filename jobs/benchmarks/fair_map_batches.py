@@ -76,7 +76,7 @@ class FindMasks:
 def main() -> None:
     """Files -> decode -> find -> Parquet."""
     archive, output, diary, settings = sys.argv[1:]
-    ray.init(log_to_driver=False, include_dashboard=False)
+    ray.init("local", log_to_driver=False, include_dashboard=False)
     dataset = ray.data.read_binary_files(archive, include_paths=True)
     # Memory is booked so that Ray does not fuse the two: pictures would be decoded in the actor.
     dataset = dataset.map_batches(decode, batch_size=BATCH, memory=1)

@@ -67,7 +67,7 @@ class FindMasks:
 def main() -> None:
     """Pictures -> find -> Parquet."""
     archive, output, diary, settings = sys.argv[1:]
-    ray.init(log_to_driver=False, include_dashboard=False)
+    ray.init("local", log_to_driver=False, include_dashboard=False)
     dataset = ray.data.read_images(archive, include_paths=True, mode="RGB")
     dataset = dataset.map_batches(
         FindMasks,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 from PIL import Image
 from pycocotools import mask as coco
 
@@ -20,17 +18,6 @@ from jobs.benchmarks.pipeline_rows import Figure, keep
 from jobs.benchmarks.pipeline_stage import Diary
 from jobs.benchmarks.pipeline_times import Event, TooFewBatches, middle, part, profile, read_diary
 from jobs.benchmarks.resident import watching_memory
-
-
-@pytest.fixture(scope="module")
-def two_cpus() -> Iterator[None]:
-    """Ray on this machine, for these tests alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
-        yield
-        ray.shutdown()
 
 
 def _steady(batches: int, count: int = 8, seconds: float = 1.0) -> list[Event]:
@@ -170,7 +157,8 @@ def test_growth_is_that_of_the_largest_run_over_the_smallest():
 
 
 @pytest.mark.slow
-def test_a_sleeping_stage_goes_through_the_whole_pipeline(two_cpus: None, tmp_path: Path):
+@pytest.mark.usefixtures("two_cpus")
+def test_a_sleeping_stage_goes_through_the_whole_pipeline(tmp_path: Path):
     folder = pipeline_media.photographs(tmp_path / "made", 24)
     archive = pipeline.Archive("efficiency, pictures", folder, 24, "pictures")
     settings = ("resources.batch_size=2", "model.image_size=64")
@@ -181,7 +169,8 @@ def test_a_sleeping_stage_goes_through_the_whole_pipeline(two_cpus: None, tmp_pa
 
 
 @pytest.mark.slow
-def test_clips_are_measured_by_their_frames(two_cpus: None, tmp_path: Path):
+@pytest.mark.usefixtures("two_cpus")
+def test_clips_are_measured_by_their_frames(tmp_path: Path):
     folder = pipeline_media.clips(tmp_path / "made", 2)
     archive = pipeline.Archive("efficiency, clips", folder, 2, "frames")
     figure = pipeline.measure(archive, tmp_path / "out", 0.005, ("model.image_size=64",))
@@ -192,7 +181,8 @@ def test_clips_are_measured_by_their_frames(two_cpus: None, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_many_tiny_units_come_from_shards(two_cpus: None, tmp_path: Path):
+@pytest.mark.usefixtures("two_cpus")
+def test_many_tiny_units_come_from_shards(tmp_path: Path):
     seen = many_units.run_many(tmp_path, tmp_path / "out", 40, ("resources.batch_size=4",))
     assert seen.units == 40
     assert json.dumps([seen.first_ms, seen.last_ms])

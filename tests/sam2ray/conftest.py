@@ -1,4 +1,4 @@
-"""One small Ray cluster for all tests that need one."""
+"""An S3 server, stores and an archive of pictures for all tests that need one."""
 
 from __future__ import annotations
 
@@ -34,19 +34,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         return LocalStore(tmp_path / "root")
     options = request.getfixturevalue("s3_options")
     return open_store(f"s3://{BUCKET}/{tmp_path.parent.name}/{tmp_path.name}", options)
-
-
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Two CPUs, as on the smallest machine that a job must run on."""
-    import ray
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
-        yield
-        ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -322,7 +322,7 @@ def test_tables_in_files_are_wide(monkeypatch: pytest.MonkeyPatch):
 # ---------------------------------------------------------------- with a cluster
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("two_cpus")
 def test_a_run_is_planned_done_shown_and_proved(here: Path, tmp_path: Path):
     small = "--model nano --set model.image_size=64 --set masks.points_per_side=2"
     plan = _call(f"run pics {tmp_path}/out {small} --dry-run")

@@ -31,7 +31,7 @@ from sam2ray.sinks.result_files import EMBEDDINGS, ResultPlace, read_outcomes
 from sam2ray.stages.outcome_rows import Stamp
 from sam2ray.storage import LocalStore
 
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = pytest.mark.usefixtures("two_cpus")
 
 
 def config(output: Path) -> JobConfig:

@@ -214,7 +214,7 @@ def test_every_gauge_is_fed():
     assert {measure.name for measure in measures(BEFORE, _tally(1))} == set(GAUGES)
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("two_cpus")
 def test_gauges_are_accepted_by_ray():
     RunGauges("/out")(BEFORE, _tally(20, io=3))
 

@@ -26,7 +26,7 @@ SMALL = (
     "masks.stability_score_thresh=0",
 )
 
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = pytest.mark.usefixtures("two_cpus")
 
 
 def _config(source: Path, output: Path, *assignments: str, **options: object) -> JobConfig:

@@ -105,7 +105,7 @@ class Bucket:
 
 _CLUSTER = """
 import ray, sys
-here = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+here = ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 print(here.address_info["gcs_address"], flush=True)
 sys.stdin.read()
 """
