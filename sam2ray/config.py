@@ -238,6 +238,9 @@ class VideoDecode(Section):
     max_frames: int | None = result(None, "A longer video is cut off here; null: never.", ge=1)
     max_duration_s: float | None = result(None, "A longer video is cut off here.", gt=0)
     max_side: int = result(8192, "A video with a longer side is refused, px.", ge=1)
+    max_bytes: int = result(
+        64 << 30, "A larger file of a video is refused; read, it lies on the actor's disk.", ge=1
+    )
     threads: int = run(1, "Threads that decode one video.", ge=1, le=256)
 
     @model_validator(mode="after")
@@ -308,6 +311,9 @@ class Limits(Section):
     max_attempts: int = run(3, "Times a unit is tried in all, over all runs.", ge=1)
     max_failed_fraction: Share = run(
         0.5, "More retryable failures than this, of at least stop_window units, end the run."
+    )
+    accepted_failed_fraction: Share = run(
+        0.0, "Exit code 0 while no larger part of all units has failed; with more it is 3."
     )
     stop_window: int = run(
         200, "So many units in a row with a retryable failure end the run.", ge=1

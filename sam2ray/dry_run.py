@@ -17,7 +17,7 @@ from .kept_config import CONFIG, kept_config
 from .listing import source_of
 from .manifest import buckets_for, read_manifest
 from .outcomes import latest_outcomes
-from .planner import Plan
+from .planner import Plan, clips_per_block
 from .readers.slices import Ignored
 from .readers.sources import Source
 from .records import Ids, Unit, as_ids, is_in
@@ -180,9 +180,10 @@ def _device(plan: Plan) -> str:
 def _blocks(config: JobConfig, plan: Plan, seen: Prospect) -> str:
     units, wave = seen.due.units, config.limits.wave_units
     files = -(-units // config.output.commit_every_units)
-    blocks = amount(-(-units // plan.units_per_block), "block")
+    pictures, clips = amount(plan.units_per_block, "picture"), clips_per_block(config)
     return (
-        f"{blocks} of {plan.units_per_block} units, in {amount(-(-units // wave), 'wave')}; at "
+        f"blocks of at most {pictures} or {amount(clips, 'clip')}, in "
+        f"{amount(-(-units // wave), 'wave')} or one more; at "
         f"least {amount(files, 'file')} of results; the manifest has "
         f"{amount(buckets_for(seen.found.units), 'part')}"
     )

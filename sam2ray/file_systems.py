@@ -91,6 +91,11 @@ def web_timeout_s(options: Options) -> float:
     return float(_options_of("http", options).get(_TIMEOUT_S, _WEB_TIMEOUT_S))
 
 
+def web_headers(options: Options) -> Mapping[str, str]:
+    """What a server of the web is told with each request."""
+    return _options_of("http", options).get("client_kwargs", {}).get("headers", {})
+
+
 def version_of(facts: Mapping[str, Any]) -> str:
     """What a store says about a file's content: its etag, or its size and time."""
     for key in ("ETag", "etag", "content_md5", "md5Hash"):

@@ -34,5 +34,5 @@ def _rows(listed: Listed, merged: Merged) -> Iterator[tuple[str, str]]:
 
 def unmark_if_more_waits(store: Store) -> None:
     """Take the mark of completeness away from an output that has new units."""
-    if store.exists(SUCCESS) and not standing(store, latest_outcomes(store)).is_complete:
+    if store.exists(SUCCESS) and not standing(store, latest_outcomes(store)).earns_mark:
         store.delete(SUCCESS)

@@ -24,6 +24,7 @@ class Verdict(str, Enum):
     ALONE = "alone"
     POISON = "poison"  # not at all: it has killed enough
     TIMEOUT = "timeout"  # not at all: it was alone and did not end
+    CUDA = "cuda"  # not at all: it was alone and broke the device
     SKIP = "skip"  # the run is stopping
 
 
@@ -48,7 +49,7 @@ class Stop:
 class _Hold:
     process: Process
     alone: bool
-    timed_out: bool = False
+    last_words: Verdict | None = None  # of its process, which is about to end itself
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class SuspectBook:
     _holds: dict[tuple[str, str], _Hold] = field(default_factory=dict)  # by stage and unit
     _suspects: set[str] = field(default_factory=set)
     _deaths: Counter[str] = field(default_factory=Counter)
-    _endless: set[str] = field(default_factory=set)
+    _given_up: dict[str, Verdict] = field(default_factory=dict)
 
     def begin(self, process: Process, unit_ids: Sequence[str]) -> list[Verdict]:
         """Note that a process opens units; a unit that another one held has seen it die."""
@@ -75,8 +76,8 @@ class SuspectBook:
         return verdicts
 
     def _judge(self, unit_id: str) -> Verdict:
-        if unit_id in self._endless:
-            return Verdict.TIMEOUT
+        if unit_id in self._given_up:
+            return self._given_up[unit_id]
         if self._deaths[unit_id] >= DEATHS_OF_POISON:
             return Verdict.POISON
         return Verdict.ALONE if unit_id in self._suspects else Verdict.TOGETHER
@@ -90,8 +91,8 @@ class SuspectBook:
             return
         for (_, unit_id), hold in held.items():
             self._suspects.add(unit_id)
-            if hold.alone and hold.timed_out:
-                self._endless.add(unit_id)
+            if hold.alone and hold.last_words is not None:
+                self._given_up[unit_id] = hold.last_words
             elif hold.alone:
                 self._deaths[unit_id] += 1
 
@@ -100,11 +101,11 @@ class SuspectBook:
         for unit_id in unit_ids:
             self._holds.pop((process.stage, unit_id), None)
 
-    def time_out(self, process: Process) -> None:
-        """Note that a process is about to end itself, because what it holds takes too long."""
+    def last_words(self, process: Process, verdict: Verdict) -> None:
+        """Note why a process is about to end itself: what to think of it if it holds but one."""
         for hold in self._holds.values():
             if hold.process == process:
-                hold.timed_out = True
+                hold.last_words = verdict
 
     def held(self) -> int:
         """How many units are in somebody's hands."""
@@ -220,10 +221,10 @@ class Ledger:
         self.sign_of_life()
         self._suspects.end(process, unit_ids)
 
-    def time_out(self, process: Process) -> None:
-        """Hear the last words of a process that ends itself."""
+    def last_words(self, process: Process, verdict: Verdict) -> None:
+        """Hear why a process ends itself."""
         self.sign_of_life()
-        self._suspects.time_out(process)
+        self._suspects.last_words(process, verdict)
 
     def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
         """Take note of what was committed."""

@@ -13,6 +13,7 @@ from ray.exceptions import RayTaskError
 from .commit_sink import CommitSink
 from .errors import Sam2RayError
 from .patience import causes, classify
+from .planner import WaveShape
 from .processes import Job, Labeller, prepare
 from .records import ErrorClass
 from .storage import file_system, storage_error
@@ -20,11 +21,11 @@ from .storage import file_system, storage_error
 _COMMITS_PER_ACTOR = 2  # at a time
 
 
-def run_wave(job: Job, todo_uri: str) -> None:
+def run_wave(job: Job, todo_uri: str, shape: WaveShape) -> None:
     """Label every unit of a todo file, and return when all of them are committed."""
     configure_ray_data()
     with _reading(todo_uri):
-        _labelled(job, todo_uri).write_datasink(
+        _labelled(job, todo_uri, shape).write_datasink(
             CommitSink(job.committer, job.handles.ledger),
             # Tasks that wait for a CPU wait for the preparing of pictures to pause: on few CPUs
             # that is the end of the run, and all that was labelled would be lost with it.
@@ -33,7 +34,7 @@ def run_wave(job: Job, todo_uri: str) -> None:
         )
 
 
-def _labelled(job: Job, todo_uri: str) -> Dataset:
+def _labelled(job: Job, todo_uri: str, shape: WaveShape) -> Dataset:
     """What is to be committed, as Ray Data plans it."""
     plan, resources = job.plan, job.config.resources
     options = job.prepare.storage
@@ -43,10 +44,10 @@ def _labelled(job: Job, todo_uri: str) -> Dataset:
         num_cpus=plan.cpus_per_task,
     )
     # One file is one block, whatever the reader is told: without this one task gets all the work.
-    dataset = dataset.repartition(target_num_rows_per_block=plan.units_per_block)
+    dataset = dataset.repartition(target_num_rows_per_block=shape.units_per_block)
     dataset = dataset.map_batches(
         partial(prepare, spec=job.prepare, handles=job.handles),
-        batch_size=plan.units_per_block,
+        batch_size=shape.units_per_block,
         batch_format="pyarrow",
         num_cpus=plan.cpus_per_task,
         # Booked even where it is next to nothing: steps that book alike are fused into one, and
@@ -55,7 +56,7 @@ def _labelled(job: Job, todo_uri: str) -> Dataset:
     )
     return dataset.map_batches(
         Labeller,
-        batch_size=resources.batch_size,
+        batch_size=shape.units_per_batch,
         batch_format="pyarrow",
         fn_constructor_args=(job,),
         compute=ActorPoolStrategy(

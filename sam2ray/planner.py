@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from .config import JobConfig
 from .errors import UsageError
+from .root import Wave
 
 _BLOCK_BYTES = 96 << 20  # of decoded pictures: what one step hands to the next
+_BLOCKS_AN_ACTOR = 2  # at least: one is prepared while the model has the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,14 @@ class Cluster:
 
     cpus: float
     gpus: float
+
+
+@dataclass(frozen=True, slots=True)
+class WaveShape:
+    """How many units of a wave travel together, and how many an actor gets at once."""
+
+    units_per_block: int
+    units_per_batch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,7 @@ class Plan:
     cpus_per_actor: float
     threads_per_actor: int
     cpus_per_task: float
-    units_per_block: int
+    units_per_block: int  # at most, of pictures
 
 
 def make_plan(config: JobConfig, cluster: Cluster) -> Plan:
@@ -53,8 +63,24 @@ def make_plan(config: JobConfig, cluster: Cluster) -> Plan:
     )
 
 
+def shape_of_wave(config: JobConfig, plan: Plan, wave: Wave) -> WaveShape:
+    """Blocks so small that every actor gets some: one that is being worked on is not shared."""
+    if wave.are_clips:
+        # More than there are lanes, so that a lane that is free takes the next.
+        block = min(clips_per_block(config), math.ceil(wave.units / plan.actors))
+        return WaveShape(block, block)
+    batch = config.resources.batch_size
+    even = batch * math.ceil(wave.units / (batch * plan.actors * _BLOCKS_AN_ACTOR))
+    return WaveShape(min(plan.units_per_block, even), batch)
+
+
+def clips_per_block(config: JobConfig) -> int:
+    """Videos that an actor takes at once."""
+    return 2 * config.resources.video_lanes
+
+
 def units_per_block(config: JobConfig) -> int:
-    """Units that travel together: a few batches, but no more than fits into a block."""
+    """Pictures that travel together: a few batches, but no more than fits into a block."""
     side = config.model.row().image_size
     of_one = 3 * side**2 * (4 if config.decode.mode == "exact" else 1)
     batch = config.resources.batch_size

@@ -29,6 +29,7 @@ from .stages.label import Labeller as BatchWork
 from .stages.make_labeller import make_labeller
 from .stages.outcome_rows import Stamp
 from .stages.prepare import Preparer, PrepareSpec
+from .stages.warm_up import warm_up
 
 
 def start_ledger(config: JobConfig) -> ActorHandle:
@@ -97,7 +98,7 @@ LoadLabeller = Callable[[Job], BatchWork]
 
 
 def load_labeller(job: Job) -> BatchWork:
-    """SAM 2, loaded and warm, and what the job does with it."""
+    """SAM 2, loaded and warmed up, and what the job does with it."""
     config, plan = job.config, job.plan
     torch.set_num_threads(plan.threads_per_actor)
     model = load_sam2(
@@ -107,6 +108,8 @@ def load_labeller(job: Job) -> BatchWork:
         precision=config.model.precision,
         compile=config.model.compile,
     )
+    if plan.device != "cpu" or config.model.compile != "off":  # else nothing is ever compiled
+        warm_up(config, model)
     return make_labeller(config, model, job.handles.hands("label"), job.stamp, job.committer)
 
 

@@ -24,9 +24,9 @@ class RayLedger:
         """Let units go; calls of one process arrive in order, so nobody waits for this one."""
         self._actor.end.remote(process, unit_ids)
 
-    def time_out(self, process: Process) -> None:
-        """Say that this process ends itself."""
-        ray.get(self._actor.time_out.remote(process), timeout=10)
+    def last_words(self, process: Process, verdict: Verdict) -> None:
+        """Say why this process ends itself."""
+        ray.get(self._actor.last_words.remote(process, verdict), timeout=10)
 
     def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
         """Say what was committed."""

@@ -37,7 +37,7 @@ class ErrorClass(str, Enum):
     BOMB = "bomb"
     NO_VIDEO_STREAM = "no_video_stream"
     ZERO_FRAMES = "zero_frames"
-    PARTIAL = "partial"  # beside status ok: a video that broke off, with what came before
+    PARTIAL = "partial"  # beside status ok: a video that ended early, with what came before
     BAD_PROMPT = "bad_prompt"
     OOM = "oom"
     CUDA = "cuda"
@@ -81,12 +81,21 @@ class Unit:
     prompts: str | None = None  # canonical JSON, see prompt_table
     user: Mapping[str, str] = field(default_factory=dict)  # columns of the source to be kept
     supersedes: str | None = None
+    row_group: int | None = None  # of a table: its rows are read together, and in their order
     repeat: int = 0  # how often the source had this very content before, with another in between
 
     @property
     def source_key(self) -> str:
-        """What stays the same when a source gets new content or new prompts."""
-        return digest([self.source_uri, self.member, self.first_frame, self.end_frame])
+        """What stays the same when a source gets new content or new prompts.
+
+        Work is done in the order of these keys, so that neighbours of an archive are far apart.
+        Only the rows of a row group follow each other: they cannot be read but together.
+        """
+        own = digest([self.source_uri, self.member, self.first_frame, self.end_frame])
+        if self.row_group is None:
+            return own
+        group = digest([self.source_uri, self.row_group])
+        return f"{group[:16]}{self.offset or 0:012x}{own[:4]}"
 
     @property
     def content_id(self) -> str:
@@ -163,6 +172,7 @@ UNIT_COLUMNS = pa.schema(
         ("prompts", pa.large_string()),
         ("user", pa.map_(pa.string(), pa.string())),
         ("supersedes", pa.string()),
+        ("row_group", pa.int32()),
         ("repeat", pa.int32()),
     ]
 )

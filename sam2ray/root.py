@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import numpy as np
@@ -18,6 +16,7 @@ import pyarrow.parquet as pq
 
 from .manifest import read_manifest, superseded_ids
 from .outcomes import OutcomeIndex, count_codes, named
+from .own_folder import OwnFolder
 from .records import ErrorClass, as_ids, is_in
 from .stages.columns import TODO_SCHEMA
 from .storage import Store
@@ -34,6 +33,15 @@ class Selection:
     max_attempts: int
     retried: frozenset[ErrorClass] = frozenset()
     limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """A file of what is due, and what is in it."""
+
+    name: str
+    units: int
+    are_clips: bool  # else pictures: the two travel in blocks of different sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,13 @@ class Standing:
         """Whether every unit has ended."""
         return self.ok + self.failed == self.units
 
+    @property
+    def earns_mark(self) -> bool:
+        """Whether an archive is done; it is not where a store said no to everything."""
+        failures = [ErrorClass(name) for name in self.ended if name != "ok" and self.ended[name]]
+        said_no = bool(failures) and not self.ok and all(one.retryable for one in failures)
+        return self.is_complete and not said_no
+
 
 def new_run_id() -> str:
     """Sorts by time, and is nobody else's."""
@@ -66,18 +81,41 @@ def new_run_id() -> str:
 
 def write_waves(
     store: Store, run_id: str, outcomes: OutcomeIndex, chosen: Selection, wave_units: int
-) -> Iterator[tuple[str, int]]:
-    """Names and sizes of files of what is due, one after another; few units are held at a time."""
-    pieces = _in_waves(due_units(store, outcomes, chosen), wave_units)
-    for wave, of_wave in groupby(pieces, key=itemgetter(0)):
-        yield _write_wave(store, run_id, wave, (piece for _, piece in of_wave))
+) -> Iterator[Wave]:
+    """Files of what is due, one after another; few units are held at a time.
+
+    Clips come first: they take longest, and pictures fill what is left of the machines well.
+    """
+    number, left = 0, chosen.limit
+    for are_clips in _kinds_there(store):
+        due = due_units(store, outcomes, replace(chosen, limit=left), are_clips=are_clips)
+        for _, of_wave in groupby(_in_waves(due, wave_units), key=itemgetter(0)):
+            name = f"{RUNS}/{run_id}/todo-{number:05}.parquet"
+            units = _write_todo(store, name, (piece for _, piece in of_wave))
+            yield Wave(name, units, are_clips)
+            number, left = number + 1, None if left is None else left - units
 
 
-def due_units(store: Store, outcomes: OutcomeIndex, chosen: Selection) -> Iterator[pa.Table]:
+def _kinds_there(store: Store) -> list[bool]:
+    """Whether the manifest has clips, and pictures: True, False, or both in this order."""
+    there: set[bool] = set()
+    for table in read_manifest(store, ["kind"]):
+        there |= {kind != "image" for kind in table["kind"].unique().to_pylist()}
+        if len(there) == 2:
+            break
+    return sorted(there, reverse=True)
+
+
+def due_units(
+    store: Store, outcomes: OutcomeIndex, chosen: Selection, *, are_clips: bool | None = None
+) -> Iterator[pa.Table]:
     """Units of the manifest that are to be done, with the number of the attempt."""
     hidden = superseded_ids(store)
     left = chosen.limit
     for table in read_manifest(store):
+        if are_clips is not None:
+            is_clip = np.array([kind != "image" for kind in table["kind"].to_pylist()], bool)
+            table = table.filter(pa.array(is_clip == are_clips))
         ids = as_ids(table["unit_id"])
         attempts = outcomes.next_attempts(
             ids, max_attempts=chosen.max_attempts, retried=chosen.retried
@@ -109,8 +147,8 @@ def standing(store: Store, outcomes: OutcomeIndex) -> Standing:
 
 
 def mark_success(store: Store, now: Standing) -> None:
-    """Write the mark where every unit has ended; take it away where new ones wait."""
-    if now.is_complete:
+    """Write the mark where the archive is done; take it away where new units wait."""
+    if now.earns_mark:
         facts = {"units": now.units, "ok": now.ok, "failed": now.failed}
         store.put(SUCCESS, json.dumps(facts).encode())
     else:
@@ -127,19 +165,16 @@ def _in_waves(tables: Iterable[pa.Table], wave_units: int) -> Iterator[tuple[int
             done, table = done + len(piece), table.slice(len(piece))
 
 
-def _write_wave(
-    store: Store, run_id: str, wave: int, pieces: Iterable[pa.Table]
-) -> tuple[str, int]:
-    name = f"{RUNS}/{run_id}/todo-{wave:05}.parquet"
+def _write_todo(store: Store, name: str, pieces: Iterable[pa.Table]) -> int:
     count = 0
-    with TemporaryDirectory(prefix="sam2ray-") as folder:
-        path = Path(folder, "todo.parquet")
+    with OwnFolder() as folder:
+        path = folder / "todo.parquet"
         with pq.ParquetWriter(path, TODO_SCHEMA, compression="zstd") as writer:
             for rows in _joined(pieces):
                 writer.write_table(rows.cast(TODO_SCHEMA))
                 count += len(rows)
         store.put(name, path)
-    return name, count
+    return count
 
 
 def _joined(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:

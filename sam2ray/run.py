@@ -28,13 +28,14 @@ from .listing import list_source, source_of
 from .outcomes import OutcomeIndex, latest_outcomes, mend_copies
 from .patience import Patience
 from .pipeline import run_wave
-from .planner import Plan, make_plan
+from .planner import Plan, make_plan, shape_of_wave
 from .processes import Job, LoadLabeller, RunHandles, load_labeller, start_ledger
 from .ray_jobs import RayJobs, this_driver
 from .report import RunReport, write_report
 from .root import (
     Selection,
     Standing,
+    Wave,
     mark_success,
     new_run_id,
     standing,
@@ -99,7 +100,7 @@ def run_job(
             merged,
             now,
             tally,
-            exit_code_of(now, tally),
+            exit_code_of(now, tally, config.limits.accepted_failed_fraction),
             plan,
         )
         write_report(store, report)
@@ -119,10 +120,10 @@ def _work(context: RunContext, plan: Plan, chosen: Selection, watch: Watcher) ->
             raising_when_stalled(longest_silence_s(config.limits.unit_timeout_s)) as tell,
             watching(ledger, before, watch, tell),
         ):
-            for todo, _ in _waves(context, outcomes, chosen):
+            for wave in _waves(context, outcomes, chosen):
                 job = make_job(context, plan, ledger)
-                run_wave(job, store.uri_of(todo))
-                store.delete(todo)
+                run_wave(job, store.uri_of(wave.name), shape_of_wave(config, plan, wave))
+                store.delete(wave.name)
                 if tally_of(ledger).stop is not None:
                     break
             return tally_of(ledger)
@@ -132,9 +133,7 @@ def _work(context: RunContext, plan: Plan, chosen: Selection, watch: Watcher) ->
         ray.kill(ledger)  # processes that are used again would keep it alive
 
 
-def _waves(
-    context: RunContext, outcomes: OutcomeIndex, chosen: Selection
-) -> Iterator[tuple[str, int]]:
+def _waves(context: RunContext, outcomes: OutcomeIndex, chosen: Selection) -> Iterator[Wave]:
     size = context.config.limits.wave_units
     return write_waves(context.store, context.run_id, outcomes, chosen, size)
 
@@ -189,11 +188,11 @@ def patience_with_output(config: JobConfig) -> Patience:
     return Patience(2 * config.fetch.attempts, config.fetch.backoff_s)
 
 
-def exit_code_of(now: Standing, tally: Tally) -> int:
+def exit_code_of(now: Standing, tally: Tally, accepted_failed_fraction: float) -> int:
     """What the shell is told."""
     if tally.stop is not None:
         return tally.stop.exit_code
-    return SOME_FAILED if now.failed else DONE
+    return SOME_FAILED if now.failed > accepted_failed_fraction * now.units else DONE
 
 
 @contextmanager

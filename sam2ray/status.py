@@ -63,7 +63,8 @@ def _rows(status: Status) -> Iterator[tuple[str, str]]:
         yield "superseded", f"{status.superseded:,}"
     yield "files", f"{status.files:,}"
     if now.is_complete and now.units:
-        yield "complete", "yes" if status.is_marked else "yes, but _SUCCESS is missing"
+        unmarked = "yes, but _SUCCESS is missing" if now.earns_mark else "no: none could be read"
+        yield "complete", "yes" if status.is_marked else unmarked
     else:
         yield "complete", "no"
     if status.broke_off:

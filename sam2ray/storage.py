@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -31,6 +33,7 @@ from .patience import (
 )
 from .range_file import RangeFile
 from .records import ErrorClass
+from .store_pages import facts_of_level
 
 Answer = TypeVar("Answer")
 
@@ -52,6 +55,13 @@ class Entry:
     version: str  # etag, or size and mtime
 
 
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of a store."""
+
+    name: str
+
+
 class Store(ABC):
     """A folder or prefix, and what is done with the files in it."""
 
@@ -69,6 +79,10 @@ class Store(ABC):
     @abstractmethod
     def list(self, folder: str = "") -> Iterator[Entry]:
         """Files of a folder and of all folders below it, finished ones only; none if absent."""
+
+    @abstractmethod
+    def level(self, folder: str = "") -> Iterator[Entry | Folder]:
+        """What a folder itself holds, as it comes; FileNotFoundError if there is no such folder."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
@@ -120,6 +134,20 @@ class LocalStore(Store):
                     continue
                 name = path.relative_to(self.folder).as_posix()
                 yield Entry(name, facts.st_size, f"{facts.st_size}-{facts.st_mtime_ns}")
+
+    def level(self, folder: str = "") -> Iterator[Entry | Folder]:
+        """What a folder itself holds, without links to folders: these may lead in circles."""
+        with os.scandir(self.folder / folder) as children:
+            for child in children:
+                name = f"{folder}/{child.name}" if folder else child.name
+                if child.is_dir():
+                    if not child.is_symlink():
+                        yield Folder(name)
+                elif not child.name.startswith(TEMPORARY):
+                    try:
+                        yield local_entry(Path(child.path), name)
+                    except FileNotFoundError:  # taken away meanwhile, a broken link, a pipe
+                        continue
 
     def read(self, name: str) -> bytes:
         """A whole file."""
@@ -207,27 +235,31 @@ class ObjectStore(Store):
 
     def list(self, folder: str = "") -> Iterator[Entry]:
         """Files of a prefix, a folder's own before those below it."""
-        waiting = [self._path(folder)]
+        waiting = [folder]
         while waiting:
             # Not fs.walk: of folders below the first it leaves out those that it could not read.
-            path = waiting.pop()
-            level = sorted(self._level(path), key=lambda facts: facts["name"])
-            folders = [facts for facts in level if facts["type"] == "directory"]
-            for facts in level:
-                if facts["type"] != "directory" and not facts["name"].endswith("/"):
-                    yield self._entry(facts)
-            names = (facts["name"].rstrip("/") for facts in reversed(folders))
-            waiting += [name for name in names if name != path]
+            folders = []
+            try:
+                for found in self.level(waiting.pop()):
+                    if isinstance(found, Entry):
+                        yield found
+                    else:
+                        folders.append(found.name)
+            except FileNotFoundError:
+                continue
+            waiting += sorted(folders, reverse=True)
 
-    def _level(self, path: str) -> Sequence[Mapping[str, Any]]:
-        def look() -> Sequence[Mapping[str, Any]]:
-            self._fs.invalidate_cache()
-            return self._fs.ls(path, detail=True)
-
-        try:
-            return self._asked("listed", path[len(self._root) + 1 :], look)
-        except FileNotFoundError:
-            return []
+    def level(self, folder: str = "") -> Iterator[Entry | Folder]:
+        """What a prefix itself holds."""
+        path = self._path(folder)
+        ask = partial(self._asked, "listed", folder)
+        for facts in facts_of_level(self._fs, path, ask):
+            name = facts["name"].rstrip("/")
+            if facts["type"] == "directory":
+                if name != path:
+                    yield Folder(name[len(self._root) + 1 :])
+            elif name == facts["name"]:  # else the prefix itself, as some tools create it
+                yield self._entry(facts)
 
     def _entry(self, facts: Mapping[str, Any]) -> Entry:
         name = facts["name"][len(self._root) + 1 :]
@@ -325,6 +357,14 @@ def open_store(uri: str, options: Options | None = None, patience: Patience = ST
     """The store at an address: a path, file://, s3://, gs://, az://, http(s)://."""
     path = local_path(uri)
     return ObjectStore(uri, options or {}, patience) if path is None else LocalStore(path)
+
+
+def local_entry(path: Path, name: str) -> Entry:
+    """A file of this machine; FileNotFoundError if it is none that can be read to its end."""
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):  # opening a pipe would wait for ever
+        raise FileNotFoundError(f"{path} is no regular file.")
+    return Entry(name, facts.st_size, f"{facts.st_size}-{facts.st_mtime_ns}")
 
 
 def local_path(uri: str) -> Path | None:

@@ -234,7 +234,7 @@ def _latest(known: _Known) -> OutcomeIndex:
 def _faults_of_mark(store: Store, now: Standing) -> Iterator[str]:
     """_SUCCESS says that all units have ended, and how many."""
     if not store.exists(SUCCESS):
-        if now.is_complete and now.units:
+        if now.earns_mark and now.units:
             yield f"{SUCCESS}: is missing, though all units have ended: run the same command again"
         return
     wanted = {"units": now.units, "ok": now.ok, "failed": now.failed}

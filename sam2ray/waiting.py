@@ -42,8 +42,8 @@ def what_it_waited_for(seconds: Mapping[str, float], elapsed_s: float, plan: Pla
     """
     if elapsed_s <= 0 or not any(seconds.values()):
         return None
-    on_model = seconds.get("model", 0.0) + seconds.get("pack", 0.0)
-    busy = min(1.0, on_model / (plan.actors * elapsed_s))
+    # Not with the packing: that is done while the model has the next batch.
+    busy = min(1.0, seconds.get("model", 0.0) / (plan.actors * elapsed_s))
     if busy >= _BUSY:
         more = "add GPUs" if plan.device == "cuda" else "add CPUs, or use a GPU"
         return Wait("model", busy, more)

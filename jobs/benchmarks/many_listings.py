@@ -109,9 +109,9 @@ class _World:
     def write_all_waves(self) -> str:
         """What a first run reads."""
         chosen, sizes = Selection(3), []
-        for name, size in write_waves(self.store, "run", self.outcomes, chosen, _WAVE_UNITS):
-            sizes.append(size)
-            self.store.delete(name)
+        for wave in write_waves(self.store, "run", self.outcomes, chosen, _WAVE_UNITS):
+            sizes.append(wave.units)
+            self.store.delete(wave.name)
         return f"{len(sizes)} waves of {sum(sizes):,} units"
 
     def make_outcomes(self) -> str:

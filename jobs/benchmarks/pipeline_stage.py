@@ -106,8 +106,8 @@ class _KeptLedger:
         with self.diary.writing("ledger", len(unit_ids)):
             self.ledger.end(process, unit_ids)
 
-    def time_out(self, process: Process) -> None:
-        self.ledger.time_out(process)
+    def last_words(self, process: Process, verdict: Verdict) -> None:
+        self.ledger.last_words(process, verdict)
 
     def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
         self.ledger.report(endings, seconds)

@@ -9,7 +9,7 @@ from itertools import islice
 from ..errors import UsageError
 from ..records import Unit
 from ..storage import Entry, Options, Store, open_store
-from .listing import Level, find, single_file, survey
+from .listing import Level, find, flat_pattern, matching, single_file, survey
 from .places import (
     is_glob,
     is_hidden,
@@ -45,6 +45,11 @@ def slices_below(
     reader: ReaderName, uri: str, options: Options, files_a_slice: int | None = None
 ) -> Iterator[Slice]:
     """Slices of a file, a pattern's findings or a folder; loose files are cut as asked."""
+    if is_glob(uri) and (flat := flat_pattern(uri)):
+        piece = Slice(reader, flat[0], pattern=flat[1])
+        if any(True for _ in entries_of(open_store(flat[0], options), piece)):
+            yield piece
+        return
     if is_glob(uri):
         root, level = split_glob(uri).folder, find(uri, options)
     elif is_web(uri):  # many servers answer nothing but GET, and only the fetch should ask for it
@@ -62,6 +67,8 @@ def slices_below(
 
 def entries_of(store: Store, piece: Slice) -> Iterable[Entry]:
     """The files of a slice."""
+    if piece.pattern:
+        return matching(store, piece.folder, piece.pattern)
     return store.list(piece.folder) if piece.files is None else piece.files
 
 

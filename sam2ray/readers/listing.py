@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import stat
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from fsspec.utils import glob_translate
 
 from ..errors import UsageError
 from ..storage import (
     TEMPORARY,
     Entry,
     Options,
+    Store,
     ask_store,
     file_system,
+    local_entry,
     local_path,
     open_store,
     version_of,
 )
-from .places import is_glob, is_web, place_of, split_glob
+from .places import base_name, is_glob, is_web, place_of, split_glob
 
 _ENOUGH_FOLDERS = 32  # keep as many tasks busy
 _DEEPEST = 3
+_MOST_FILES = 20_000  # that whoever looks for folders keeps in mind
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Level:
 
     files: tuple[Entry, ...]
     folders: tuple[str, ...]
+    is_whole: bool = True  # else there are more files than were asked for, and nothing is here
 
 
 def entry_at(uri: str, options: Options) -> Entry:
@@ -41,7 +47,7 @@ def entry_at(uri: str, options: Options) -> Entry:
     name = place_of(uri).name
     path = local_path(uri)
     if path is not None:
-        return _local_entry(path, name)
+        return local_entry(path, name)
     fs = file_system(uri, options, insists=False)
     fs.invalidate_cache()  # a worker that listed this folder before would believe its own list
     facts = ask_store(uri, "looked at", lambda: fs.info(uri))
@@ -50,28 +56,65 @@ def entry_at(uri: str, options: Options) -> Entry:
     return _remote_entry(facts, name)
 
 
-def look(uri: str, folder: str, options: Options) -> Level:
-    """One level of a store; FileNotFoundError if there is nothing."""
-    path = local_path(uri)
-    if path is not None:
-        return _look_locally(path, folder)
-    return _look_remotely(uri, folder, options)
+def look(uri: str, folder: str, options: Options, most: int | None = None) -> Level:
+    """One level of a store with at most so many files; FileNotFoundError if there is nothing."""
+    if is_web(uri):
+        raise UsageError(f"{uri}: the web has no folders. Write a list of addresses instead.")
+    files, folders = [], []
+    for found in open_store(uri, options).level(folder):
+        if not isinstance(found, Entry):
+            folders.append(found.name)
+        elif len(files) == most:
+            return Level((), (), is_whole=False)
+        else:
+            files.append(found)
+    files.sort(key=lambda entry: entry.name)
+    return Level(tuple(files), tuple(sorted(folders)))
 
 
 def survey(uri: str, options: Options) -> Level:
     """Look down, level by level, until there are enough folders for many tasks.
 
-    The files are those seen on the way, the folders those that nobody has looked into.
+    The files are those seen on the way, the folders those that nobody has looked into, or that hold
+    too many files to be kept in mind: of these one task each takes care, as the files come.
     """
     files: list[Entry] = []
-    unseen = [""]
+    unseen, large = [""], []
     for _ in range(_DEEPEST):
-        if len(unseen) >= _ENOUGH_FOLDERS:
+        if len(unseen) >= _ENOUGH_FOLDERS or len(files) > _MOST_FILES:
             break
-        seen = [look(uri, folder, options) for folder in unseen]
-        files += [entry for level in seen for entry in level.files]
-        unseen = [below for level in seen for below in level.folders]
-    return Level(tuple(files), tuple(unseen))
+        below: list[str] = []
+        for folder in unseen:
+            level = look(uri, folder, options, _MOST_FILES)
+            if level.is_whole:
+                files += level.files
+                below += level.folders
+            else:
+                large.append(folder)
+        unseen = below
+    return Level(tuple(files), (*large, *unseen))
+
+
+def flat_pattern(pattern: str) -> tuple[str, str] | None:
+    """A folder, and which names in it are meant; None where folders have wildcards, too."""
+    place = split_glob(pattern)
+    return None if "/" in place.name or "**" in place.name else (place.folder, place.name)
+
+
+def matching(store: Store, folder: str, pattern: str) -> Iterator[Entry]:
+    """Files of a folder whose names fit, as they come, and all that is in folders that do."""
+    fits = re.compile(glob_translate(pattern)).fullmatch
+    folders: list[str] = []
+    with suppress(FileNotFoundError):
+        for found in store.level(folder):
+            if not fits(base_name(found.name)):
+                continue
+            if isinstance(found, Entry):
+                yield found
+            else:
+                folders.append(found.name)
+    for below in sorted(folders):
+        yield from store.list(below)
 
 
 def find(pattern: str, options: Options) -> Level:
@@ -91,13 +134,16 @@ def find(pattern: str, options: Options) -> Level:
                 folders.append(name)
         elif not name.rpartition("/")[2].startswith(TEMPORARY):
             local = local_path(store.uri_of(name))
-            files.append(_local_entry(local, name) if local else _remote_entry(facts, name))
+            files.append(local_entry(local, name) if local else _remote_entry(facts, name))
     return Level(tuple(files), tuple(folders))
 
 
 def all_files(uri: str, options: Options) -> Iterator[tuple[str, Entry]]:
     """The file at an address, or all files of a folder or pattern, each with its store."""
-    if is_glob(uri):
+    if is_glob(uri) and (flat := flat_pattern(uri)):
+        root, names = flat
+        yield from ((root, entry) for entry in matching(open_store(root, options), "", names))
+    elif is_glob(uri):
         root = split_glob(uri).folder
         found = find(uri, options)
         yield from ((root, entry) for entry in found.files)
@@ -119,49 +165,9 @@ def single_file(uri: str, options: Options) -> Entry | None:
         return None
 
 
-def _look_locally(root: Path, folder: str) -> Level:
-    files, folders = [], []
-    for child in sorted((root / folder).iterdir()):
-        name = f"{folder}/{child.name}" if folder else child.name
-        try:
-            if child.is_dir():
-                if not child.is_symlink():  # as LocalStore.list does: links may lead in circles
-                    folders.append(name)
-            elif not child.name.startswith(TEMPORARY):
-                files.append(_local_entry(child, name))
-        except FileNotFoundError:  # somebody took it away meanwhile, or a broken link
-            continue
-    return Level(tuple(files), tuple(folders))
-
-
-def _look_remotely(uri: str, folder: str, options: Options) -> Level:
-    if is_web(uri):
-        raise UsageError(f"{uri}: the web has no folders. Write a list of addresses instead.")
-    fs = file_system(uri, options, insists=False)
-    fs.invalidate_cache()
-    root = fs._strip_protocol(uri).rstrip("/")
-    path = f"{root}/{folder}" if folder else root
-    files, folders = [], []
-    facts_of_all = ask_store(f"{uri}/{folder}", "listed", lambda: fs.ls(path, detail=True))
-    for facts in sorted(facts_of_all, key=lambda f: f["name"]):
-        name = _below(facts["name"].rstrip("/"), root)
-        if facts.get("type") == "directory":
-            folders.append(name)
-        elif not facts["name"].endswith("/"):  # else the prefix itself, as some tools create it
-            files.append(_remote_entry(facts, name))
-    return Level(tuple(files), tuple(folders))
-
-
 def _below(path: str, root: str) -> str:
     return path.removeprefix(root.rstrip("/")).lstrip("/")
 
 
-def _local_entry(path: Path, name: str) -> Entry:
-    facts = path.stat()
-    if not stat.S_ISREG(facts.st_mode):  # opening a pipe would wait for ever
-        raise FileNotFoundError(f"{path} is no regular file.")
-    return Entry(name, facts.st_size, f"{facts.st_size}-{facts.st_mtime_ns}")
-
-
-def _remote_entry(facts: dict[str, Any], name: str) -> Entry:
+def _remote_entry(facts: Mapping[str, Any], name: str) -> Entry:
     return Entry(name, int(facts.get("size") or 0), version_of(facts))

@@ -13,7 +13,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from ..errors import UnitFailed
-from ..file_systems import web_timeout_s
+from ..file_systems import web_headers, web_timeout_s
 from ..records import ErrorClass, Unit
 from ..storage import Entry, Options, open_store
 from .frames import frames_in_order, version_of_frames
@@ -58,7 +58,7 @@ def read_unit(unit: Unit, options: Options, limit_bytes: int | None = None) -> b
     """
     assert unit.kind != "frames", "frames are read one by one: see frames_of"
     if unit.member is None and is_web(unit.source_uri):
-        return _read_web(unit, web_timeout_s(options), limit_bytes)
+        return _read_web(unit, options, limit_bytes)
     with store_errors(unit.source_uri):
         if unit.member is None:
             return _read_file(unit, options, limit_bytes)
@@ -106,10 +106,12 @@ def _read_member(unit: Unit, entry: Entry, options: Options, limit_bytes: int | 
     return content
 
 
-def _read_web(unit: Unit, timeout_s: float, limit_bytes: int | None) -> bytes:
+def _read_web(unit: Unit, options: Options, limit_bytes: int | None) -> bytes:
     try:
         request = Request(unit.source_uri, headers={"User-Agent": "sam2ray"})  # noqa: S310 http(s)
-        with urlopen(request, timeout=timeout_s) as answer:  # noqa: S310 http(s)
+        for name, value in web_headers(options).items():
+            request.add_unredirected_header(name, value)  # they may be secret, and of this host
+        with urlopen(request, timeout=web_timeout_s(options)) as answer:  # noqa: S310 http(s)
             etag = (answer.headers.get("ETag") or "").strip('"')
             if etag:
                 _refuse_change(unit, etag)

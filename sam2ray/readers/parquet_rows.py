@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,7 +69,7 @@ class ParquetReader:
         prompts = self.check(schema, entry)
         kind: Kind = media_kind(f"a.{column}") or ("video" if "video" in column else "image")
         said = f" of {column}" if self.bytes_column else ""
-        for number, row in self._numbered(entry, prompts, options):
+        for number, group, row in self._numbered(entry, prompts, options):
             place = row_name(entry, number)
             user = {name: as_text(row.get(name)) for name in self.keep}
             yield Unit(
@@ -78,6 +80,7 @@ class ParquetReader:
                 version=entry.version,
                 prompts=prompts_text(prompts.prompts_of(row, place)) if prompts else None,
                 user={name: text for name, text in user.items() if text is not None},
+                row_group=group,
             )
 
     def check(self, schema: pa.Schema, entry: Entry) -> PromptColumns | None:
@@ -87,15 +90,18 @@ class ParquetReader:
 
     def _numbered(
         self, entry: Entry, prompts: PromptColumns | None, options: Options
-    ) -> Iterator[tuple[int, Row]]:
-        columns = list(dict.fromkeys((*self.keep, *(prompts.names if prompts else ()))))
-        if columns:
-            for chunk in read_chunks(entry, columns, options):
-                yield from enumerate(chunk.rows, chunk.first_row)
-            return
+    ) -> Iterator[tuple[int, int, Row]]:
+        """Rows with their numbers and those of their row groups."""
         with table_errors(entry.name), open_at(entry, options, 64 << 10) as file:
-            count = pq.ParquetFile(file).metadata.num_rows
-        yield from ((number, {}) for number in range(count))
+            facts = pq.ParquetFile(file).metadata
+        ends = list(accumulate(facts.row_group(n).num_rows for n in range(facts.num_row_groups)))
+        columns = list(dict.fromkeys((*self.keep, *(prompts.names if prompts else ()))))
+        if not columns:
+            yield from ((n, bisect_right(ends, n), {}) for n in range(facts.num_rows))
+            return
+        for chunk in read_chunks(entry, columns, options):
+            for number, row in enumerate(chunk.rows, chunk.first_row):
+                yield number, bisect_right(ends, number), row
 
 
 def find_bytes_column(schema: pa.Schema, place: str, said: str | None = None) -> str:

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Literal, get_args
 
 from ..errors import UsageError
+from ..patience import without_secrets
 from ..records import Unit
 from ..storage import Entry, Options
 from .files import FileReader, addressed
@@ -25,6 +26,7 @@ from .places import (
     media_kind,
     place_of,
     root_of,
+    secret_in,
     suffix_of,
 )
 from .prompts.matching import NamedPrompts, PromptJoin
@@ -66,7 +68,10 @@ class Source:
 
     def units(self, piece: Slice) -> Iterator[Unit | Ignored]:
         """What is in one part; for a task. Prompts of a file come later, by `join`."""
-        yield from self.readers[piece.reader].units(piece, self.options)
+        for item in self.readers[piece.reader].units(piece, self.options):
+            if isinstance(item, Unit):
+                _refuse_secret(item.source_uri)
+            yield item
 
     def prompt_slices(self) -> Iterator[Slice]:
         """Parts of the file of prompts; none if there is no such file."""
@@ -220,6 +225,18 @@ def _unclear(uri: str, what: str) -> UsageError:
         "videos), frames (each folder is a clip), tar (WebDataset shards), list (CSV, Parquet or "
         "JSONL with addresses) or parquet (with the bytes)."
     )
+
+
+def _refuse_secret(uri: str) -> None:
+    """Addresses are written to every table of the output, and tell one unit from another."""
+    secret = secret_in(uri)
+    if secret is not None:
+        raise UsageError(
+            f"{without_secrets(uri)}: this address carries a secret ({secret}), and addresses are "
+            "written to the output. Name the object itself (s3://, gs://, az://) and give the "
+            "credentials in the environment or in storage; what a web server wants goes into "
+            "storage.http.client_kwargs.headers."
+        )
 
 
 def _refuse_unread(

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import blake2b
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
+
+from ..own_folder import OwnFolder
 
 Record = Any  # what JSON can write; records are read back equal, not identical
 
@@ -60,7 +60,7 @@ class Spill:
 
     def _write_out(self) -> None:
         if not self._files:
-            folder = Path(self._resources.enter_context(TemporaryDirectory(prefix="sam2ray-")))
+            folder = self._resources.enter_context(OwnFolder())
             for number in range(_SHARES):
                 file = (folder / str(number)).open("w+b")
                 self._files.append(self._resources.enter_context(file))

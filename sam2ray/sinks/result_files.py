@@ -8,16 +8,15 @@ from the footer (see outcomes).
 from __future__ import annotations
 
 import base64
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import StorageError
+from ..own_folder import OwnFolder
 from ..records import EMBEDDING_SCHEMA, MASK_SCHEMA, OUTCOME_SCHEMA, SCHEMA_VERSION, digest
 from ..storage import Store
 
@@ -52,8 +51,8 @@ class ResultFile:
     def __init__(self, place: ResultPlace, *, compression: str = "zstd") -> None:
         self._place = place
         self._schema = RESULT_SCHEMAS[place.folder]
-        self._folder = tempfile.TemporaryDirectory(prefix="sam2ray-")
-        self._path = Path(self._folder.name, "result.parquet")
+        self._folder = OwnFolder()
+        self._path = self._folder.path / "result.parquet"
         self._writer = pq.ParquetWriter(
             self._path, self._schema, compression=compression, write_page_checksum=True
         )
@@ -71,7 +70,7 @@ class ResultFile:
         trace: TracebackType | None,
     ) -> None:
         self._writer.close()
-        self._folder.cleanup()
+        self._folder.close()
 
     def add(self, rows: pa.Table) -> None:
         """Take rows; they go to the disk in row groups of some size."""

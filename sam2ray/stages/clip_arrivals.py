@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
-from ..errors import UnitFailed
+from ..errors import Sam2RayError, UnitFailed
 from ..manifest import unit_of
 from ..records import ErrorClass, Failure
 from .clip_files import Abandoned
@@ -70,13 +71,23 @@ class Arrivals:
         unit = unit_of(row)
         try:
             with self._hands.working_on(unit.unit_id):
-                return self._opener.open(unit, self._given_up)
+                return self._opener.open(unit, partial(self._piece_came, unit.unit_id))
         except UnitFailed as failure:
             return Failure(failure.error_class, failure.message)
         except MemoryError as error:
             return Failure(ErrorClass.OOM, f"opening it: {error or 'out of memory'}")
         except Abandoned:
             return Failure(ErrorClass.INTERNAL, "nobody waits for it")
+        except Sam2RayError:  # of the job, such as a package that is missing on this node
+            raise
+        except Exception as error:  # noqa: BLE001 a bug of ours, and one clip's: it has a row
+            return Failure(ErrorClass.INTERNAL, f"{type(error).__name__}: {error}")
+
+    def _piece_came(self, unit_id: str) -> None:
+        """A file that arrives piece by piece moves on, unless nobody waits for it any more."""
+        if self._given_up.is_set():
+            raise Abandoned
+        self._hands.moved_on(unit_id)
 
 
 def _clean_up(future: Future[ClipInHand | Failure]) -> None:

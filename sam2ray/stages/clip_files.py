@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from av.error import FFmpegError, PatchWelcomeError
@@ -16,6 +14,7 @@ from sam2_core import FrameSourceError
 from sam2_core.inference.video_index import announced_bytes, open_container
 
 from ..errors import UnitFailed
+from ..own_folder import OwnFolder
 from ..patience import Patience, classify
 from ..readers.listing import entry_at
 from ..readers.locate import read_unit
@@ -46,7 +45,7 @@ class ClipFile:
 
     path: Path
     content: str  # what its first bytes say that it is
-    folder: TemporaryDirectory[str] | None  # that goes with it; None: it stays where it is
+    folder: OwnFolder | None  # that goes with it; None: it stays where it is
 
     @property
     def seeks(self) -> bool:
@@ -56,14 +55,25 @@ class ClipFile:
     def close(self) -> None:
         """Remove what was brought here."""
         if self.folder is not None:
-            self.folder.cleanup()
+            self.folder.close()
+
+
+def unheard() -> None:
+    """A piece has come, and nobody needs to know."""
 
 
 def bring(
-    unit: Unit, options: Options, patience: Patience, given_up: threading.Event | None = None
+    unit: Unit,
+    options: Options,
+    patience: Patience,
+    max_bytes: int,
+    on_piece: Callable[[], None] = unheard,
 ) -> ClipFile:
-    """The file of a unit: where it is if that is this machine, else a copy. Raises UnitFailed."""
-    pieces = _pieces(unit, options, patience)
+    """The file of a unit: where it is if that is this machine, else a copy. Raises UnitFailed.
+
+    `on_piece` is called after each piece of a copy; what it raises ends the copying.
+    """
+    pieces = _pieces(unit, options, patience, max_bytes)
     first = next(pieces, b"")
     head = first[:HEAD_BYTES]
     content = describe(head)
@@ -74,37 +84,38 @@ def bring(
     path = local_path(unit.source_uri) if unit.member is None else None
     if path is not None:
         return ClipFile(path, content, None)
-    folder = TemporaryDirectory(prefix="sam2ray-")
+    folder = OwnFolder()
     try:
-        copy = Path(folder.name, _safe_name(unit.member or unit.source_uri))
-        _write(copy, first, pieces, given_up)
+        copy = folder.path / _safe_name(unit.member or unit.source_uri)
+        _write(copy, first, pieces, on_piece)
     except BaseException:
-        folder.cleanup()
+        folder.close()
         raise
     return ClipFile(copy, content, folder)
 
 
-def _write(
-    path: Path, first: bytes, others: Iterator[bytes], given_up: threading.Event | None
-) -> None:
+def _write(path: Path, first: bytes, others: Iterator[bytes], on_piece: Callable[[], None]) -> None:
     with path.open("xb") as file:
         file.write(first)
         for piece in others:
-            if given_up is not None and given_up.is_set():
-                raise Abandoned
+            on_piece()
             file.write(piece)
 
 
-def _pieces(unit: Unit, options: Options, patience: Patience) -> Iterator[bytes]:
+def _pieces(unit: Unit, options: Options, patience: Patience, max_bytes: int) -> Iterator[bytes]:
     """The bytes of a unit; the first piece holds at least its head."""
     is_row = unit.member is not None and unit.length is None
     if is_row or (unit.member is None and is_web(unit.source_uri)):
         # Of these the readers know no parts.
-        yield fetch(lambda: read_unit(unit, options, _MOST_IN_MEMORY), patience)
+        most = min(max_bytes, _MOST_IN_MEMORY)
+        yield fetch(lambda: read_unit(unit, options, most), patience)
         return
     size = unit.length
     if size is None:
         size = ask(lambda: entry_at(unit.source_uri, options), unit.source_uri, patience).size
+    if size > max_bytes:
+        excess = f"{size} bytes, more than decode.video.max_bytes={max_bytes}"
+        raise UnitFailed(ErrorClass.TOO_LARGE, excess)
     # A part of a file is read as a member of a shard is: both are checked for changes.
     whole = replace(unit, member=unit.member or base_name(unit.source_uri))
     start = unit.offset or 0

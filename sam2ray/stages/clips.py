@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from ..readers.locate import frames_of
 from ..readers.prompts import UnitPrompt, parse_prompts
 from ..records import ErrorClass, Failure, Unit
 from ..storage import Entry, Options, Store, open_store
-from .clip_files import ClipFile, ask, bring, check_header, failure_of_video
+from .clip_files import ClipFile, ask, bring, check_header, failure_of_video, unheard
 from .clip_frames import BoundedVideoFile, BrokenClip, FolderFrames, VideoFrames
 from .decode import DecodeMode, PictureLimits, decode_picture
 from .read_ahead import ReadAhead
@@ -34,6 +33,7 @@ class ClipSpec:
     model_px: int | None  # None: the frames' own pixels are needed
     sampling: Sampling
     max_side: int
+    max_bytes: int  # of a video
     threads_a_video: int
     threads_a_folder: int
     limits: PictureLimits  # of pictures that are frames
@@ -72,12 +72,16 @@ class ClipOpener:
         """Whether nothing is done with a clip that has none."""
         return self.choice != "sampled"
 
-    def open(self, unit: Unit, given_up: threading.Event | None = None) -> ClipInHand:
-        """Fetch a unit, look at its first frame, and choose among the others."""
+    def open(self, unit: Unit, on_piece: Callable[[], None] = unheard) -> ClipInHand:
+        """Fetch a unit, look at its first frame, and choose among the others.
+
+        `on_piece` is called whenever a piece of it has come; what it raises ends the fetching.
+        """
         if unit.kind == "frames":
             return self._open_folder(unit)
         start = time.perf_counter()
-        file = bring(unit, self.spec.storage, self.spec.patience, given_up)
+        spec = self.spec
+        file = bring(unit, spec.storage, spec.patience, spec.max_bytes, on_piece)
         try:
             return self._open_video(unit, file, time.perf_counter() - start)
         except FrameSourceError as error:

@@ -1,8 +1,6 @@
-"""Exceptions of the model and its device -> why a unit failed, or the end of the process."""
+"""Exceptions of the model and its device -> why a unit failed, or that the device is broken."""
 
 from __future__ import annotations
-
-import os
 
 import torch
 
@@ -11,27 +9,8 @@ from sam2_core import PromptError, Sam2Error
 from ..errors import UnitFailed
 from ..records import ErrorClass, Failure
 
-EXIT_OF_BROKEN_DEVICE = 71
 # After one of these, every later call in the process fails as well.
 _STICKY = ("CUDA error", "device-side assert", "illegal memory access", "an illegal instruction")
-
-
-class Device:
-    """Whether what the model runs on is still of use."""
-
-    def __init__(self) -> None:
-        self._is_broken = False
-
-    def failure_of(self, error: Exception) -> Failure:
-        """The row that an exception becomes; a broken device is noted."""
-        failure = failure_of(error)
-        self._is_broken |= failure.error_class is ErrorClass.CUDA
-        return failure
-
-    def require(self) -> None:
-        """End this process if its device is broken: a fresh one has a fresh context."""
-        if self._is_broken:
-            os._exit(EXIT_OF_BROKEN_DEVICE)
 
 
 def failure_of(error: Exception) -> Failure:
@@ -53,8 +32,3 @@ def is_sticky(error: BaseException) -> bool:
     """Whether the device is of no more use to this process."""
     out_of_memory = isinstance(error, torch.OutOfMemoryError)
     return not out_of_memory and any(word in str(error) for word in _STICKY)
-
-
-def exit_with_broken_device() -> None:
-    """End this process, as what it held is going to run alone from now on."""
-    os._exit(EXIT_OF_BROKEN_DEVICE)

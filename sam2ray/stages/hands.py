@@ -1,4 +1,4 @@
-"""A process takes units in hand, one group at a time, and ends itself when one is stuck."""
+"""A process takes units in hand, a group at a time, and ends itself where that alone helps."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from ..ledger import Ending, Process, Verdict
 from ..records import ErrorClass, Failure
 
-EXIT_OF_WATCHDOG = 70
+EXIT_CODES = {Verdict.TIMEOUT: 70, Verdict.CUDA: 71}
+_REFUSALS = {
+    Verdict.POISON: Failure(ErrorClass.POISON, "three processes died while this unit was alone"),
+    Verdict.TIMEOUT: Failure(ErrorClass.TIMEOUT, "it did not move on for limits.unit_timeout_s"),
+    Verdict.CUDA: Failure(
+        ErrorClass.CUDA, "alone on a fresh device it broke it; its process's log has CUDA's words"
+    ),
+}
 _LOOKS_PER_TIMEOUT = 20
 _LOOK_AT_LEDGER_EVERY_S = 2.0
 
@@ -30,8 +37,8 @@ class LedgerClient(Protocol):
         """Let units go."""
         ...
 
-    def time_out(self, process: Process) -> None:
-        """Say that this process ends itself."""
+    def last_words(self, process: Process, verdict: Verdict) -> None:
+        """Say why this process ends itself."""
         ...
 
     def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
@@ -128,32 +135,29 @@ class Hands:
             with self._lock:
                 slow = [u for u, since in self._open.items() if self._is_late(since)]
                 moved, self._has_moved = self._has_moved, False
-            if slow:
-                self._end_process(slow)
+            if slow:  # nothing else ends code that hangs in a decoder or on a device
+                limit = f"limits.unit_timeout_s={self._timeout_s:g}"
+                self._end_process(Verdict.TIMEOUT, f"unit {slow[0]} has not moved for {limit}")
             if moved:
                 self._ledger.sign_of_life()
 
     def _is_late(self, since: float) -> bool:
         return time.monotonic() - since > self._timeout_s
 
-    def _end_process(self, slow: Sequence[str]) -> None:
-        """Nothing else ends code that hangs in a decoder or on a device."""
-        sys.stderr.write(
-            f"sam2ray: unit {slow[0]} has not moved for limits.unit_timeout_s={self._timeout_s:g}; "
-            "this process ends, and another one takes over.\n"
-        )
+    def give_up_device(self, error: Exception) -> NoReturn:
+        """A device that is broken stays so for this process: a fresh one has a fresh context."""
+        self._end_process(Verdict.CUDA, f"the device is broken ({error})")
+
+    def _end_process(self, verdict: Verdict, why: str) -> NoReturn:
+        sys.stderr.write(f"sam2ray: {why}; this process ends, and another one takes over.\n")
         sys.stderr.flush()
         try:
-            self._ledger.time_out(self._process)
+            self._ledger.last_words(self._process, verdict)
         finally:
-            os._exit(EXIT_OF_WATCHDOG)
+            os._exit(EXIT_CODES[verdict])
 
 
 def _refused(verdict: Verdict, place: int) -> Group:
     if verdict is Verdict.SKIP:
         return Group([place], skipped=True)
-    if verdict is Verdict.POISON:
-        failure = Failure(ErrorClass.POISON, "three processes died while this unit was alone")
-    else:
-        failure = Failure(ErrorClass.TIMEOUT, "it did not move on for limits.unit_timeout_s")
-    return Group([place], refusal=failure)
+    return Group([place], refusal=_REFUSALS[verdict])

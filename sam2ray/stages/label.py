@@ -18,7 +18,7 @@ from ..modes.mask_rows import RowPlace
 from ..modes.pictures import PictureItem, PictureMode, ToRows
 from ..records import ErrorClass, Failure
 from .columns import bytes_of, pack_rows
-from .faults import Device, exit_with_broken_device, is_sticky
+from .faults import failure_of, is_sticky
 from .hands import Hands
 from .outcome_rows import Row, Stamp, labelled_table, outcome_row
 
@@ -74,15 +74,13 @@ class BatchLabeller:
 class PictureLabeller:
     """Runs a mode over the pictures of a batch; whoever spoils a batch fails alone."""
 
-    def __init__(self, mode: PictureMode, hands: Hands, stamp: Stamp, device: Device) -> None:
+    def __init__(self, mode: PictureMode, hands: Hands, stamp: Stamp) -> None:
         self._mode = mode
         self._hands = hands
         self._stamp = stamp
-        self._device = device
 
     def look_at(self, prepared: pa.Table) -> Looked:
         """Show the model a batch."""
-        self._device.require()
         pixels = bytes_of(prepared["pixels"])
         rows = prepared.drop_columns(["pixels"]).to_pylist()
         places = [n for n, row in enumerate(rows) if _is_open(row)]
@@ -109,16 +107,18 @@ class PictureLabeller:
 
     def _look_at(self, items: Sequence[PictureItem]) -> list[Seen]:
         with self._hands.working_on(*(item.place.unit_id for item in items)):
-            return one_by_one_if_need_be(items, self._run, self._fail)
+            return one_by_one_if_need_be(items, self._run, _failed)
 
     def _run(self, items: Sequence[PictureItem]) -> list[Seen]:
         start = time.perf_counter()
-        seen = self._mode.look_at(items)
+        try:
+            seen = self._mode.look_at(items)
+        except Exception as error:
+            if is_sticky(error):
+                self._hands.give_up_device(error)
+            raise
         seconds = (time.perf_counter() - start) / len(items)
         return [Seen(to_rows, None, model_s=seconds) for to_rows in seen]
-
-    def _fail(self, error: Exception) -> Seen:
-        return Seen(None, self._device.failure_of(error))
 
     def _outcome(self, row: Row, seen: Seen) -> Row:
         start = time.perf_counter()
@@ -128,7 +128,7 @@ class PictureLabeller:
                 table = seen.to_rows()
                 packed = pack_rows(table)
             except Exception as error:  # noqa: BLE001 it is one unit's, and is kept in its row
-                failure, table = self._device.failure_of(error), None
+                failure, table = failure_of(error), None
         return outcome_row(
             row,
             self._stamp,
@@ -153,8 +153,6 @@ def one_by_one_if_need_be(
     try:
         return run(items)
     except Exception as error:  # noqa: BLE001 whatever it is, it is one unit's, and is kept in its row
-        if is_sticky(error) and len(items) > 1:
-            exit_with_broken_device()
         if len(items) == 1:
             return [fail(error)]
         if isinstance(error, torch.OutOfMemoryError):
@@ -164,6 +162,10 @@ def one_by_one_if_need_be(
         *one_by_one_if_need_be(items[:half], run, fail),
         *one_by_one_if_need_be(items[half:], run, fail),
     ]
+
+
+def _failed(error: Exception) -> Seen:
+    return Seen(None, failure_of(error))
 
 
 def _is_open(row: Row) -> bool:

@@ -21,7 +21,7 @@ from ..sinks.commit import Committer
 from ..sinks.result_files import read_outcomes
 from .clip_arrivals import Arrival, Arrivals
 from .clips import ClipInHand, ClipOpener
-from .faults import Device, exit_with_broken_device
+from .faults import failure_of, is_sticky
 from .hands import Hands
 from .outcome_rows import Row, Stamp, labelled_table, outcome_row
 from .packing import PackingQueue, PackingThread
@@ -101,7 +101,6 @@ class VideoLabeller:
         opener: ClipOpener,
         hands: Hands,
         stamp: Stamp,
-        device: Device,
         committer: Committer,
         *,
         lanes: int,
@@ -111,7 +110,6 @@ class VideoLabeller:
         self._opener = opener
         self._hands = hands
         self._stamp = stamp
-        self._device = device
         self._committer = committer
         self._lanes = lanes
         self._max_rows = max_rows
@@ -119,7 +117,6 @@ class VideoLabeller:
 
     def __call__(self, prepared: pa.Table) -> pa.Table:
         """One row in, one row out, in the same order."""
-        self._device.require()
         rows = prepared.to_pylist()
         known = {row["unit_id"]: self._without_a_look(row) for row in rows}
         done = {unit_id: row for unit_id, row in known.items() if row is not None}
@@ -182,8 +179,6 @@ class VideoLabeller:
         left = group.left(rows)
         if failure is None or not left:
             return
-        if failure.error_class is ErrorClass.CUDA and len(left) > 1:
-            exit_with_broken_device()
         if failure.error_class is ErrorClass.OOM:
             torch.cuda.empty_cache()
         if len(left) == 1:
@@ -202,7 +197,7 @@ class VideoLabeller:
                 try:
                     event = next(events, None)
                 except Exception as error:  # noqa: BLE001 it becomes the row of one unit
-                    return self._device.failure_of(error)  # itself, it would hold on to tensors
+                    return self._failure_of_model(error)  # itself, it would hold on to tensors
                 waited = _waited_s(arrivals, group) - waited
                 group.share_out(time.perf_counter() - start - waited)
                 if event is None:
@@ -246,24 +241,35 @@ class VideoLabeller:
         if failure is not None and not _keeps_what_came_before(work, error, failure):
             return self._outcome(work, failure)
         found: Row = {"masks": work.rows.count, "is_committed": work.rows.count > 0}
-        if failure is not None:
-            found["error_class"] = ErrorClass.PARTIAL.value
-            found["error_message"] = failure.message
-        elif work.rows.is_full:
-            found["error_message"] = (
-                f"ended after {work.frames} frames with output.max_masks_per_unit="
-                f"{self._max_rows} masks"
-            )
+        missing = self._what_is_missing(work, failure)
+        if missing is not None:
+            found |= {"error_class": ErrorClass.PARTIAL.value, "error_message": missing}
         row = self._outcome(work, None, **found)
         if work.rows.count:  # a file with no masks is not worth a file: the sink takes it
             committer = self._committer
             work.rows.commit(row, lambda: check_still_held(committer.place.store, committer.lease))
         return row
 
+    def _what_is_missing(self, work: _Work, failure: Failure | None) -> str | None:
+        """Why a clip has fewer masks than it might have; None if it was labelled to its end."""
+        if failure is not None:
+            return failure.message
+        if work.rows.is_full:
+            return (
+                f"ended after {work.frames} frames with output.max_masks_per_unit="
+                f"{self._max_rows} masks"
+            )
+        return work.in_hand.clip.sample.cut
+
     def _failure_of(self, work: _Work, error: Exception) -> Failure:
         if isinstance(error, FrameSourceError):
             return work.in_hand.explain(error)
-        return self._device.failure_of(error)
+        return self._failure_of_model(error)
+
+    def _failure_of_model(self, error: Exception) -> Failure:
+        if is_sticky(error):
+            self._hands.give_up_device(error)
+        return failure_of(error)
 
     def _outcome(self, work: _Work, failure: Failure | None, **found: object) -> Row:
         height, width = work.in_hand.size_hw

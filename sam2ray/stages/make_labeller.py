@@ -15,7 +15,6 @@ from ..patience import Patience
 from ..sinks.commit import Committer
 from .clips import ClipOpener, ClipSpec
 from .decode import PictureLimits
-from .faults import Device
 from .hands import Hands
 from .label import BatchLabeller, PictureLabeller
 from .label_videos import VideoLabeller
@@ -43,18 +42,16 @@ def labeller_of(
     config: JobConfig, modes: Modes, hands: Hands, stamp: Stamp, committer: Committer
 ) -> BatchLabeller:
     """The same around modes that are made already."""
-    device = Device()
     videos = VideoLabeller(
         modes.clips,
         ClipOpener(clip_spec(config), modes.clips.choice),
         hands,
         stamp,
-        device,
         committer,
         lanes=config.resources.video_lanes,
         max_rows=config.output.max_masks_per_unit,
     )
-    return BatchLabeller(PictureLabeller(modes.pictures, hands, stamp, device), videos)
+    return BatchLabeller(PictureLabeller(modes.pictures, hands, stamp), videos)
 
 
 def picture_mode(config: JobConfig, model: Sam2) -> PictureMode:
@@ -115,6 +112,7 @@ def clip_spec(config: JobConfig) -> ClipSpec:
             max_duration_s=video.max_duration_s,
         ),
         video.max_side,
+        video.max_bytes,
         video.threads,
         max(1, config.fetch.threads // config.resources.video_lanes),
         PictureLimits(

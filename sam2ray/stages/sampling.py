@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise
 
@@ -32,6 +32,7 @@ class Sample:
 
     numbers: Sequence[int]
     reaches_end: bool  # nobody asked to cut the clip off
+    cut: str | None = None  # where it was cut off, and by which setting
 
     def position_of(self, number: int) -> int:
         """Where a frame of the sample stands in it."""
@@ -44,7 +45,7 @@ class Sample:
         missing = [number for number in wanted if not _holds(self.numbers, number)]
         if not missing:
             return self
-        return Sample(sorted({*self.numbers, *missing}), self.reaches_end)
+        return replace(self, numbers=sorted({*self.numbers, *missing}))
 
 
 def sample(
@@ -56,21 +57,26 @@ def sample(
     asked for.
     """
     whole_end = length if end is None else min(end, length)
-    stop = whole_end
-    if rule.max_frames is not None:
-        stop = min(stop, first + rule.max_frames)
+    stop, limit = whole_end, ""
+    if rule.max_frames is not None and first + rule.max_frames < stop:
+        stop, limit = first + rule.max_frames, f"max_frames={rule.max_frames}"
     if first >= stop:
         return Sample(range(0), first >= whole_end)
     start_s = seconds(first)
     if rule.max_duration_s is not None and start_s is not None:
         end_s = start_s + rule.max_duration_s
+        all_of_it = stop
         stop = bisect_left(range(stop), end_s, lo=first, key=lambda number: seconds(number) or 0.0)
+        limit = limit if stop == all_of_it else f"max_duration_s={rule.max_duration_s:g}"
     numbers: Sequence[int] = range(first, stop, rule.every_nth)
     if rule.fps is not None:
         if start_s is None:
             raise ValueError("nothing says when its frames are shown")
         numbers = _at_rate(range(first, stop), seconds, start_s, rule.fps)
-    return Sample(numbers, stop == whole_end)
+    if stop == whole_end:
+        return Sample(numbers, reaches_end=True)
+    cut = f"cut off behind frame {stop - 1} of {whole_end} by decode.video.{limit}"
+    return Sample(numbers, reaches_end=False, cut=cut)
 
 
 def _at_rate(numbers: range, seconds: Seconds, start_s: float, fps: float) -> Sequence[int]:

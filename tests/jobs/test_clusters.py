@@ -177,10 +177,16 @@ def test_the_command_that_is_submitted_names_configs_that_ship():
         _read("rayjob.yaml")["spec"]["entrypoint"]
     )
     assert (program, run) == ("sam2ray", "run")
-    configs = [option.removeprefix("--config=") for option in options]
+    configs, settings = (
+        [option.removeprefix(start) for option in options if option.startswith(start)]
+        for start in ("--config=", "--set=")
+    )
+    assert len(configs) + len(settings) == len(options)
     for name in configs:
         assert shipped_config(name).is_file()
-    assert load_config(configs, source=source, output=output).mode == "auto"
+    config = load_config(configs, settings, source=source, output=output)
+    assert config.mode == "auto"
+    assert config.limits.accepted_failed_fraction == 0.01
 
 
 @pytest.mark.parametrize("name", ["rayjob.yaml", "raycronjob.yaml"])

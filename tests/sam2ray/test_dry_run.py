@@ -102,7 +102,8 @@ def test_a_plan_is_said_in_words(archive: Path, tmp_path: Path):
         "actors": "2, each 1 CPU and 1 thread",
         "decoding": "tasks of 1 CPU, decode.mode=rounded",
         "work": (
-            "32 blocks of 32 units, in 1 wave; at least 4 files of results; the manifest has 1 part"
+            "blocks of at most 32 pictures or 8 clips, in 1 wave or one more; "
+            "at least 4 files of results; the manifest has 1 part"
         ),
         "expected": ("not measured: no run of this output has done anything yet on such a device"),
     }

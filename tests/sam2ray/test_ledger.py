@@ -10,11 +10,12 @@ from sam2ray.ledger import Ending, Ledger, Process, RunBook, SuspectBook, Verdic
 
 FIRST = Process("node", 1, "label")
 SECOND = Process("node", 2, "label")
-TOGETHER, ALONE, POISON, TIMEOUT = (
+TOGETHER, ALONE, POISON, TIMEOUT, CUDA = (
     Verdict.TOGETHER,
     Verdict.ALONE,
     Verdict.POISON,
     Verdict.TIMEOUT,
+    Verdict.CUDA,
 )
 
 
@@ -73,14 +74,17 @@ def test_stages_hold_the_same_unit_apart():
     assert book.begin(SECOND, ["a"]) == [TOGETHER]
 
 
-def test_a_unit_that_times_out_alone_is_not_tried_again():
+@pytest.mark.parametrize("verdict", [TIMEOUT, CUDA])
+def test_a_unit_that_hangs_or_breaks_a_device_alone_is_not_tried_again_and_others_are(verdict):
     book = _book()
-    book.begin(FIRST, ["slow", "quick"])
-    book.time_out(FIRST)
-    assert book.begin(SECOND, ["slow", "quick"]) == [ALONE, ALONE]
-    book.begin(SECOND, ["slow"])
-    book.time_out(SECOND)
-    assert book.begin(Process("node", 3, "label"), ["slow", "quick"]) == [TIMEOUT, ALONE]
+    book.begin(FIRST, ["bad", "good"])
+    book.last_words(FIRST, verdict)
+    assert book.begin(SECOND, ["bad", "good"]) == [ALONE, ALONE]
+    book.begin(SECOND, ["bad"])
+    book.last_words(SECOND, verdict)
+    third = Process("node", 3, "label")
+    assert book.begin(third, ["bad", "good"]) == [verdict, ALONE]
+    assert book.begin(third, ["good"]) == [ALONE]
 
 
 # ---------------------------------------------------------------- when a run gives up

@@ -13,11 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from sam2ray import listing
 from sam2ray.config_file import load_config
 from sam2ray.errors import UsageError
-from sam2ray.listing import source_of
+from sam2ray.listing import list_source, source_of
+from sam2ray.manifest import read_manifest
+from sam2ray.readers import listing as listings
 from sam2ray.readers.sources import Source
 from sam2ray.records import Unit
+from sam2ray.storage import LocalStore
 
 PROMPTS = ("mode=prompt", "prompts.coordinates=pixels")
 ROWS = {
@@ -114,3 +118,31 @@ def test_of_several_columns_of_bytes_a_config_names_the_one_with_the_pictures(tm
         _source(path)
     (unit,) = _units(_source(path, "source.bytes_column=right"))
     assert unit.member == "row 0 of right"
+
+
+# ---------------------------------------------------------------- in tasks
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_large_sources_are_listed_and_merged_by_tasks_to_the_same_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for n in range(12):
+        place = tmp_path / "in" / f"folder {n % 4}" / f"{n}.jpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (n, n, n)).save(place)
+    (tmp_path / "in" / "notes.txt").write_text("to be ignored")
+    config = load_config(None, (), source=str(tmp_path / "in"), output=str(tmp_path / "out"))
+    alone, together = LocalStore(tmp_path / "alone"), LocalStore(tmp_path / "together")
+    expected = list_source(config, alone, "1")
+    monkeypatch.setattr(listings, "_ENOUGH_FOLDERS", 4)
+    monkeypatch.setattr(listing, "_SLICES_A_TASK", 1)
+    monkeypatch.setattr(listing, "_WORTH_TASKS", 1)
+    monkeypatch.setattr(listing, "buckets_for", lambda _: 3)
+    listed, merged = list_source(config, together, "1")
+    assert len(listed.runs) > 1, "several tasks listed"
+    assert len(merged.parts) > 1, "several tasks merged"
+    assert (listed.units, listed.ignored) == (expected[0].units, expected[0].ignored)
+    assert (merged.added, merged.known) == (expected[1].added, expected[1].known)
+    tables = [pa.concat_tables(read_manifest(store)) for store in (alone, together)]
+    assert tables[0].sort_by("source_key") == tables[1].sort_by("source_key")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -49,10 +50,12 @@ def _outcomes(*units: Unit, error_class: str | None = None):
 def _waves(store: LocalStore, outcomes, *, wave_units: int = 100, limit: int | None = None):
     chosen = Selection(3, limit=limit)
     waves = []
-    for name, size in write_waves(store, "run", outcomes, chosen, wave_units):
-        with store.open(name) as file:
+    for wave in write_waves(store, "run", outcomes, chosen, wave_units):
+        with store.open(wave.name) as file:
             waves.append(pq.read_table(file))
-        assert len(waves[-1]) == size
+        assert len(waves[-1]) == wave.units
+        kinds = set(waves[-1]["kind"].to_pylist())
+        assert kinds <= ({"video", "frames"} if wave.are_clips else {"image"})
     return waves
 
 
@@ -99,10 +102,34 @@ def test_what_is_left_here_and_there_travels_in_one_piece(
     monkeypatch.setattr(manifest, "_ROW_GROUP", 10)
     units = [_unit(n) for n in range(200)]
     _list(store, units)
-    ((name, size),) = write_waves(store, "run", _outcomes(*units[::2]), Selection(3), 1000)
-    with store.open(name) as file:
+    (wave,) = write_waves(store, "run", _outcomes(*units[::2]), Selection(3), 1000)
+    with store.open(wave.name) as file:
         assert pq.ParquetFile(file).num_row_groups == 1
-    assert size == 100
+    assert wave.units == 100
+
+
+def _mixed(pictures: int, videos: int) -> list[Unit]:
+    clips = [replace(_unit(n), kind="video") for n in range(100, 100 + videos)]
+    return [*(_unit(n) for n in range(pictures)), *clips]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "videos", "limit", "sizes"),
+    [
+        (7, 5, None, [3, 2, 3, 3, 1]),
+        (7, 0, None, [3, 3, 1]),
+        (0, 5, None, [3, 2]),
+        (7, 5, 6, [3, 2, 1]),
+        (7, 5, 5, [3, 2]),
+        (7, 5, 2, [2]),
+    ],
+)
+def test_clips_come_first_and_never_beside_pictures(store, pictures, videos, limit, sizes):
+    _list(store, _mixed(pictures, videos))
+    waves = _waves(store, _outcomes(), wave_units=3, limit=limit)
+    assert [len(wave) for wave in waves] == sizes
+    ids = [i for wave in waves for i in wave["unit_id"].to_pylist()]
+    assert len(set(ids)) == sum(sizes)
 
 
 def test_a_limit_takes_so_many(store: LocalStore):
@@ -117,6 +144,21 @@ def test_success_is_marked_when_all_units_have_ended_and_taken_back_when_more_co
     assert store.exists(SUCCESS)
     mark_success(store, Standing(4, {"ok": 2, "corrupt": 1}))
     assert not store.exists(SUCCESS)
+
+
+@pytest.mark.parametrize(
+    ("ended", "is_done"),
+    [
+        ({"ok": 3}, True),
+        ({"ok": 1, "forbidden": 2}, True),
+        ({"corrupt": 1, "forbidden": 2}, True),
+        ({"forbidden": 2, "throttled": 1}, False),
+        ({"ok": 0, "not_found": 3}, False),
+        ({"ok": 2}, False),
+    ],
+)
+def test_a_store_that_said_no_to_everything_makes_no_archive_done(ended, is_done):
+    assert Standing(3, ended).earns_mark is is_done
 
 
 # ---------------------------------------------------------------- the config of an output

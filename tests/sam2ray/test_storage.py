@@ -7,9 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from s3_server import BUCKET
 
 from sam2ray.errors import UsageError
-from sam2ray.storage import TEMPORARY, LocalStore, Store, open_store
+from sam2ray.file_systems import file_system
+from sam2ray.storage import TEMPORARY, Entry, Folder, LocalStore, Options, Store, open_store
+from sam2ray.store_pages import facts_of_level
 
 
 def test_what_is_put_can_be_read_and_listed(store: Store):
@@ -106,3 +109,50 @@ def test_an_address_says_where(tmp_path: Path):
     assert store.folder == tmp_path / "with space"
     with pytest.raises(UsageError, match="nope:// is no kind of storage"):
         open_store("nope://bucket")
+
+
+# ---------------------------------------------------------------- levels
+
+
+def test_a_level_is_what_a_folder_itself_holds(store: Store):
+    for name in ("a.jpg", "x/b.jpg", "x/y/c.jpg", "xx/d.jpg"):
+        store.put(name, b"1")
+    of_root = {(type(found), found.name) for found in store.level()}
+    assert of_root == {(Entry, "a.jpg"), (Folder, "x"), (Folder, "xx")}
+    assert {found.name for found in store.level("x")} == {"x/b.jpg", "x/y"}
+    (entry,) = (found for found in store.level("x") if isinstance(found, Entry))
+    assert entry == next(found for found in store.list("x") if found.name == "x/b.jpg")
+    with pytest.raises(FileNotFoundError):
+        list(store.level("none"))
+
+
+def test_links_and_pipes_are_passed_over(tmp_path: Path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.jpg").write_bytes(b"1")
+    (tmp_path / "round").symlink_to(tmp_path)
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert [found.name for found in LocalStore(tmp_path).level()] == ["x"]
+
+
+def test_a_level_of_many_objects_comes_page_by_page(s3_options: Options, tmp_path: Path):
+    store = open_store(f"s3://{BUCKET}/{tmp_path.name}", s3_options)
+    for n in range(25):
+        store.put(f"{n:02}.jpg", b"1")
+        store.put(f"folder {n % 5}/{n:02}.jpg", b"1")
+    pages = []
+
+    def ask(question):
+        pages.append(question())
+        return pages[-1]
+
+    fs = file_system(store.uri, s3_options)
+    fs.req_kw = {"MaxKeys": 4}  # goes with every request
+    found = list(facts_of_level(fs, store.uri.removeprefix("s3://"), ask))
+    assert len(pages) >= 7
+    names = [facts["name"].rstrip("/").rpartition("/")[2] for facts in found]
+    assert sorted(names) == [
+        *(f"{n:02}.jpg" for n in range(25)),
+        *(f"folder {n}" for n in range(5)),
+    ]
+    assert len(list(store.list())) == 50

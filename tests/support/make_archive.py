@@ -149,6 +149,7 @@ class Web(ThreadingHTTPServer):
         self.ranges = True
         self.sent: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
+        self.told: dict[str, str] = {}  # headers of the last request
 
     @property
     def url(self) -> str:
@@ -167,6 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, with_body: bool) -> None:
         path = self.path.partition("?")[0].lstrip("/")
+        self.server.told = dict(self.headers.items())
         content = self.server.files.get(path)
         status = self.server.statuses.get(path) or (404 if content is None else 200)
         if content is None or status != 200:

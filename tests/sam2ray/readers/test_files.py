@@ -7,7 +7,7 @@ import fsspec
 import pytest
 from make_archive import found_in, jpeg, web, write_files
 
-from sam2ray.readers import files
+from sam2ray.readers import files, listing
 from sam2ray.readers.locate import read_unit
 from sam2ray.readers.sources import open_source
 
@@ -164,3 +164,28 @@ def test_an_address_on_the_web_is_a_unit_without_being_asked_for():
         assert [unit.kind for unit in units] == ["image", "image"]
         assert not server.requests
         assert read_unit(units[0], {}) == jpeg()
+
+
+@pytest.mark.parametrize("where", ["local", "memory"])
+def test_a_folder_with_very_many_files_is_left_to_one_task(tmp_path, monkeypatch, where):
+    monkeypatch.setattr(listing, "_MOST_FILES", 5)
+    files = [*(f"{n}.jpg" for n in range(9)), *(f"x/{n}.jpg" for n in range(3)), "y/z/a.jpg"]
+    root = str(write_files(tmp_path, files))
+    if where == "memory":
+        root = f"memory://{tmp_path.name}"
+        fsspec.filesystem("memory").pipe({f"{root}/{name}": b"1" for name in files})
+    source = open_source(root)
+    (piece,) = source.slices()
+    assert (piece.folder, piece.files) == ("", None), "no file of it is in the driver's mind"
+    units, _ = found_in(source)
+    assert sorted(unit.source_uri for unit in units) == sorted(f"{root}/{name}" for name in files)
+
+
+def test_files_that_a_pattern_fits_are_not_in_the_drivers_mind_either(tmp_path):
+    write_files(tmp_path, ["1.jpg", "2.jpg", "3.png", "4 jpg/a.jpg"])
+    source = open_source(f"{tmp_path}/*jpg")
+    (piece,) = source.slices()
+    assert (piece.files, piece.pattern) == (None, "*jpg")
+    units, _ = found_in(source)
+    names = sorted(unit.source_uri.removeprefix(f"{tmp_path}/") for unit in units)
+    assert names == ["1.jpg", "2.jpg", "4 jpg/a.jpg"]

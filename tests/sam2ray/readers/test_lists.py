@@ -189,3 +189,31 @@ def test_200_000_detections_in_any_order_become_20_000_units(tmp_path, monkeypat
         assert ids == sorted(ids)  # the order of the rows
         assert all(uri == f"s3://bucket/{places[n]}.jpg" for n in ids)
         assert [prompt["object_id"] for prompt in prompts] == list(range(1, 11))
+
+
+@pytest.mark.parametrize(
+    ("address", "secret"),
+    [
+        ("https://bucket.s3.amazonaws.com/a.jpg?X-Amz-Expires=60&X-Amz-Signature=hush", "X-Amz-"),
+        ("https://store.blob.core.windows.net/c/a.jpg?sv=2024&sig=hush", "sig"),
+        ("https://storage.googleapis.com/b/a.jpg?GoogleAccessId=hush", "GoogleAccessId"),
+        ("http://hush@host/a.jpg", "user"),
+        ("s3://key:hush@bucket/a.jpg", "user"),
+    ],
+)
+def test_an_address_with_a_secret_is_refused_without_showing_it(tmp_path, address, secret):
+    path = write_rows(tmp_path / "list.csv", [{"uri": "s3://b/fine.jpg"}, {"uri": address}])
+    with pytest.raises(UsageError, match="carries a secret") as refusal:
+        found_in(open_source(path))
+    assert secret in str(refusal.value)
+    assert "a.jpg" in str(refusal.value)
+    assert "hush" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://host/image?id=5&size=full", "s3://b/odd?sig=1.jpg", "https://host/@user/a.jpg"],
+)
+def test_an_address_without_a_secret_is_kept_whole(tmp_path, address):
+    ((unit,), _) = found_in(open_source(write_rows(tmp_path / "list.csv", [{"uri": address}])))
+    assert unit.source_uri == address

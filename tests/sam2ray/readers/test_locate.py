@@ -100,6 +100,14 @@ def test_a_web_page_is_read_up_to_the_limit_alone():
         assert failure_of(unit, 4999).error_class is ErrorClass.TOO_LARGE
 
 
+def test_a_web_server_is_told_the_headers_of_the_settings():
+    headers = {"Authorization": "Bearer of-this-test"}
+    with web({"a.jpg": b"1"}) as server:
+        unit = Unit(f"{server.url}/a.jpg", "image")
+        read_unit(unit, {"http": {"client_kwargs": {"headers": headers}}})
+        assert server.told["Authorization"] == "Bearer of-this-test"
+
+
 def test_a_web_page_of_another_etag_than_the_listed_one_has_changed():
     with web({"a.jpg": b"1"}) as server:
         url = f"{server.url}/a.jpg"

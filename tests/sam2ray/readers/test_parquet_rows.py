@@ -1,6 +1,7 @@
 """Parquet files that hold pictures: a unit a row, and the bytes of any row."""
 
 import threading
+from itertools import groupby, pairwise
 
 import pyarrow as pa
 import pytest
@@ -24,6 +25,22 @@ def test_each_row_is_a_unit_whose_bytes_are_found_again(tmp_path):
     assert [read_unit(unit, {}) for unit in units] == pictures
     for n in (29, 0, 15, 14, 3, 28):
         assert read_unit(units[n], {}) == pictures[n]
+
+
+def test_the_rows_of_a_row_group_are_asked_for_together_and_in_their_order(tmp_path):
+    pictures = [jpeg(seed=n) for n in range(30)]
+    for name in ("x.parquet", "y.parquet"):
+        write_picture_table(tmp_path / name, pictures, row_group=7)
+    units, _ = found_in(open_source(str(tmp_path), keep=["caption"]))
+    assert [unit.row_group for unit in units[:30]] == [n // 7 for n in range(30)]
+    as_asked_for = sorted(units, key=lambda unit: unit.source_key)
+    groups = [(unit.source_uri, unit.row_group) for unit in as_asked_for]
+    assert sum(a != b for a, b in pairwise(groups)) == 2 * 5 - 1, "each group in one piece"
+    for _, rows in groupby(as_asked_for, key=lambda unit: (unit.source_uri, unit.row_group)):
+        numbers = [unit.offset for unit in rows]
+        assert numbers == sorted(numbers)
+    assert len({unit.source_key for unit in units}) == len(units)
+    assert [group for _, group in groups] != sorted(group for _, group in groups), "spread"
 
 
 @pytest.mark.parametrize("type_", [pa.binary(), pa.large_binary(), pa.binary_view()])

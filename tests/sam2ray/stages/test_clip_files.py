@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 from pathlib import Path
 
 import fsspec
@@ -20,6 +19,7 @@ from sam2ray.stages.clip_files import Abandoned, ClipFile, bring, check_header
 from sam2ray.stages.fetch import Patience
 
 ONCE = Patience(attempts=1, first_pause_s=0.0)
+MANY = 1 << 30
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fetched(unit: Unit, temporary: Path) -> bytes:
-    file = bring(unit, {}, ONCE)
+    file = bring(unit, {}, ONCE, MANY)
     content = file.path.read_bytes()
     assert file.path.is_relative_to(temporary)
     assert file.path.suffix == ".mp4"
@@ -48,7 +48,7 @@ def fetched(unit: Unit, temporary: Path) -> bytes:
 
 def refusal(unit: Unit) -> UnitFailed:
     with pytest.raises(UnitFailed) as failure:
-        bring(unit, {}, ONCE)
+        bring(unit, {}, ONCE, MANY)
     return failure.value
 
 
@@ -58,7 +58,7 @@ def test_a_file_of_this_machine_stays_where_it_is(tmp_path, temporary, video):
     path.write_bytes(video)
     for uri in (str(path), path.as_uri()):
         (unit,) = units_of(uri)
-        file = bring(unit, {}, ONCE)
+        file = bring(unit, {}, ONCE, MANY)
         assert file == ClipFile(path, "MP4", None) or file.path == path
         assert list(temporary.iterdir()) == []
         file.close()
@@ -95,7 +95,7 @@ def test_a_video_in_a_parquet_table_is_copied_out_of_it(tmp_path, temporary, vid
     unit = Unit(
         **{name: getattr(unit, name) for name in Unit.__dataclass_fields__} | {"kind": "video"}
     )
-    file = bring(unit, {}, ONCE)
+    file = bring(unit, {}, ONCE, MANY)
     assert file.path.read_bytes() == video
     file.close()
     assert list(temporary.iterdir()) == []
@@ -136,10 +136,32 @@ def test_a_copy_that_nobody_waits_for_ends(tmp_path, temporary, video, monkeypat
     monkeypatch.setattr(clip_files, "_PIECE_BYTES", 700)
     uri = f"memory://{tmp_path.name}/clip.mp4"
     fsspec.filesystem("memory").pipe_file(uri, video)
-    given_up = threading.Event()
-    given_up.set()
+    came = []
+
+    def on_piece() -> None:
+        came.append(len(came))
+        if len(came) == 2:
+            raise Abandoned
+
     with pytest.raises(Abandoned):
-        bring(Unit(uri, "video", length=len(video)), {}, ONCE, given_up)
+        bring(Unit(uri, "video", length=len(video)), {}, ONCE, MANY, on_piece)
+    assert came == [0, 1]
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("uri", ["clip.mp4", "memory://{}/clip.mp4", "x.tar"])
+def test_a_video_beyond_the_limit_is_refused_before_it_is_read(tmp_path, video, temporary, uri):
+    (tmp_path / "clip.mp4").write_bytes(video)
+    (tmp_path / "x.tar").write_bytes(tar_bytes([("clip.mp4", video)]))
+    if uri.startswith("memory"):
+        uri = uri.format(tmp_path.name)
+        fsspec.filesystem("memory").pipe_file(uri, video)
+        unit = Unit(uri, "video")
+    else:
+        (unit,) = units_of(str(tmp_path / uri))
+    with pytest.raises(UnitFailed, match=f"{len(video)} bytes, more than decode.video.max_bytes"):
+        bring(unit, {}, ONCE, len(video) - 1)
+    bring(unit, {}, ONCE, len(video)).close()
     assert list(temporary.iterdir()) == []
 
 
@@ -156,7 +178,7 @@ def test_a_copy_that_nobody_waits_for_ends(tmp_path, temporary, video, monkeypat
 def test_hostile_names_become_plain_ones(tmp_path, video, member, name):
     (tmp_path / "x.tar").write_bytes(bytes(512) + video)
     unit = Unit(str(tmp_path / "x.tar"), "video", member, offset=512, length=len(video))
-    file = bring(unit, {}, ONCE)
+    file = bring(unit, {}, ONCE, MANY)
     assert file.path.name == name
     file.close()
 

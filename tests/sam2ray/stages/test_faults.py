@@ -8,7 +8,7 @@ import torch
 from sam2_core import ConfigError, ImageError, PromptError
 from sam2ray.errors import UnitFailed
 from sam2ray.records import ErrorClass
-from sam2ray.stages.faults import EXIT_OF_BROKEN_DEVICE, Device, failure_of, is_sticky
+from sam2ray.stages.faults import failure_of, is_sticky
 
 STICKY = RuntimeError("CUDA error: an illegal memory access was encountered")
 
@@ -36,15 +36,3 @@ def test_only_a_broken_device_sticks():
     assert is_sticky(STICKY)
     assert not is_sticky(torch.OutOfMemoryError("CUDA error: out of memory"))
     assert not is_sticky(RuntimeError("shapes do not match"))
-
-
-def test_a_process_whose_device_is_broken_ends_when_it_is_asked_for_more(monkeypatch):
-    codes = []
-    monkeypatch.setattr("os._exit", codes.append)
-    device = Device()
-    device.failure_of(ValueError("a bug"))
-    device.require()
-    assert codes == []
-    device.failure_of(STICKY)
-    device.require()
-    assert codes == [EXIT_OF_BROKEN_DEVICE]

@@ -8,7 +8,8 @@ import textwrap
 
 import pytest
 
-from sam2ray.stages.hands import EXIT_OF_WATCHDOG
+from sam2ray.ledger import Verdict
+from sam2ray.stages.hands import EXIT_CODES
 
 _HEAD = """
 import time
@@ -16,8 +17,8 @@ from sam2ray.ledger import Ledger, Process
 from sam2ray.stages.hands import Hands
 
 class Telling(Ledger):
-    def time_out(self, process):
-        print("timed out", flush=True)
+    def last_words(self, process, verdict):
+        print("last words:", verdict.value, flush=True)
 
     def sign_of_life(self):
         print("alive", flush=True)
@@ -41,8 +42,8 @@ def test_a_process_whose_unit_is_stuck_says_so_and_ends():
         with hands.working_on("a"):
             time.sleep(100)
     """)
-    assert ended.returncode == EXIT_OF_WATCHDOG
-    assert "timed out" in ended.stdout
+    assert ended.returncode == EXIT_CODES[Verdict.TIMEOUT]
+    assert "last words: timeout" in ended.stdout
     assert "limits.unit_timeout_s=1" in ended.stderr
 
 
@@ -56,7 +57,7 @@ def test_a_unit_that_moves_on_may_take_as_long_as_it_likes():
     """)
     assert ended.returncode == 0, ended.stderr
     assert "done" in ended.stdout
-    assert "timed out" not in ended.stdout
+    assert "last words" not in ended.stdout
     assert "alive" in ended.stdout, "the run is told that something moves"
 
 
@@ -68,5 +69,15 @@ def test_of_two_units_the_stuck_one_counts(stuck):
                 time.sleep(0.05)
                 hands.moved_on("a" if {stuck!r} == "b" else "b")
     """)
-    assert ended.returncode == EXIT_OF_WATCHDOG
+    assert ended.returncode == EXIT_CODES[Verdict.TIMEOUT]
     assert f"unit {stuck} has not moved" in ended.stderr
+
+
+def test_a_process_whose_device_is_broken_says_so_and_ends():
+    ended = _run("""
+        with hands.working_on("a"):
+            hands.give_up_device(RuntimeError("CUDA error: device-side assert triggered"))
+    """)
+    assert ended.returncode == EXIT_CODES[Verdict.CUDA]
+    assert "last words: cuda" in ended.stdout
+    assert "device-side assert" in ended.stderr

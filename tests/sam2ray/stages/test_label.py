@@ -20,7 +20,6 @@ from sam2ray.ledger import Process
 from sam2ray.modes.pictures import AllMasks
 from sam2ray.records import Unit
 from sam2ray.stages.columns import LABELLED_SCHEMA
-from sam2ray.stages.faults import Device
 from sam2ray.stages.hands import Hands
 from sam2ray.stages.label import BatchLabeller, PictureLabeller, one_by_one_if_need_be
 from sam2ray.stages.outcome_rows import Stamp
@@ -134,7 +133,7 @@ def test_what_cannot_be_written_down_fails_its_picture_alone(tmp_path):
 
     mode = Spoiling(MaskGenerator(lively_model(64)), 10)
     hands = Hands(ledger(), Process("node", 1, "label"), 600.0)
-    labeller = PictureLabeller(mode, hands, Stamp("m", "c", "r"), Device())
+    labeller = PictureLabeller(mode, hands, Stamp("m", "c", "r"))
     table = prepared(units(None, None), **pixels_of(PICTURES[:2]))
     failed, done = labeller.write(labeller.look_at(table)).to_pylist()
     assert (failed["status"], failed["error_class"]) == ("failed", "internal")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -375,17 +376,27 @@ def test_a_broken_device_ends_the_process_so_that_videos_run_alone(tmp_path, exi
         made.label(units)
 
 
-def test_alone_its_video_gets_a_row_and_the_process_takes_no_more(tmp_path, exits):
+def test_alone_it_ends_the_process_too_and_the_next_one_refuses_it(tmp_path, exits):
     units = videos(tmp_path, 3, 3)
 
     def fail(clip, position):
-        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        if clip.source_uri.endswith("0.mp4"):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    made, _ = scripted(tmp_path, fail)
-    (row,) = made.label(units[:1])
-    assert (row["error_class"], row["retryable"]) == ("cuda", True)
-    with pytest.raises(Exited):
-        made.label(units[1:])
+    book = ledger()
+    for pid in (1, 2):  # first with its neighbour, then alone
+        made, _ = scripted(tmp_path, fail, ledger=book, pid=pid)
+        with pytest.raises(Exited):
+            made.label(units)
+    made, mode = scripted(tmp_path, fail, ledger=book, pid=3)
+    broken, done = made.label(units)
+    assert (broken["status"], broken["error_class"], broken["retryable"]) == (
+        "failed",
+        "cuda",
+        True,
+    )
+    assert done["status"] == "ok"
+    assert mode.runs == [["1.mp4"]]
 
 
 # ---------------------------------------------------------------- the ledger
@@ -469,11 +480,22 @@ def test_the_ledger_is_not_asked_for_every_frame(tmp_path):
 
 def test_a_video_is_watched_while_it_is_fetched_and_labelled_and_not_while_it_waits(tmp_path):
     units = videos(tmp_path, 6, 6, 6)
-    watched: list[set[str]] = []
-    made, _ = scripted(tmp_path, lambda clip, position: watched.append(set(made.hands._open)))
+    begun: list[set[str]] = []
+    settled: list[set[str]] = []
+
+    def look(clip, position):
+        if position == 0:
+            begun.append(set(made.hands._open))
+        if position == 5:  # by now, or soon, those behind the next are there and wait
+            until = time.monotonic() + 60
+            while len(made.hands._open) > 2 and time.monotonic() < until:
+                time.sleep(0.01)
+            settled.append(set(made.hands._open))
+
+    made, _ = scripted(tmp_path, look)
     made.label(units)
-    assert all(len(seen) <= 2 for seen in watched[2:])
-    assert {units[0].unit_id, units[1].unit_id} in watched
+    assert all(unit.unit_id in seen for unit, seen in zip(units, begun, strict=True))
+    assert [len(seen) for seen in settled] == [2, 2, 1], "this one, and one taken ahead of its turn"
     assert not made.hands._open
 
 
@@ -484,7 +506,7 @@ def test_a_video_with_too_many_masks_ends_there_and_says_so(tmp_path):
     units = videos(tmp_path, 40, 4)
     made, _ = scripted(tmp_path, settings=EMBED | {"output": {"max_masks_per_unit": 7}})
     full, whole = made.label(units)
-    assert (full["status"], full["error_class"], full["masks"]) == ("ok", None, 7)
+    assert (full["status"], full["error_class"], full["masks"]) == ("ok", "partial", 7)
     assert "output.max_masks_per_unit=7" in full["error_message"]
     assert full["frames"] == 8
     assert full["found"]["area"].to_pylist() == list(range(7))

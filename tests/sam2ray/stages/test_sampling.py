@@ -67,6 +67,26 @@ def test_a_sample_knows_whether_somebody_cut_it_off():
         assert not sample(10, at_25, Sampling(**rule)).reaches_end, rule
 
 
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({}, None),
+        ({"max_frames": 10, "max_duration_s": 1.0}, None),
+        ({"max_frames": 3}, "frame 2 of 10 by decode.video.max_frames=3"),
+        ({"max_duration_s": 0.2}, "frame 4 of 10 by decode.video.max_duration_s=0.2"),
+        ({"max_frames": 3, "max_duration_s": 0.2}, "frame 2 of 10 by decode.video.max_frames=3"),
+        (
+            {"max_frames": 7, "max_duration_s": 0.2},
+            "frame 4 of 10 by decode.video.max_duration_s=0.2",
+        ),
+    ],
+)
+def test_a_sample_says_where_and_by_what_it_was_cut_off(rule, words):
+    expected = words and f"cut off behind {words}"
+    assert sample(10, at_25, Sampling(**rule)).cut == expected
+    assert sample(10, at_25, Sampling(**rule)).with_frames([9]).cut == expected
+
+
 def test_a_part_of_a_video_is_sampled_from_its_own_beginning():
     assert chosen(first=3, end=9, every_nth=2) == [3, 5, 7]
     assert chosen(first=3, max_frames=2) == [3, 4]
