@@ -1,0 +1,153 @@
+"""Every mode from the command line on real media, as the README shows it, and what it leaves."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+import sam2ray
+from sam2_core import (
+    FramePrompt,
+    ImageSegmenter,
+    Prompt,
+    VideoTracker,
+    load_sam2,
+    read_image,
+)
+from sam2_core.inference.frame_sources import PictureList
+from sam2_core.inference.video_file import VideoFile
+from sam2ray.cli import app
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_cpus")]
+
+FRAMES = 6
+DETECTIONS = [  # of bedroom.mp4: file, frame, object, corners
+    ("bedroom.mp4", 0, 7, (210.0, 150.0, 480.0, 520.0)),
+    ("bedroom.mp4", 0, 3, (500.0, 120.0, 760.0, 500.0)),
+]
+LIVELY = "--set masks.pred_iou_thresh=0 --set masks.stability_score_thresh=0"
+SMALL = (
+    f"--model nano --set decode.video.max_frames={FRAMES} --set masks.points_per_side=4 {LIVELY}"
+)
+
+
+def _run(words: str, output: Path) -> Result:
+    result = CliRunner().invoke(app, shlex.split(words))
+    assert result.exit_code == 0, result.output
+    proof = CliRunner().invoke(app, ["verify", str(output)])
+    assert proof.exit_code == 0, proof.output
+    return result
+
+
+def _masks(output: Path) -> pa.Table:
+    return sam2ray.open(str(output)).masks().read_all()
+
+
+@pytest.fixture
+def clips(media: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    shutil.copy(media / "bedroom.mp4", folder)
+    return folder
+
+
+@pytest.fixture
+def photos(media: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    shutil.copy(media / "truck.jpg", folder)
+    return folder
+
+
+def test_detections_are_tracked_through_clips_as_the_core_does(clips: Path, tmp_path: Path):
+    files, frames, objects, boxes = zip(*DETECTIONS, strict=True)
+    columns = {"file": files, "frame": frames, "object_id": objects, "box_xyxy": boxes}
+    pq.write_table(
+        pa.table({k: list(v) for k, v in columns.items()}), tmp_path / "detections.parquet"
+    )
+    output = tmp_path / "tracks"
+    _run(
+        f"run {clips}/ {output}/ --mode track --prompts {tmp_path}/detections.parquet "
+        f"--set prompts.coordinates=pixels --set decode.mode=exact {SMALL}",
+        output,
+    )
+    data = sam2ray.open(str(output))
+    (unit,) = data.units().read_all().to_pylist()
+    assert (unit["status"], unit["frames"], unit["error_class"]) == ("ok", FRAMES, "partial")
+    assert "max_frames=6" in unit["error_message"]
+    clip = data.unit(str(clips / "bedroom.mp4"))
+
+    shown = list(VideoFile(clips / "bedroom.mp4").read(range(FRAMES)))
+    prompts = [FramePrompt(frame, number, Prompt(box=box)) for _, frame, number, box in DETECTIONS]
+    tracker = VideoTracker(load_sam2("nano"))
+    rows = _masks(output)
+    for seen in tracker.track(PictureList(shown), prompts):
+        found = {
+            number: mask
+            for number, mask in zip(seen.object_ids, seen.masks.numpy(), strict=True)
+            if mask.any()
+        }
+        of_frame = [row for row in rows.to_pylist() if row["frame_index"] == seen.frame]
+        assert [row["object_id"] for row in of_frame] == list(found)
+        for mask, row in zip(clip.masks(frame=seen.frame), of_frame, strict=True):
+            assert np.array_equal(mask, found[row["object_id"]])
+
+
+def test_boxes_of_a_list_are_segmented_as_the_core_does(photos: Path, tmp_path: Path):
+    boxes = {"truck": (75.0, 275.0, 1725.0, 850.0), "wheel": (425.0, 600.0, 700.0, 875.0)}
+    with (photos / "list.csv").open("w") as file:
+        lines = csv.writer(file)
+        lines.writerow(["path", "box_xyxy", "label"])
+        lines.writerows(["truck.jpg", json.dumps(box), label] for label, box in boxes.items())
+    output = tmp_path / "masks"
+    exact = "--set prompts.coordinates=pixels --set decode.mode=exact"
+    _run(f"run {photos}/list.csv {output} --mode prompt {exact} {SMALL}", output)
+    rows = _masks(output).to_pylist()
+    assert [row["label"] for row in rows] == list(boxes)
+    picture = read_image(photos / "truck.jpg")
+    asked = [Prompt(box=box) for box in boxes.values()]
+    (seen,) = ImageSegmenter(load_sam2("nano")).segment([picture], [asked])
+    best = seen.predicted_iou.argmax(dim=1)
+    expected = [masks[place].numpy() for masks, place in zip(seen.masks, best, strict=True)]
+    found = sam2ray.open(str(output)).unit(str(photos / "truck.jpg")).masks()
+    assert np.array_equal(found, np.stack(expected))
+
+
+def test_objects_are_discovered_and_followed(clips: Path, tmp_path: Path):
+    output = tmp_path / "tracks"
+    _run(
+        f"run {clips} {output} --mode auto_track --set discover.key_every_frames=3 {SMALL}", output
+    )
+    rows = _masks(output).to_pylist()
+    seen = {number: set() for number in {row["object_id"] for row in rows}}
+    for row in rows:
+        assert row["frame_index"] not in seen[row["object_id"]], "an object is once on a frame"
+        seen[row["object_id"]].add(row["frame_index"])
+    assert {min(frames) for frames in seen.values()} == {0, 3}, "they are new on key frames alone"
+    assert {row["frame_index"] for row in rows} <= set(range(FRAMES))
+
+
+def test_pictures_are_embedded_and_all_masks_of_pictures_and_clips_are_found(
+    clips: Path, photos: Path, tmp_path: Path
+):
+    _run(f"run {photos} {tmp_path}/features --mode embed {SMALL}", tmp_path / "features")
+    (row,) = pq.read_table(tmp_path / "features" / "embeddings").to_pylist()
+    assert len(row["embedding"]) == np.prod(row["shape"])
+    shutil.copy(photos / "truck.jpg", clips)
+    _run(f"run {clips} {tmp_path}/masks {SMALL}", tmp_path / "masks")
+    rows = _masks(tmp_path / "masks").to_pylist()
+    by_source = {Path(row["source_uri"]).name for row in rows}
+    assert by_source == {"bedroom.mp4", "truck.jpg"}
+    assert {row["timestamp_s"] is None for row in rows if row["source_uri"].endswith("jpg")} == {
+        True
+    }
