@@ -76,9 +76,16 @@ _SAVE_AGAIN = (
 
 
 def local_checkpoint(
-    checkpoint: str | os.PathLike[str], *, cache: Folder | None = None, progress: bool = True
+    checkpoint: str | os.PathLike[str],
+    *,
+    cache: Folder | None = None,
+    progress: bool = True,
+    options: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A path as it is; what a URL (anything with "://") names as a copy in the cache."""
+    """A path as it is; what a URL (anything with "://") names as a copy in the cache.
+
+    `options` are what fsspec makes the file system of a store with.
+    """
     url = os.fspath(checkpoint)
     if not url:
         raise CheckpointUnreadable(
@@ -89,7 +96,7 @@ def local_checkpoint(
         return Path(url).expanduser()
     if is_web(url):
         return web_checkpoint(url, cache=cache, progress=progress)
-    filesystem, path = _open_store(url)
+    filesystem, path = _open_store(url, options or {})
     if "file" in filesystem.protocol:
         return Path(path)
     about = _look_up(url, filesystem, path)
@@ -297,11 +304,11 @@ def _naming(url: str) -> Iterator[None]:
         ) from error
 
 
-def _open_store(url: str) -> tuple[AbstractFileSystem, str]:
+def _open_store(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
     with _naming(url):
         from fsspec.core import url_to_fs
 
-        return url_to_fs(url)
+        return url_to_fs(url, **options)
 
 
 def _look_up(url: str, filesystem: AbstractFileSystem, path: str) -> dict[str, Any]:

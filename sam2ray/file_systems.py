@@ -27,7 +27,7 @@ def file_system(uri: str, options: Options, *, insists: bool = True) -> Any:  # 
     """
     protocol = uri.partition("://")[0] if "://" in uri else "file"
     try:
-        own = _arguments(protocol, _options_of(protocol, options), insists)
+        own = _arguments(protocol, options_of(protocol, options), insists)
         # A listing that is kept would hide what others write meanwhile.
         made = fsspec.filesystem(protocol, **{"use_listings_cache": False, **own})
     except ImportError as error:
@@ -57,7 +57,7 @@ def _arguments(protocol: str, own: dict[str, Any], insists: bool) -> dict[str, A
     return own
 
 
-def _options_of(protocol: str, options: Options) -> dict[str, Any]:
+def options_of(protocol: str, options: Options) -> dict[str, Any]:
     """What is said of a protocol, under whichever of its names."""
     family = next((names for names in _FAMILIES if protocol in names), (protocol,))
     known = [name for name in (protocol, *family) if name in options]
@@ -88,12 +88,12 @@ def with_timeout(options: Options, timeout_s: float) -> Options:
 
 def web_timeout_s(options: Options) -> float:
     """How long a server of the web may be silent."""
-    return float(_options_of("http", options).get(_TIMEOUT_S, _WEB_TIMEOUT_S))
+    return float(options_of("http", options).get(_TIMEOUT_S, _WEB_TIMEOUT_S))
 
 
 def web_headers(options: Options) -> Mapping[str, str]:
     """What a server of the web is told with each request."""
-    return _options_of("http", options).get("client_kwargs", {}).get("headers", {})
+    return options_of("http", options).get("client_kwargs", {}).get("headers", {})
 
 
 def version_of(facts: Mapping[str, Any]) -> str:

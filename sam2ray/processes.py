@@ -30,6 +30,7 @@ from .stages.make_labeller import make_labeller
 from .stages.outcome_rows import Stamp
 from .stages.prepare import Preparer, PrepareSpec
 from .stages.warm_up import warm_up
+from .weights import local_weights
 
 
 def start_ledger(config: JobConfig) -> ActorHandle:
@@ -85,7 +86,6 @@ class Job:
 
     config: JobConfig
     plan: Plan
-    weights: str | None
     stamp: Stamp
     prepare: PrepareSpec
     committer: Committer
@@ -103,7 +103,7 @@ def load_labeller(job: Job) -> BatchWork:
     torch.set_num_threads(plan.threads_per_actor)
     model = load_sam2(
         config.model.row(),
-        job.weights,
+        local_weights(config),
         device=plan.device,
         precision=config.model.precision,
         compile=config.model.compile,

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,6 +45,8 @@ def starting_quietly() -> Iterator[None]:
 
 def quieten_ray_data() -> None:
     """Once ray.data is imported: its words stay in its file, and sam2ray.crash tells of errors."""
+    # Its writes may be many at a time, and a small wave has few: Ray advises to have more blocks.
+    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks for ")
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):  # the other one writes its file
             handler.setLevel(logging.CRITICAL)

@@ -147,7 +147,6 @@ def make_job(context: RunContext, plan: Plan, ledger: ActorHandle) -> Job:
     return Job(
         config,
         plan,
-        config.model.checkpoint,
         Stamp(config.model.name, context.config_id, context.run_id),
         prepare_spec(config),
         Committer(

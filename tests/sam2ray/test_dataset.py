@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 import pytest
 from made_outputs import SIZE_HW, Ended, Output, clip, make_output, masks_of, picture
 
@@ -242,6 +243,19 @@ def test_pandas_gets_the_same_by_one_anti_join(mended: Path):
     masks = pd.read_parquet(mended / "masks")
     masks = masks[~masks["unit_id"].isin(units["supersedes"].dropna())]
     assert sorted(zip(masks["unit_id"], masks["rle_counts"], strict=True)) == _expected(mended)
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_ray_data_gets_the_same_by_one_anti_join(mended: Path):
+    import ray.data
+
+    column = pq.read_table(mended / UNITS, columns=["supersedes"])["supersedes"]
+    old = column.drop_null().combine_chunks()
+    masks = ray.data.read_parquet(str(mended / "masks")).map_batches(
+        lambda rows: rows.filter(~pc.field("unit_id").isin(old)), batch_format="pyarrow"
+    )
+    found = [(row["unit_id"], row["rle_counts"]) for row in masks.iter_rows()]
+    assert sorted(found) == _expected(mended)
 
 
 def test_pyarrow_gets_the_same_by_one_anti_join(mended: Path):

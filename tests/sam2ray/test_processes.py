@@ -82,7 +82,6 @@ def test_a_labeller_commits_videos_by_itself(tmp_path):
     job = Job(
         told,
         make_plan(told, Cluster(2, 0)),
-        None,
         Stamp("nano", "config", "run"),
         prepare_spec(told),
         Committer(ResultPlace(store, EMBEDDINGS, "run"), 0, 256, 1 << 28, "zstd"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 
 import pytest
 
@@ -46,6 +47,13 @@ def test_what_was_said_before_a_failure_is_shown(
 def test_what_ray_data_says_stays_in_its_file(monkeypatch: pytest.MonkeyPatch):
     terminal, file = logging.StreamHandler(), logging.Handler()
     monkeypatch.setattr(logging.getLogger("ray.data"), "handlers", [terminal, file])
-    quieten_ray_data()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        quieten_ray_data()
+        warnings.warn(
+            "The maximum number of concurrent tasks for 'Write' is set to 4", stacklevel=1
+        )
+        warnings.warn("anything else", stacklevel=1)
+    assert [str(one.message) for one in heard] == ["anything else"]
     assert terminal.level == logging.CRITICAL
     assert file.level == logging.NOTSET
