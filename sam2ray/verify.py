@@ -152,7 +152,8 @@ def _lines(known: _Known, pairs: np.ndarray, what: str) -> Iterator[str]:
         (unit_id,) = as_hex(known.ids[pairs[of_pair[0], :1]])
         yield (
             f"{known.names[other]}: holds {what} of {len(of_pair):,} units that "
-            f"{known.names[one]} holds too, such as unit {unit_id}"
+            f"{known.names[one]} holds too, such as unit {unit_id}; `sam2ray compact` writes "
+            "another root, in which each counts once"
         )
 
 

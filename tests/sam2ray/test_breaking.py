@@ -112,6 +112,21 @@ def test_a_writer_that_dies_between_its_two_writes_leaves_one_file_of_each_unit(
     _is_whole(output, undisturbed)
 
 
+def test_an_actor_that_dies_between_two_of_its_outputs_repeats_and_loses_no_unit(tmp_path):
+    # So many masks that each batch of two units is an output, and so few pixels that eight units
+    # are one input: the actor dies in a task of which two outputs have gone out.
+    few = write_pictures(tmp_path / "few", 24)
+    many = ("masks.points_per_side=12", "masks.box_nms_thresh=1")
+    mark, whole, broken = tmp_path / "killed", tmp_path / "whole", tmp_path / "broken"
+    code, text = finish(few, whole, *many)
+    assert code == 0, text
+    killing = {"BLOCK_BYTES": "100000", "KILL_BETWEEN_OUTPUTS": str(mark)}
+    code, text = finish(few, broken, *many, **killing)
+    assert code == 0, text
+    assert mark.exists()
+    _is_whole(broken, masks(whole))
+
+
 def test_of_two_runs_at_once_one_is_refused_and_the_other_goes_on(archive, tmp_path, undisturbed):
     with running(archive, tmp_path) as one, running(archive, tmp_path) as other:
         ends = sorted([end(one), end(other)])

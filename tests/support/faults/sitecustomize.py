@@ -3,6 +3,8 @@
 A file whose bytes hold one of the words below makes the process that decodes it die, as a damaged
 file may do to a decoder in C, or take its time. KILL_BETWEEN_WRITES names a file: the first process
 that has written a file of masks creates it and dies before it copies the outcomes.
+KILL_BETWEEN_OUTPUTS names one as well: the first actor that gets to the third batch of a task
+creates it and dies; with a small BLOCK_BYTES the first batches have gone out by then.
 """
 
 import importlib
@@ -10,6 +12,7 @@ import importlib.util
 import os
 import sys
 import time
+from collections import Counter
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
@@ -50,8 +53,43 @@ def _wrap_copy() -> None:
     module.copy_outcomes = copy_outcomes
 
 
+def _wrap_labeller() -> None:
+    module = importlib.import_module("sam2ray.stages.make_labeller")
+    ray = importlib.import_module("ray")
+    through = module.make_labeller
+
+    def make_labeller(*arguments):
+        label, batches = through(*arguments), Counter()
+
+        def label_or_die(prepared):
+            mark = os.environ.get("KILL_BETWEEN_OUTPUTS")
+            if mark is not None:
+                task = ray.get_runtime_context().get_task_id()
+                batches[task] += 1
+                if batches[task] == 3 and not Path(mark).exists():
+                    Path(mark).touch()
+                    os.kill(os.getpid(), 9)
+            return label(prepared)
+
+        return label_or_die
+
+    module.make_labeller = make_labeller
+
+
+def _shrink_blocks() -> None:
+    size = os.environ.get("BLOCK_BYTES")
+    if size is not None:
+        context = importlib.import_module("ray.data").DataContext.get_current()
+        context.target_max_block_size = int(size)
+
+
 # By the module that uses what is wrapped, so that it finds the wrapped one.
-_WRAPS = {"sam2ray.stages.prepare": _wrap_decode, "sam2ray.sinks.commit": _wrap_copy}
+_WRAPS = {
+    "sam2ray.stages.prepare": _wrap_decode,
+    "sam2ray.sinks.commit": _wrap_copy,
+    "sam2ray.processes": _wrap_labeller,
+    "sam2ray.pipeline": _shrink_blocks,
+}
 
 
 class _Finder(MetaPathFinder):
