@@ -10,6 +10,7 @@ from .errors import UsageError
 from .root import Wave
 
 _BLOCK_BYTES = 96 << 20  # of decoded pictures: what one step hands to the next
+_OWN_BYTES = 36 << 20  # of a picture of 12 megapixels
 _BLOCKS_AN_ACTOR = 2  # at least: one is prepared while the model has the other
 
 
@@ -83,8 +84,15 @@ def units_per_block(config: JobConfig) -> int:
     """Pictures that travel together: a few batches, but no more than fits into a block."""
     side = config.model.row().image_size
     of_one = 3 * side**2 * (4 if config.decode.mode == "exact" else 1)
+    if needs_own_pixels(config):
+        of_one = _OWN_BYTES
     batch = config.resources.batch_size
     return max(1, min(4 * batch, max(batch, _BLOCK_BYTES // of_one)))
+
+
+def needs_own_pixels(config: JobConfig) -> bool:
+    """Whether pictures travel as large as they are: crops are cut from them."""
+    return config.mode == "auto" and config.masks.crop_n_layers > 0
 
 
 def _device(config: JobConfig, cluster: Cluster) -> str:

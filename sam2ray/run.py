@@ -28,7 +28,7 @@ from .listing import list_source, source_of
 from .outcomes import OutcomeIndex, latest_outcomes, mend_copies
 from .patience import Patience
 from .pipeline import run_wave
-from .planner import Plan, make_plan, shape_of_wave
+from .planner import Plan, make_plan, needs_own_pixels, shape_of_wave
 from .processes import Job, LoadLabeller, RunHandles, load_labeller, start_ledger
 from .ray_jobs import RayJobs, this_driver
 from .report import RunReport, write_report
@@ -164,7 +164,6 @@ def make_job(context: RunContext, plan: Plan, ledger: ActorHandle) -> Job:
 def prepare_spec(config: JobConfig) -> PrepareSpec:
     """How this job fetches and decodes."""
     decode, fetch = config.decode, config.fetch
-    crops = config.mode == "auto" and config.masks.crop_n_layers > 0
     limits = PictureLimits(
         max_bytes=decode.max_bytes,
         max_pixels=decode.max_pixels,
@@ -174,7 +173,7 @@ def prepare_spec(config: JobConfig) -> PrepareSpec:
     )
     return PrepareSpec(
         decode.mode,
-        None if crops else config.model.row().image_size,
+        None if needs_own_pixels(config) else config.model.row().image_size,
         limits,
         Patience(fetch.attempts, fetch.backoff_s),
         fetch.threads,

@@ -50,6 +50,11 @@ def test_blocks_of_large_models_are_bounded_in_bytes():
     assert shape_of_wave(config, plan, wave).units_per_block == plan.units_per_block
 
 
+def test_pictures_that_travel_whole_for_their_crops_travel_in_single_batches():
+    config = _config(masks={"crop_n_layers": 1}, resources={"batch_size": 4})
+    assert _plan(config).units_per_block == 4
+
+
 def test_more_actors_than_there_is_room_for_are_refused_with_the_figures():
     with pytest.raises(UsageError, match=r"resources\.actors=20, but there is room for 8"):
         _plan(_config(resources={"actors": 20}))
