@@ -38,11 +38,15 @@ class OwnFolder:
 
 
 def _lock(folder: Path) -> int:
-    """Hold a folder's lock; it appears under its name when it is held."""
+    """Hold a folder's lock; it appears under its name when it is held.
+
+    On a disk that knows no locks it never does, and what is left behind stays.
+    """
     unnamed = folder / f"{_LOCK}.new"
     lock = os.open(unnamed, os.O_CREAT | os.O_RDWR, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    unnamed.rename(folder / _LOCK)
+    with suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        unnamed.rename(folder / _LOCK)
     return lock
 
 
