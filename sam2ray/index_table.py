@@ -26,6 +26,8 @@ def _rows(listed: Listed, merged: Merged) -> Iterator[tuple[str, str]]:
     yield "known", f"{merged.known:,}"
     if merged.duplicates:
         yield "listed twice", f"{merged.duplicates:,}"
+    if listed.unchanged:
+        yield "unchanged shards", f"{listed.unchanged:,}, not read again"
     if listed.note:
         yield "prompts", listed.note
     if listed.ignored:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from .manifest import (
     Merged,
     buckets_for,
     complete,
+    known_shards,
     manifest_parts,
     merge_bucket,
     write_runs,
@@ -76,13 +77,24 @@ def source_of(config: JobConfig) -> Source:
 def _list(source: Source, store: Store, index_id: str) -> Listed:
     if source.prompts is not None:
         return _list_with_prompts(source, store, index_id)
-    slices = list(source.slices())
+    found = list(source.slices())
+    known = known_shards(store) if any(piece.reader == "tar" for piece in found) else {}
+    slices = [piece for piece in found if not _is_known(piece, known)]
     groups = [slices[i : i + _SLICES_A_TASK] for i in range(0, len(slices), _SLICES_A_TASK)]
 
     def write(number: int) -> Listed:
         return write_runs(store, index_id, number, _units(source, groups[number]))
 
-    return _sum(write, list(range(len(groups))), Listed(), in_tasks=len(slices) > _WORTH_TASKS)
+    start = Listed(unchanged=len(found) - len(slices))
+    return _sum(write, list(range(len(groups))), start, in_tasks=len(slices) > _WORTH_TASKS)
+
+
+def _is_known(piece: Slice, versions: Mapping[str, str]) -> bool:
+    """Whether a slice is a shard as the latest index has seen it: reading it brings nothing."""
+    if piece.reader != "tar" or piece.files is None or len(piece.files) != 1:
+        return False
+    entry = piece.files[0]
+    return versions.get(f"{piece.uri.rstrip('/')}/{entry.name}") == entry.version
 
 
 def _units(source: Source, slices: Sequence[Slice]) -> Iterator[Any]:

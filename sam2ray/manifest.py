@@ -42,6 +42,7 @@ class Listed:
     examples: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
     note: str = ""  # how prompts and units found each other
+    unchanged: int = 0  # shards whose members an earlier index knows
 
     def __add__(self, other: Listed) -> Listed:
         return Listed(
@@ -50,6 +51,7 @@ class Listed:
             (*self.examples, *other.examples)[:_EXAMPLES],
             (*self.runs, *other.runs),
             self.note or other.note,
+            self.unchanged + other.unchanged,
         )
 
 
@@ -148,6 +150,19 @@ def manifest_parts(store: Store) -> list[str]:
     """Parts of all complete indexes, oldest index first."""
     markers = sorted(e.name for e in store.list(FOLDER) if e.name.endswith(".json"))
     return [part for name in markers for part in json.loads(store.read(name))["parts"]]
+
+
+def known_shards(store: Store) -> dict[str, str]:
+    """The version of each shard that the latest index with members of it has seen."""
+    versions: dict[str, str] = {}
+    for table in read_manifest(store, ["source_uri", "version", "member", "length"]):
+        # Rows of tables are members as well, but have no length.
+        is_inside = [table[name].is_valid().to_numpy() for name in ("member", "length")]
+        inside = table.filter(pa.array(is_inside[0] & is_inside[1]))
+        shards = inside.select(["source_uri", "version"])
+        for row in shards.group_by(["source_uri", "version"]).aggregate([]).to_pylist():
+            versions[row["source_uri"]] = row["version"]
+    return versions
 
 
 def superseded_ids(store: Store) -> Ids:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from make_archive import webdataset
 from PIL import Image
 
 from sam2ray import listing
@@ -20,6 +22,7 @@ from sam2ray.listing import list_source, source_of
 from sam2ray.manifest import read_manifest
 from sam2ray.readers import listing as listings
 from sam2ray.readers.sources import Source
+from sam2ray.readers.tar_shards import TarReader
 from sam2ray.records import Unit
 from sam2ray.storage import LocalStore
 
@@ -118,6 +121,43 @@ def test_of_several_columns_of_bytes_a_config_names_the_one_with_the_pictures(tm
         _source(path)
     (unit,) = _units(_source(path, "source.bytes_column=right"))
     assert unit.member == "row 0 of right"
+
+
+# ---------------------------------------------------------------- once more
+
+
+def test_a_shard_that_did_not_change_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shards, store = tmp_path / "in", LocalStore(tmp_path / "out")
+    shards.mkdir()
+    for name, count in (("a.tar", 3), ("b.tar", 2)):
+        (shards / name).write_bytes(webdataset(count, json_fields=False))
+    config = load_config(None, (), source=str(shards), output=str(tmp_path / "out"))
+    read: list[str] = []
+    through = TarReader.units
+
+    def units(self, piece, options):
+        read.extend(entry.name for entry in piece.files)
+        return through(self, piece, options)
+
+    monkeypatch.setattr(TarReader, "units", units)
+
+    def listed(index: str) -> tuple[int, int, int, list[str]]:
+        read.clear()
+        found, merged = list_source(config, store, index)
+        return found.unchanged, merged.added, merged.superseding, sorted(read)
+
+    assert listed("1") == (0, 5, 0, ["a.tar", "b.tar"])
+    assert listed("2") == (2, 0, 0, [])
+    first = (shards / "b.tar").read_bytes()
+    (shards / "b.tar").write_bytes(webdataset(4, json_fields=False))
+    (shards / "c.tar").write_bytes(webdataset(1, json_fields=False))
+    assert listed("3") == (1, 5, 2, ["b.tar", "c.tar"])
+    facts = (shards / "b.tar").stat()
+    (shards / "b.tar").write_bytes(first)
+    os.utime(shards / "b.tar", ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+    assert listed("4") == (2, 2, 2, ["b.tar"]), "the latest version counts, not any"
 
 
 # ---------------------------------------------------------------- in tasks
