@@ -25,7 +25,7 @@ def file_system(uri: str, options: Options, *, insists: bool = True) -> Any:  # 
     Clients of stores ask again by themselves, in layers, so that five times five timeouts pass
     before they own up. For whoever has patience of their own there are those that do not insist.
     """
-    protocol = uri.partition("://")[0] if "://" in uri else "file"
+    protocol = protocol_of(uri)
     try:
         own = _arguments(protocol, options_of(protocol, options), insists)
         # A listing that is kept would hide what others write meanwhile.
@@ -55,6 +55,11 @@ def _arguments(protocol: str, own: dict[str, Any], insists: bool) -> dict[str, A
         timeout = ClientTimeout(total=None, sock_connect=timeout_s, sock_read=timeout_s)
         own["client_kwargs"] = {"timeout": timeout, **own.get("client_kwargs", {})}
     return own
+
+
+def protocol_of(uri: str) -> str:
+    """What stands before `://`; a path is a file."""
+    return uri.partition("://")[0] if "://" in uri else "file"
 
 
 def options_of(protocol: str, options: Options) -> dict[str, Any]:

@@ -21,12 +21,13 @@ from .manifest import (
     merge_bucket,
     write_runs,
 )
+from .readers.files import addressed
 from .readers.prompts import PromptSource
 from .readers.prompts.matching import PromptJoin
 from .readers.slices import Slice
 from .readers.sources import Source, open_source
 from .records import Unit
-from .storage import Store
+from .storage import Options, Store
 
 _SLICES_A_TASK = 64
 _WORTH_TASKS = 2 * _SLICES_A_TASK  # fewer are listed sooner than tasks are started
@@ -79,7 +80,7 @@ def _list(source: Source, store: Store, index_id: str) -> Listed:
         return _list_with_prompts(source, store, index_id)
     found = list(source.slices())
     known = known_shards(store) if any(piece.reader == "tar" for piece in found) else {}
-    slices = [piece for piece in found if not _is_known(piece, known)]
+    slices = [piece for piece in found if not _is_known(piece, known, source.options)]
     groups = [slices[i : i + _SLICES_A_TASK] for i in range(0, len(slices), _SLICES_A_TASK)]
 
     def write(number: int) -> Listed:
@@ -89,12 +90,11 @@ def _list(source: Source, store: Store, index_id: str) -> Listed:
     return _sum(write, list(range(len(groups))), start, in_tasks=len(slices) > _WORTH_TASKS)
 
 
-def _is_known(piece: Slice, versions: Mapping[str, str]) -> bool:
+def _is_known(piece: Slice, versions: Mapping[str, str], options: Options) -> bool:
     """Whether a slice is a shard as the latest index has seen it: reading it brings nothing."""
-    if piece.reader != "tar" or piece.files is None or len(piece.files) != 1:
+    if piece.reader != "tar":
         return False
-    entry = piece.files[0]
-    return versions.get(f"{piece.uri.rstrip('/')}/{entry.name}") == entry.version
+    return all(versions.get(one.name) == one.version for one in addressed(piece, options))
 
 
 def _units(source: Source, slices: Sequence[Slice]) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from sam2_core.download import PUBLISHED
 
 from .config import JobConfig
 from .config_id import UNTRAINED
-from .file_systems import options_of
+from .file_systems import options_of, protocol_of
 
 
 def local_weights(config: JobConfig) -> Path | None:
@@ -17,8 +17,8 @@ def local_weights(config: JobConfig) -> Path | None:
     checkpoint = config.model.checkpoint
     if checkpoint is None:
         return None
-    protocol = checkpoint.partition("://")[0] if "://" in checkpoint else "file"
-    return local_checkpoint(checkpoint, options=options_of(protocol, config.store_options()))
+    options = options_of(protocol_of(checkpoint), config.store_options())
+    return local_checkpoint(checkpoint, options=options)
 
 
 def weights_digest(config: JobConfig) -> str:

@@ -53,20 +53,20 @@ def _masks(output: Path) -> pa.Table:
     return sam2ray.open(str(output)).masks().read_all()
 
 
+def _folder_of(path: Path, folder: Path) -> Path:
+    folder.mkdir()
+    shutil.copy(path, folder)
+    return folder
+
+
 @pytest.fixture
 def clips(media: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    shutil.copy(media / "bedroom.mp4", folder)
-    return folder
+    return _folder_of(media / "bedroom.mp4", tmp_path / "clips")
 
 
 @pytest.fixture
 def photos(media: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    shutil.copy(media / "truck.jpg", folder)
-    return folder
+    return _folder_of(media / "truck.jpg", tmp_path / "photos")
 
 
 def test_detections_are_tracked_through_clips_as_the_core_does(clips: Path, tmp_path: Path):
