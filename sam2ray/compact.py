@@ -22,7 +22,8 @@ from .kept_config import CONFIG
 from .live_units import LiveUnits, read_live_units, require_output
 from .manifest import FOLDER, manifest_parts
 from .outcomes import latest_outcomes, reading
-from .records import Ids, as_hex, as_ids, digest, is_in
+from .packed import PackedRows, Rows, first_id, is_in
+from .records import as_ids, digest
 from .root import RUNS, Standing, mark_success, new_run_id, standing
 from .row_digests import unit_digests, unit_runs
 from .sinks.result_files import ResultFile, ResultPlace, read_outcomes
@@ -221,10 +222,9 @@ def _groups(store: Store, name: str) -> Iterator[tuple[pa.Table, float]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Content:
-    """What all units of an output say, sorted by id: digests of outcomes and of rows."""
+    """What all units of an output say."""
 
-    ids: Ids
-    digests: np.ndarray  # bytes, 16 of the outcome and 16 of the rows
+    units: Rows  # sorted by id; `digest` is 16 bytes of the outcome and 16 of the unit's rows
     rows: int
 
 
@@ -232,25 +232,25 @@ def _compare(old: Store, live: LiveUnits, new: Store, watch: Watcher) -> Compact
     """Read both outputs again: the same units, with the same outcomes and the same rows."""
     written = read_live_units(new)
     a, b = _content(old, live, "read", watch), _content(new, written, "compared", watch)
-    if len(written.ids) != len(b.ids):
+    if len(written.counts) != len(b.units):
         raise StorageError(f"{new.uri}: holds units that do not count. {_NOT_TO_BE_USED}")
     for one, other, what in ((a, b, "lacks"), (b, a, "has, out of nowhere,")):
-        lone = one.ids[~is_in(one.ids, other.ids)]
+        lone = one.units[~is_in(one.units, other.units)]
         if len(lone):
             raise StorageError(
-                f"{new.uri}: {what} {len(lone):,} units, such as {as_hex(lone[:1])[0]}. "
+                f"{new.uri}: {what} {len(lone):,} units, such as {first_id(lone)}. "
                 f"{_NOT_TO_BE_USED}"
             )
-    differs = np.flatnonzero((a.digests != b.digests).any(axis=1))
-    if len(differs):
+    differ = a.units[a.units["digest"] != b.units["digest"]]
+    if len(differ):
         raise StorageError(
-            f"{new.uri}: {len(differs):,} units differ from those of {old.uri}, such as "
-            f"{as_hex(a.ids[differs[:1]])[0]}. {_NOT_TO_BE_USED}"
+            f"{new.uri}: {len(differ):,} units differ from those of {old.uri}, such as "
+            f"{first_id(differ)}. {_NOT_TO_BE_USED}"
         )
     before, after = standing(old, latest_outcomes(old)), standing(new, latest_outcomes(new))
     _require_same(before, after, new)
     return Compacted(
-        len(a.ids),
+        len(a.units),
         a.rows,
         len(live.names),
         len(written.names),
@@ -266,7 +266,7 @@ def _require_same(before: Standing, after: Standing, new: Store) -> None:
 
 
 def _content(store: Store, live: LiveUnits, what: str, watch: Watcher) -> _Content:
-    ids, digests, rows = [as_ids([])], [np.zeros((0, 32), np.uint8)], 0
+    packed, rows = PackedRows(digest="S32"), 0
     for number, name in enumerate(live.names):
         outcomes = _kept_outcomes(store, live, number).to_pylist()
         of_rows = dict.fromkeys([row["unit_id"] for row in outcomes], b"\0" * 16)
@@ -278,12 +278,9 @@ def _content(store: Store, live: LiveUnits, what: str, watch: Watcher) -> _Conte
                 uri = store.uri_of(name)
                 raise StorageError(f"{uri}: rows of unit {unit.unit_id} lie apart: run verify.")
         both = b"".join(bytes.fromhex(digest(row)) + of_rows[row["unit_id"]] for row in outcomes)
-        ids.append(as_ids([row["unit_id"] for row in outcomes]))
-        digests.append(np.frombuffer(both, np.uint8).reshape(-1, 32))
+        packed.add(as_ids([*of_rows]), digest=np.frombuffer(both, "S32"))
         watch(what, number + 1, len(live.names))
-    every = np.concatenate(ids)
-    order = np.lexsort((every["low"], every["high"]))
-    return _Content(every[order], np.concatenate(digests)[order], rows)
+    return _Content(packed.take(), rows)
 
 
 def _bytes_of(store: Store, live: LiveUnits) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-import numpy as np
 import pyarrow as pa
 from rich.table import Table
 
@@ -17,10 +16,11 @@ from .kept_config import CONFIG, kept_config
 from .listing import source_of
 from .manifest import buckets_for, read_manifest
 from .outcomes import latest_outcomes
+from .packed import is_in, sorted_ids
 from .planner import Plan, clips_per_block
 from .readers.slices import Ignored
 from .readers.sources import Source
-from .records import Ids, Unit, as_ids, is_in
+from .records import Ids, Unit, as_ids
 from .report import RunReport, counted, duration, read_reports
 from .root import Selection, due_units
 from .storage import Store
@@ -90,7 +90,7 @@ def prospect(config: JobConfig, store: Store, chosen: Selection) -> Prospect:
 
 def _known_ids(store: Store) -> Ids:
     tables = read_manifest(store, ["unit_id"])
-    return np.unique(np.concatenate([as_ids([]), *(as_ids(table["unit_id"]) for table in tables)]))
+    return sorted_ids(as_ids(table["unit_id"]) for table in tables)
 
 
 def _units(source: Source, seen: Prospect) -> Iterator[Unit]:

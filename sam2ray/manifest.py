@@ -20,8 +20,9 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from .config_section import public_uri
+from .packed import first_places, is_in, sorted_ids
 from .readers.slices import Ignored
-from .records import UNIT_COLUMNS, Ids, Unit, as_hex, as_ids, is_in
+from .records import UNIT_COLUMNS, Ids, Unit, as_hex, as_ids
 from .storage import Store
 
 FOLDER = "_sam2ray/manifest"
@@ -168,8 +169,7 @@ def known_shards(store: Store) -> dict[str, str]:
 def superseded_ids(store: Store) -> Ids:
     """Units that a newer one of the same source has taken the place of, sorted."""
     tables = read_manifest(store, ["supersedes"])
-    parts = (as_ids(table["supersedes"].drop_null()) for table in tables)
-    return np.unique(np.concatenate([as_ids([]), *(part for part in parts if len(part))]))
+    return sorted_ids(as_ids(table["supersedes"].drop_null()) for table in tables)
 
 
 def read_manifest(store: Store, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -223,7 +223,7 @@ class _Past:
         """Take note of what an index says, the oldest first; it names a source once at most."""
         keys = as_ids(table["source_key"])
         listed = is_in(keys, self.keys)
-        places = np.searchsorted(self.keys, keys[listed])
+        places = first_places(self.keys, keys[listed])
         contents = as_ids(table["content_id"])[listed]
         self.known[places] = True
         self.latest_ids[places] = as_ids(table["unit_id"])[listed]

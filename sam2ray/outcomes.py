@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import StorageError
+from .packed import PackedRows, Rows, first_places, keep_last_of_each, same_id
 from .records import ErrorClass, Ids, as_ids
 from .sinks.result_files import RESULT_SCHEMAS, UNITS, copy_outcomes, read_outcomes, units_name
 from .storage import Store
@@ -23,45 +23,34 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 Codes = np.ndarray[Any, np.dtype[np.uint8]]
 
-OK = 0
-_CODES = {error.value: code for code, error in enumerate(ErrorClass, start=1)}
+_CODES = {error.value: code for code, error in enumerate(ErrorClass)}
 _RETRYABLE = [_CODES[error.value] for error in ErrorClass if error.retryable]
+OK = len(_CODES)  # the highest: of two outcomes of one attempt the good one counts
 
 _READERS = 16  # files read at once: a store is slow to answer, but answers many
 _COLUMNS = ("unit_id", "attempt", "status", "error_class")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class OutcomeIndex:
-    """The latest outcome of every unit that has one, sorted by id; some 26 bytes a unit."""
+    """The latest outcome of every unit that has one, sorted by id; 18 bytes a unit."""
 
-    ids: Ids
-    attempts: Codes
-    codes: Codes  # OK, or one more than the place in ErrorClass
+    rows: Rows
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.rows)
 
-    @cached_property
-    def _highs(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
-        # Numbers of the machine, side by side: numpy finds them fifty times as fast as pairs.
-        return self.ids["high"].astype(np.uint64)
+    @property
+    def codes(self) -> Codes:
+        """How units ended: OK, or a place in ErrorClass."""
+        return self.rows["code"]
 
     def find(self, ids: Ids) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Which of the ids are known, and where."""
-        if not len(self.ids):
+        if not len(self.rows):
             return np.zeros(len(ids), dtype=bool), np.zeros(len(ids), dtype=np.intp)
-        last = len(self.ids) - 1
-        places = np.searchsorted(self._highs, ids["high"].astype(np.uint64)).clip(max=last)
-        while (beyond := self._continues(ids, places)).any():
-            places[beyond] += 1
-        return self.ids[places] == ids, places
-
-    def _continues(self, ids: Ids, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Where the next place may be the one: ids that begin alike are sorted by their ends."""
-        here = self.ids[places]
-        begins_alike = (here["high"] == ids["high"]) & (here["low"] < ids["low"])
-        return begins_alike & (places < len(self.ids) - 1)
+        places = first_places(self.rows, ids).clip(max=len(self.rows) - 1)
+        return same_id(self.rows[places], ids), places
 
     def next_attempts(
         self, ids: Ids, *, max_attempts: int, retried: frozenset[ErrorClass] = frozenset()
@@ -71,7 +60,7 @@ class OutcomeIndex:
         due = np.ones(len(ids), dtype=np.uint8)
         if not known.any():
             return due
-        codes, attempts = self.codes[places], self.attempts[places]
+        codes, attempts = self.codes[places], self.rows["attempt"][places]
         by_itself = np.isin(codes, _RETRYABLE) & (attempts < max_attempts)
         asked_for = np.isin(codes, [_CODES[error.value] for error in retried])
         again = np.where(by_itself | asked_for, np.minimum(attempts, 254) + 1, 0)
@@ -84,7 +73,7 @@ class OutcomeIndex:
 
 def count_codes(codes: Codes) -> np.ndarray[Any, np.dtype[np.intp]]:
     """How often each code is there."""
-    return np.bincount(codes, minlength=len(_CODES) + 1)
+    return np.bincount(codes, minlength=OK + 1)
 
 
 def named(counts: np.ndarray[Any, np.dtype[np.intp]]) -> dict[str, int]:
@@ -168,23 +157,16 @@ def in_advance(
 
 def index_of(tables: Iterable[pa.Table]) -> OutcomeIndex:
     """Sort outcomes by id and keep the one with the highest attempt."""
-    parts = [_numbers(table) for table in tables]
-    if not parts:
-        empty = np.zeros(0, dtype=np.uint8)
-        return OutcomeIndex(as_ids([]), empty, empty)
-    ids, attempts, codes = (np.concatenate(column) for column in zip(*parts, strict=True))
-    del parts  # of millions of units each copy counts
-    order = np.lexsort((attempts, ids["low"].astype(np.uint64), ids["high"].astype(np.uint64)))
-    ids, attempts, codes = ids[order], attempts[order], codes[order]
-    last = np.ones(len(ids), dtype=bool)
-    last[:-1] = ids[1:] != ids[:-1]
-    if last.all():
-        return OutcomeIndex(ids, attempts, codes)
-    return OutcomeIndex(ids[last], attempts[last], codes[last])
+    packed = PackedRows(attempt="u1", code="u1")
+    for table in tables:
+        attempts, codes = attempts_and_codes(table)
+        packed.add(as_ids(table["unit_id"]), attempt=attempts, code=codes)
+    return OutcomeIndex(keep_last_of_each(packed.take()))
 
 
-def _numbers(table: pa.Table) -> tuple[Ids, Codes, Codes]:
+def attempts_and_codes(table: pa.Table) -> tuple[Codes, Codes]:
+    """How units ended, in two bytes each."""
     status, classes = table["status"].to_pylist(), table["error_class"].to_pylist()
     codes = [OK if s == "ok" else _CODES[c] for s, c in zip(status, classes, strict=True)]
     attempts = np.minimum(table["attempt"].to_numpy(), 255).astype(np.uint8)
-    return as_ids(table["unit_id"]), attempts, np.array(codes, dtype=np.uint8)
+    return attempts, np.array(codes, dtype=np.uint8)

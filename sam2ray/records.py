@@ -122,8 +122,9 @@ def digest(content: object) -> str:
     return blake2b(canonical_json(content).encode(), digest_size=ID_BYTES).hexdigest()
 
 
-# Compared as two big-endian numbers: as strings of bytes, numpy would take zeros at their end off.
-_ID = np.dtype([("high", ">u8"), ("low", ">u8")])
+# Big-endian, so that they are in the order of their bytes, and of their texts in hex.
+ID_FIELDS = (("high", ">u8"), ("low", ">u8"))
+_ID = np.dtype([*ID_FIELDS])
 Ids = np.ndarray[Any, np.dtype[Any]]  # raw digests, 16 bytes each
 
 
@@ -138,14 +139,6 @@ def as_hex(ids: Ids) -> list[str]:
     text = ids.astype(_ID).tobytes().hex()  # numpy turns bytes round as it joins
     width = 2 * ID_BYTES
     return [text[start : start + width] for start in range(0, len(text), width)]
-
-
-def is_in(ids: Ids, sorted_ids: Ids) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which ids are among others."""
-    if not len(sorted_ids):
-        return np.zeros(len(ids), bool)
-    places = np.searchsorted(sorted_ids, ids).clip(max=len(sorted_ids) - 1)
-    return sorted_ids[places] == ids
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)

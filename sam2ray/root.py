@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from .manifest import read_manifest, superseded_ids
 from .outcomes import OutcomeIndex, count_codes, named
 from .own_folder import OwnFolder
-from .records import ErrorClass, as_ids, is_in
+from .packed import is_in
+from .records import ErrorClass, as_ids
 from .stages.columns import TODO_SCHEMA
 from .storage import Store
 

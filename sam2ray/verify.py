@@ -1,6 +1,6 @@
 """An output -> proof that it is whole: every unit once, every mask readable, copies like footers.
 
-Files are read a row group at a time; of each unit some 20 bytes stay. Nothing is written.
+Files are read a row group at a time; of each unit some 40 bytes stay. Nothing is written.
 """
 
 from __future__ import annotations
@@ -10,18 +10,27 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from .compact import MARK, broke_off
 from .kept_config import CONFIG, kept_config
 from .live_units import require_output
-from .manifest import FOLDER, manifest_parts
-from .outcomes import OK, OutcomeIndex, in_advance, index_of, result_names
-from .records import Ids, as_hex, as_ids, is_in
+from .manifest import FOLDER, read_manifest
+from .outcomes import OK, OutcomeIndex, count_codes, in_advance, named, result_names
+from .packed import (
+    PackedRows,
+    Rows,
+    blocks,
+    first_id,
+    is_in,
+    is_last_of_its_id,
+    keep,
+    keep_last_of_each,
+)
+from .records import Ids, as_ids
 from .root import SUCCESS, Standing
 from .sinks.result_files import UNITS, units_name
 from .storage import Store
-from .verify_file import UNREADABLE, FileFindings, verify_file
+from .verify_file import UNREADABLE, verify_file
 
 _MOST = 50  # complaints that are kept
 _FILES_AHEAD = 2
@@ -64,13 +73,10 @@ class Findings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Known:
-    """Outcomes of all readable files."""
+    """Outcomes of all readable files, sorted by id, attempt, how it ended, and file."""
 
     names: list[str]
-    ids: Ids
-    attempts: np.ndarray
-    codes: np.ndarray
-    files: np.ndarray
+    rows: Rows
 
 
 def verify_output(store: Store, watch: Callable[[int, int], None] | None = None) -> Findings:
@@ -81,15 +87,17 @@ def verify_output(store: Store, watch: Callable[[int, int], None] | None = None)
         findings.complain([f"{MARK}: a compaction into this root broke off: delete the root"])
     names = sorted(result_names(store))
     config_id = _config_id(store, findings)
-    found: list[FileFindings] = []
-    for file in in_advance(lambda name: verify_file(store, name, config_id), names, _FILES_AHEAD):
-        found.append(file)
+    packed = PackedRows(attempt="u1", code="u1", file=">u4")
+    files = in_advance(lambda name: verify_file(store, name, config_id), names, _FILES_AHEAD)
+    for number, file in enumerate(files):
+        rows = file.outcomes.rows
+        packed.add(rows, attempt=rows["attempt"], code=rows["code"], file=number)
         findings.complain(file.complaints)
         findings.masks += file.rows
         if watch is not None:
-            watch(len(found), len(names))
+            watch(number + 1, len(names))
     findings.files = len(names)
-    known = _known(found)
+    known = _Known(names, packed.take())
     findings.complain(_repeated(known))
     findings.complain(_copies_without_file(store, names))
     findings.complain(_compare_with_manifest(store, known, findings))
@@ -105,55 +113,38 @@ def _config_id(store: Store, findings: Findings) -> str | None:
         return None
 
 
-def _known(found: Sequence[FileFindings]) -> _Known:
-    indexes = [file.outcomes for file in found]
-    empty = index_of([])
-    files = np.repeat(np.arange(len(found)), [len(index) for index in indexes])
-    return _Known(
-        [file.name for file in found],
-        np.concatenate([empty.ids, *(index.ids for index in indexes)]),
-        np.concatenate([empty.attempts, *(index.attempts for index in indexes)]),
-        np.concatenate([empty.codes, *(index.codes for index in indexes)]),
-        files,
-    )
-
-
 # ---------------------------------------------------------------- units that are there twice
 
 
 def _repeated(known: _Known) -> Iterator[str]:
     """Units with results in two files, and attempts in two files; a line a pair of files."""
-    ids = known.ids
-    good = np.flatnonzero(known.codes == OK)
-    good = good[np.lexsort((known.files[good], ids["low"][good], ids["high"][good]))]
-    pairs = _neighbours(good, ids[good])
-    yield from _lines(known, pairs, "results")
-
-    order = np.lexsort((known.files, known.attempts, ids["low"], ids["high"]))
-    again = _neighbours(order, ids[order], known.attempts[order])
-    seen = {tuple(pair) for pair in pairs.tolist()}
-    others = [pair for pair in again.tolist() if tuple(pair) not in seen]
-    yield from _lines(known, np.array(others, np.int64).reshape(-1, 2), "the same attempt")
+    is_last = is_last_of_its_id(known.rows)
+    is_first = np.append(True, is_last)[:-1]
+    several = known.rows[~(is_first & is_last)]  # none of most outputs
+    good = several[several["code"] == OK]
+    yield from _lines(known, *_pairs(good, "low", "high"), "results")
+    one, other = _pairs(several, "attempt", "low", "high")
+    unsaid = (one["code"] != OK) | (other["code"] != OK)
+    yield from _lines(known, one[unsaid], other[unsaid], "the same attempt")
 
 
-def _neighbours(order: np.ndarray, *keys: np.ndarray) -> np.ndarray:
-    """Pairs of outcomes [N, 2] that are the same by all keys; `order` has sorted them."""
-    same = np.ones(max(0, len(order) - 1), bool)
-    for key in keys:
-        same &= key[1:] == key[:-1]
-    (places,) = np.nonzero(same)
-    return np.stack([order[places], order[places + 1]], axis=1)
+def _pairs(rows: Rows, *names: str) -> tuple[Rows, Rows]:
+    """Rows of one file after another that are the same in these fields."""
+    rows = rows[np.lexsort((rows["file"], *(rows[name] for name in names)))]
+    same = np.ones(max(0, len(rows) - 1), bool)
+    for name in names:
+        same &= rows[name][1:] == rows[name][:-1]
+    return rows[:-1][same], rows[1:][same]
 
 
-def _lines(known: _Known, pairs: np.ndarray, what: str) -> Iterator[str]:
-    files = known.files[pairs]
+def _lines(known: _Known, ones: Rows, others: Rows, what: str) -> Iterator[str]:
+    files = np.stack([ones["file"], others["file"]], axis=1)
     for one, other in np.unique(files, axis=0).tolist():
         (of_pair,) = np.nonzero((files == (one, other)).all(axis=1))
-        (unit_id,) = as_hex(known.ids[pairs[of_pair[0], :1]])
         yield (
             f"{known.names[other]}: holds {what} of {len(of_pair):,} units that "
-            f"{known.names[one]} holds too, such as unit {unit_id}; `sam2ray compact` writes "
-            "another root, in which each counts once"
+            f"{known.names[one]} holds too, such as unit {first_id(ones[of_pair])}; "
+            "`sam2ray compact` writes another root, in which each counts once"
         )
 
 
@@ -171,65 +162,65 @@ def _copies_without_file(store: Store, names: Sequence[str]) -> Iterator[str]:
 
 
 def _compare_with_manifest(store: Store, known: _Known, findings: Findings) -> Iterator[str]:
-    manifest = _Manifest()
     try:
-        manifest.read(store)
+        manifest = _read_manifest(store)
     except UNREADABLE as error:
         yield f"{FOLDER}: cannot be read: {str(error).splitlines()[0]}"
         return
     if not manifest.has_index:
         yield f"{FOLDER}: holds no complete index: run the same command again"
-    ids = np.unique(manifest.ids)
-    if len(ids) < len(manifest.ids):
-        yield f"{FOLDER}: lists {len(manifest.ids) - len(ids):,} units twice"
-    hidden = np.unique(manifest.superseded)
-    live = ids[~is_in(ids, hidden)]
-    outcomes = _latest(known)
-    ended, places = outcomes.find(live)
-    codes = OutcomeIndex(outcomes.ids, outcomes.attempts, outcomes.codes[places[ended]])
-    findings.standing = Standing(len(live), codes.count())
-    waiting = live[~ended]
+    if twice := manifest.listed - len(manifest.ids):
+        yield f"{FOLDER}: lists {twice:,} units twice"
+    yield from _strange(known, manifest.ids)
+    yield from _take_stock(known, manifest, findings)
+
+
+def _strange(known: _Known, ids: Ids) -> Iterator[str]:
+    strange = known.rows[~is_in(known.rows, ids)]
+    for file in np.unique(strange["file"]).tolist():
+        own = strange[strange["file"] == file]
+        yield (
+            f"{known.names[file]}: holds {len(own):,} units that the manifest does not list, such "
+            f"as unit {first_id(own)}"
+        )
+
+
+def _take_stock(known: _Known, manifest: _Manifest, findings: Findings) -> Iterator[str]:
+    """How all live units have ended, and which have not; the arrays are used up."""
+    live = keep(manifest.ids, ~is_in(manifest.ids, manifest.superseded))
+    outcomes = OutcomeIndex(keep_last_of_each(known.rows))
+    ended, waiting = count_codes(np.zeros(0, np.uint8)), PackedRows()
+    for some in blocks(live):
+        is_known, places = outcomes.find(some)
+        ended += count_codes(outcomes.codes[places[is_known]])
+        waiting.add(some[~is_known])
+    findings.standing = Standing(len(live), named(ended))
     if len(waiting):
         yield (
             f"{len(waiting):,} of {len(live):,} units have not ended, such as unit "
-            f"{as_hex(waiting[:1])[0]}: run the same command again"
-        )
-    strange = ~is_in(known.ids, ids)
-    for file in np.unique(known.files[strange]).tolist():
-        own = known.ids[strange & (known.files == file)]
-        yield (
-            f"{known.names[file]}: holds {len(own):,} units that the manifest does not list, such "
-            f"as unit {as_hex(own[:1])[0]}"
+            f"{first_id(waiting.take())}: run the same command again"
         )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Manifest:
     """Ids of all units that were ever listed."""
 
-    ids: Ids = field(default_factory=lambda: as_ids([]))
-    superseded: Ids = field(default_factory=lambda: as_ids([]))
-    has_index: bool = False
-
-    def read(self, store: Store) -> None:
-        self.has_index = any(entry.name.endswith(".json") for entry in store.list(FOLDER))
-        listed, superseded = [self.ids], [self.superseded]
-        for name in manifest_parts(store):
-            with store.open(name) as file:
-                table = pq.read_table(file, columns=["unit_id", "supersedes"])
-            listed.append(as_ids(table["unit_id"]))
-            superseded.append(as_ids(table["supersedes"].drop_null()))
-        self.ids, self.superseded = np.concatenate(listed), np.concatenate(superseded)
+    has_index: bool
+    listed: int
+    ids: Ids  # sorted, each once
+    superseded: Ids
 
 
-def _latest(known: _Known) -> OutcomeIndex:
-    """The outcome of each unit that counts, sorted by id."""
-    order = np.lexsort((known.attempts, known.ids["low"], known.ids["high"]))
-    ids = known.ids[order]
-    last = np.ones(len(ids), bool)
-    last[:-1] = ids[1:] != ids[:-1]
-    chosen = order[last]
-    return OutcomeIndex(known.ids[chosen], known.attempts[chosen], known.codes[chosen])
+def _read_manifest(store: Store) -> _Manifest:
+    has_index = any(entry.name.endswith(".json") for entry in store.list(FOLDER))
+    ids, superseded = PackedRows(), PackedRows()
+    for table in read_manifest(store, ["unit_id", "supersedes"]):
+        ids.add(as_ids(table["unit_id"]))
+        superseded.add(as_ids(table["supersedes"].drop_null()))
+    listed = len(ids)
+    kept, hidden = (keep_last_of_each(packed.take()) for packed in (ids, superseded))
+    return _Manifest(has_index, listed, kept, hidden)
 
 
 def _faults_of_mark(store: Store, now: Standing) -> Iterator[str]:

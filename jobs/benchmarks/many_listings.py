@@ -128,8 +128,7 @@ class _World:
     def read_outcomes(self) -> str:
         """What every run begins with."""
         self.outcomes = latest_outcomes(self.store)
-        kept = self.outcomes.ids.nbytes + self.outcomes.attempts.nbytes + self.outcomes.codes.nbytes
-        return f"{kept / self.units:.0f} bytes a unit are kept"
+        return f"{self.outcomes.rows.itemsize} bytes a unit are kept"
 
     def find_nothing_due(self) -> str:
         """What a resumed run does when all is done."""

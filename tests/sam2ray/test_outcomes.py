@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from made_outcomes import outcome, outcome_table, unit_id
 
 from sam2ray.outcomes import OutcomeIndex, index_of
-from sam2ray.records import ErrorClass, as_hex, as_ids
+from sam2ray.packed import hex_ids
+from sam2ray.records import ErrorClass, as_ids
 
 
 def _index(*rows: dict) -> OutcomeIndex:
@@ -87,4 +88,4 @@ def test_ids_that_begin_alike_are_told_apart():
     index = index_of([outcome_table([{**outcome(0), "unit_id": one} for one in known])])
     found, places = index.find(as_ids(ids))
     assert found.tolist() == [one in known for one in ids]
-    assert as_hex(index.ids[places[found]]) == known
+    assert hex_ids(index.rows[places[found]]) == known
