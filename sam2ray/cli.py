@@ -137,7 +137,7 @@ def _run(settings: JobConfig, chosen: Selection) -> int:
 
     uri = public_uri(settings.output.uri)
     with RunProgress(console(stderr=True), chosen) as progress:
-        report = run_job(settings, chosen, told_to_all(progress, RunGauges(uri)))
+        report = run_job(settings, chosen, told_to_all(progress, RunGauges(uri)), say=progress.say)
     console().print(report_table(report, uri))
     if report.tally.stop is not None:
         complain(f"sam2ray: stopped: {report.tally.stop.reason}")

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from .manifest import Listed, Merged
 from .outcomes import latest_outcomes
-from .report import counted
+from .report import counted, late_in_words
 from .root import SUCCESS, standing
 from .storage import Store
 from .tables import two_columns
@@ -30,6 +30,8 @@ def _rows(listed: Listed, merged: Merged) -> Iterator[tuple[str, str]]:
         yield "unchanged shards", f"{listed.unchanged:,}, not read again"
     if listed.note:
         yield "prompts", listed.note
+    if listed.late:
+        yield "columns", late_in_words(listed.late)
     if listed.ignored:
         yield "ignored files", f"{counted(listed.ignored)}, such as {', '.join(listed.examples)}"
 

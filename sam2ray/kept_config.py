@@ -8,6 +8,8 @@ from .config import JobConfig
 from .config_file import config_of
 from .config_id import config_id, differing_keys, resolved_yaml
 from .errors import RootRefused
+from .manifest import manifest_parts
+from .outcomes import result_names
 from .storage import Store
 
 CONFIG = "_sam2ray/config.yaml"
@@ -42,12 +44,15 @@ def kept_config(store: Store) -> KeptConfig:
 
 def pin_config(store: Store, config: JobConfig, weights: str) -> str:
     """Bind an output to a config, or refuse one that would give other results; its id."""
-    if not store.exists(CONFIG):  # looked at first: not every store refuses to write over a file
-        text = f"{_WEIGHTS}{weights}\n{resolved_yaml(config)}"
-        if store.create(CONFIG, text.encode()):
-            return config_id(config, weights)
+    text = f"{_WEIGHTS}{weights}\n{resolved_yaml(config)}".encode()
+    # Looked at first: not every store refuses to write over a file.
+    if not store.exists(CONFIG) and store.create(CONFIG, text):
+        return config_id(config, weights)
     kept = kept_config(store)
     differences = kept.differences(config, weights)
+    if differences and not _holds_anything(store):  # a run that came to nothing binds nobody
+        store.put(CONFIG, text)
+        return config_id(config, weights)
     if differences:
         raise RootRefused(
             f"{store.uri}: holds results of another config; what differs: "
@@ -55,6 +60,10 @@ def pin_config(store: Store, config: JobConfig, weights: str) -> str:
             f"{store.uri_of(CONFIG)}."
         )
     return kept.config_id
+
+
+def _holds_anything(store: Store) -> bool:
+    return bool(manifest_parts(store)) or any(result_names(store))
 
 
 def weights_in(text: str) -> str:

@@ -17,6 +17,7 @@ from .manifest import (
     buckets_for,
     complete,
     known_shards,
+    late_columns,
     manifest_parts,
     merge_bucket,
     write_runs,
@@ -37,9 +38,10 @@ Result = TypeVar("Result", Listed, Merged)
 
 def list_source(config: JobConfig, store: Store, index_id: str) -> tuple[Listed, Merged]:
     """List a source and add what is new in it; what was listed, and what that added."""
-    known = tuple(manifest_parts(store))
+    known, keep = tuple(manifest_parts(store)), config.source.keep
     source = source_of(config)
-    listed = _list(source, store, index_id)
+    columns = Listed(keep=keep, late=late_columns(store, keep))
+    listed = columns + _list(source, store, index_id)
     count = buckets_for(listed.units) if listed.runs else 0
 
     def merge(bucket: int) -> Merged:

@@ -44,6 +44,8 @@ class Listed:
     runs: tuple[str, ...] = ()
     note: str = ""  # how prompts and units found each other
     unchanged: int = 0  # shards whose members an earlier index knows
+    keep: tuple[str, ...] = ()  # columns of the source that go with its units
+    late: tuple[str, ...] = ()  # of these, what units of earlier indexes were listed without
 
     def __add__(self, other: Listed) -> Listed:
         return Listed(
@@ -53,6 +55,8 @@ class Listed:
             (*self.runs, *other.runs),
             self.note or other.note,
             self.unchanged + other.unchanged,
+            self.keep or other.keep,
+            self.late or other.late,
         )
 
 
@@ -151,6 +155,14 @@ def manifest_parts(store: Store) -> list[str]:
     """Parts of all complete indexes, oldest index first."""
     markers = sorted(e.name for e in store.list(FOLDER) if e.name.endswith(".json"))
     return [part for name in markers for part in json.loads(store.read(name))["parts"]]
+
+
+def late_columns(store: Store, keep: Sequence[str]) -> tuple[str, ...]:
+    """Columns to be kept that units were listed without, before they were named."""
+    markers = [e.name for e in store.list(FOLDER) if e.name.endswith(".json")]
+    indexes = [json.loads(store.read(name)) for name in markers]
+    kept = [facts.get("keep", ()) for facts in indexes if facts["added"]]
+    return tuple(name for name in keep if any(name not in columns for columns in kept))
 
 
 def known_shards(store: Store) -> dict[str, str]:

@@ -42,6 +42,14 @@ class Plan:
     cpus_per_task: float
     units_per_block: int  # at most, of pictures
 
+    @property
+    def in_words(self) -> str:
+        """How many models there are, and where."""
+        number = f"{self.actors} models" if self.actors > 1 else "1 model"
+        if self.device == "cuda":
+            return f"{number} on cuda, {self.gpus_per_actor:g} of a GPU each"
+        return f"{number} on {self.device}, {self.threads_per_actor} of its threads each"
+
 
 def make_plan(config: JobConfig, cluster: Cluster) -> Plan:
     """Share a cluster out between models and what feeds them."""

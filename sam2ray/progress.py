@@ -114,6 +114,10 @@ class RunProgress:
     ) -> None:
         self._view.close()
 
+    def say(self, words: str) -> None:
+        """Write a line."""
+        self._view.say(words)
+
     def __call__(self, before: Standing, tally: Tally) -> None:
         """Show how it is doing: about once a second, from the thread that watches."""
         self._pace.see(tally)

@@ -125,7 +125,7 @@ def report_of(content: Mapping[str, Any]) -> RunReport:
     return _made(
         RunReport,
         content,
-        listed=_made(Listed, content["listed"], examples=tuple(content["listed"]["examples"])),
+        listed=_made(Listed, _with_tuples(content["listed"])),
         merged=_made(Merged, content["merged"]),
         standing=_made(Standing, content["standing"]),
         tally=_made(Tally, tally, stop=None if stop is None else _made(Stop, stop)),
@@ -136,6 +136,11 @@ def report_of(content: Mapping[str, Any]) -> RunReport:
 def _made(kind: type[Made], content: Mapping[str, Any], **parts: object) -> Made:
     names = [field.name for field in fields(kind)]  # pyright: ignore[reportArgumentType]
     return kind(**{name: content[name] for name in names if name in content} | parts)
+
+
+def _with_tuples(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON has as lists."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
 
 
 # ---------------------------------------------------------------- tables
@@ -155,6 +160,8 @@ def report_rows(report: RunReport) -> Iterator[tuple[str, str]]:
         yield "ignored files", counted(report.listed.ignored)
     if report.listed.note:
         yield "prompts", report.listed.note
+    if report.listed.late:
+        yield "columns", late_in_words(report.listed.late)
     yield "this run", _this_run(report)
     if report.units:
         rate = f"{report.units_per_s:,.2f} units/s"
@@ -167,6 +174,14 @@ def report_rows(report: RunReport) -> Iterator[tuple[str, str]]:
         yield "waited for", str(report.waited_for)
     if tally.stop is not None:
         yield "stopped", tally.stop.reason
+
+
+def late_in_words(late: Sequence[str]) -> str:
+    """That a column was named too late for some units."""
+    return (
+        f"{', '.join(late)}: units listed before this was named go without it; "
+        "a new output would have it of all"
+    )
 
 
 def standing_rows(now: Standing) -> Iterator[tuple[str, str]]:

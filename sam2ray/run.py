@@ -69,10 +69,16 @@ class RunContext:
 
 
 def run_job(
-    config: JobConfig, chosen: Selection, watch: Watcher, load: LoadLabeller = load_labeller
+    config: JobConfig,
+    chosen: Selection,
+    watch: Watcher,
+    load: LoadLabeller = load_labeller,
+    *,
+    say: Callable[[str], None] = lambda _words: None,
 ) -> RunReport:
     """Label what is due of a source; the same command again goes on where this one ended.
 
+    `say` is told what the run starts on.
     `load` puts something else in the model's place, which the config_id knows nothing of: it is for
     measuring all that is around a model.
     """
@@ -81,7 +87,9 @@ def run_job(
     source_of(config)  # what is wrong with it is said before anything is started or written
     weights = weights_digest(config)
     ensure_ray()
-    plan = make_plan(config, cluster())
+    there = cluster()
+    plan = make_plan(config, there)
+    say(f"{plan.in_words}; the cluster has {there.cpus:g} CPUs and {there.gpus:g} GPUs")
     run_id = new_run_id()
     with holding(store, run_id) as held:
         own = pin_config(store, config, weights)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from breaking import DEADLY, ENDLESS, finish, require_clean, spoil, units, write_pictures
+from breaking import DEADLY, ENDLESS, finish, masks, require_clean, spoil, units, write_pictures
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def _run_with(tmp_path: Path, word: bytes, *settings: str) -> dict[str, dict]:
     archive = write_pictures(tmp_path / "archive", 12)
+    code, text = finish(archive, tmp_path / "undisturbed")
+    assert code == 0, text
     spoil(archive / "005.png", word)
     output = tmp_path / "out"
     code, text = finish(archive, output, *settings)
@@ -19,6 +21,8 @@ def _run_with(tmp_path: Path, word: bytes, *settings: str) -> dict[str, dict]:
     require_clean(output)
     found = units(output)
     assert sum(unit["status"] == "ok" for unit in found.values()) == 11
+    neighbours = [row for row in masks(tmp_path / "undisturbed") if not row[0].endswith("005.png")]
+    assert masks(output) == neighbours
     return found
 
 

@@ -24,6 +24,7 @@ from sam2ray.readers import listing as listings
 from sam2ray.readers.sources import Source
 from sam2ray.readers.tar_shards import TarReader
 from sam2ray.records import Unit
+from sam2ray.report import late_in_words
 from sam2ray.storage import LocalStore
 
 PROMPTS = ("mode=prompt", "prompts.coordinates=pixels")
@@ -124,6 +125,22 @@ def test_of_several_columns_of_bytes_a_config_names_the_one_with_the_pictures(tm
 
 
 # ---------------------------------------------------------------- once more
+
+
+def test_a_column_that_is_named_too_late_for_some_units_is_said(tmp_path: Path):
+    path, store = tmp_path / "list.csv", LocalStore(tmp_path / "out")
+    path.write_text("uri,camera,day\n/a/1.jpg,north,1\n")
+
+    def listed(*keep: str) -> tuple[str, ...]:
+        settings = [f"source.keep=[{','.join(keep)}]"]
+        config = load_config(None, settings, source=str(path), output=str(tmp_path / "out"))
+        number = len(list(store.list("_sam2ray/manifest")))
+        return list_source(config, store, str(number))[0].late
+
+    assert listed("camera") == ()
+    assert listed("camera") == ()
+    assert listed("camera", "day") == ("day",)
+    assert "without it" in late_in_words(("day",))
 
 
 def test_a_shard_that_did_not_change_is_not_read_again(

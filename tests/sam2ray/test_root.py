@@ -12,7 +12,7 @@ from made_outcomes import outcome, outcome_table
 from sam2ray import manifest
 from sam2ray.config_file import load_config
 from sam2ray.errors import RootRefused
-from sam2ray.kept_config import pin_config
+from sam2ray.kept_config import kept_config, pin_config
 from sam2ray.manifest import Listed, Merged, complete, merge_bucket, write_runs
 from sam2ray.outcomes import index_of
 from sam2ray.records import Unit
@@ -176,10 +176,21 @@ def test_an_output_keeps_its_config_and_takes_it_again(store: LocalStore):
 
 def test_another_config_is_refused_with_what_differs(store: LocalStore):
     pin_config(store, _config(), "untrained")
+    _list(store, [_unit(1)])
     with pytest.raises(RootRefused, match=r"differs: masks\.points_per_side\."):
         pin_config(store, _config("masks.points_per_side=16"), "untrained")
     with pytest.raises(RootRefused, match=r"differs: the weights\."):
         pin_config(store, _config(), "ab" * 32)
+
+
+def test_a_run_that_came_to_nothing_binds_nobody(store: LocalStore):
+    pin_config(store, _config("masks.points_per_side=16"), "untrained")
+    own = pin_config(store, _config(), "untrained")
+    assert kept_config(store).config_id == own
+    _list(store, [_unit(1)])
+    with pytest.raises(RootRefused, match="differs"):
+        pin_config(store, _config("masks.points_per_side=16"), "untrained")
+    assert kept_config(store).config_id == own
 
 
 def test_merged_counts_add_up():
