@@ -11,7 +11,12 @@ Sam2RayError
 
 from __future__ import annotations
 
+import errno
+
 from .records import ErrorClass
+
+# What a machine runs out of; the next unit would fare no better.
+_USED_UP = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
 
 class Sam2RayError(Exception):
@@ -48,3 +53,10 @@ class UnitFailed(Sam2RayError):
 
     def __str__(self) -> str:
         return f"{self.error_class.value}: {self.message}"
+
+
+def is_of_the_job(error: BaseException) -> bool:
+    """Whether no unit is to blame, but a setting, a package, or a disk that is full: a run ends."""
+    if isinstance(error, OSError) and error.errno in _USED_UP:
+        return True
+    return isinstance(error, Sam2RayError) and not isinstance(error, UnitFailed)

@@ -29,7 +29,6 @@ from sam2ray.root import Selection, standing, write_waves
 from sam2ray.sinks.result_files import MASKS, copy_outcomes
 from sam2ray.storage import LocalStore, Store
 
-READING = "outcomes, read"  # keeps some bytes a unit, and says how many
 _UNITS_PER_PART = 100_000  # what one task lists
 _UNITS_PER_COMMIT = 256
 _WAVE_UNITS = 1_000_000
@@ -43,6 +42,7 @@ class Step:
     growth_mib: float  # of what is resident, over the process before its first step
     us_a_unit: float
     note: str
+    kept_mib: float = 0.0  # of the growth: the index of outcomes, so many bytes a unit
 
 
 @dataclass(slots=True)
@@ -50,6 +50,7 @@ class Steps:
     """What was done, step by step."""
 
     units: int
+    kept_mib: Callable[[], float]  # what is held for good
     before_mib: float = field(default_factory=resident_mib)
     done: list[Step] = field(default_factory=list)
 
@@ -60,7 +61,8 @@ class Steps:
             note = work()
         seconds = time.perf_counter() - began
         growth = peak.mib - self.before_mib
-        self.done.append(Step(name, round(growth, 1), round(1e6 * seconds / self.units, 2), note))
+        us, kept = round(1e6 * seconds / self.units, 2), round(self.kept_mib(), 1)
+        self.done.append(Step(name, round(growth, 1), us, note, kept))
 
 
 @dataclass(slots=True)
@@ -130,6 +132,10 @@ class _World:
         self.outcomes = latest_outcomes(self.store)
         return f"{self.outcomes.rows.itemsize} bytes a unit are kept"
 
+    def kept_mib(self) -> float:
+        """What the index of outcomes takes."""
+        return self.outcomes.rows.nbytes / (1 << 20)
+
     def find_nothing_due(self) -> str:
         """What a resumed run does when all is done."""
         waves = list(write_waves(self.store, "again", self.outcomes, Selection(3), _WAVE_UNITS))
@@ -141,13 +147,14 @@ class _World:
 
 def list_many(output: Path, units: int) -> list[Step]:
     """All steps with so many units."""
-    world, steps = _World(LocalStore(output), units), Steps(units)
+    world = _World(LocalStore(output), units)
+    steps = Steps(units, world.kept_mib)
     steps.do("list", world.list_source)
     steps.do("merge", world.merge)
     steps.do("list and merge again", world.merge_again)
     steps.do("waves", world.write_all_waves)
     steps.do("outcomes, made up", world.make_outcomes)
-    steps.do(READING, world.read_outcomes)
+    steps.do("outcomes, read", world.read_outcomes)
     steps.do("waves and standing when all is done", world.find_nothing_due)
     return steps.done
 

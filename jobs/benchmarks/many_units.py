@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
 from jobs.benchmarks import pipeline_media
-from jobs.benchmarks.many_listings import READING, Step, list_many
+from jobs.benchmarks.many_listings import Step, list_many
 from jobs.benchmarks.pipeline_rows import LEDGER, Figure, common_arguments, keep
 from jobs.benchmarks.pipeline_stage import sleeping
 from jobs.benchmarks.pipeline_times import Event, TooFewBatches, part, read_diary
@@ -149,7 +149,7 @@ def figures_of_listings(steps: dict[int, list[Step]]) -> list[Figure]:
             f"{fewest} to {most} units",
             round(large.growth_mib - small.growth_mib, 1),
             "MiB",
-            "" if large.name == READING else f"< {MOST_GROWTH_MIB}",
+            f"< {MOST_GROWTH_MIB}" + (f" + {large.kept_mib:.0f} kept" if large.kept_mib else ""),
             f"grew by {small.growth_mib:.0f} and {large.growth_mib:.0f} MiB, took "
             f"{small.us_a_unit:.2f} and {large.us_a_unit:.2f} us a unit; {large.note}".rstrip("; "),
         )

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
-from ..errors import Sam2RayError, UnitFailed
+from ..errors import UnitFailed, is_of_the_job
 from ..manifest import unit_of
 from ..records import ErrorClass, Failure
 from .clip_files import Abandoned
@@ -78,9 +78,9 @@ class Arrivals:
             return Failure(ErrorClass.OOM, f"opening it: {error or 'out of memory'}")
         except Abandoned:
             return Failure(ErrorClass.INTERNAL, "nobody waits for it")
-        except Sam2RayError:  # of the job, such as a package that is missing on this node
-            raise
-        except Exception as error:  # noqa: BLE001 a bug of ours, and one clip's: it has a row
+        except Exception as error:  # a bug of ours, and one clip's: it has a row
+            if is_of_the_job(error):
+                raise
             return Failure(ErrorClass.INTERNAL, f"{type(error).__name__}: {error}")
 
     def _piece_came(self, unit_id: str) -> None:

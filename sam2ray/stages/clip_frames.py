@@ -17,7 +17,7 @@ from sam2_core.inference.frame_sources import FrameSource
 from sam2_core.inference.preprocess import SizedPicture
 from sam2_core.inference.video_file import VideoFile
 
-from ..errors import UnitFailed
+from ..errors import UnitFailed, is_of_the_job
 from ..records import ErrorClass, Failure
 from .sampling import Sample, legs, select
 
@@ -37,9 +37,9 @@ class BrokenClip(FrameSourceError):
         self.failure = failure
 
 
-def as_broken(error: Exception) -> FrameSourceError:
-    """The error of a clip's source as one that ends this clip alone."""
-    if isinstance(error, FrameSourceError):
+def as_broken(error: Exception) -> Exception:
+    """The error of a clip's source as one that ends this clip alone, unless it ends the run."""
+    if isinstance(error, FrameSourceError) or is_of_the_job(error):
         return error
     if isinstance(error, UnitFailed):
         return BrokenClip(Failure(error.error_class, error.message))

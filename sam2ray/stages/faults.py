@@ -6,7 +6,7 @@ import torch
 
 from sam2_core import PromptError, Sam2Error
 
-from ..errors import UnitFailed
+from ..errors import UnitFailed, is_of_the_job
 from ..records import ErrorClass, Failure
 
 # After one of these, every later call in the process fails as well.
@@ -14,7 +14,9 @@ _STICKY = ("CUDA error", "device-side assert", "illegal memory access", "an ille
 
 
 def failure_of(error: Exception) -> Failure:
-    """The row that an exception becomes."""
+    """The row that an exception becomes; what no unit is to blame for is raised again."""
+    if is_of_the_job(error):
+        raise error
     if isinstance(error, UnitFailed):
         return Failure(error.error_class, error.message)
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..errors import Sam2RayError, UnitFailed
+from ..errors import UnitFailed, is_of_the_job
 from ..manifest import unit_of
 from ..patience import Patience
 from ..readers.locate import read_unit
@@ -74,9 +74,9 @@ class Preparer:
             return _refused(Failure(failure.error_class, failure.message))
         except MemoryError as error:
             return _refused(Failure(ErrorClass.OOM, f"decoding it: {error or 'out of memory'}"))
-        except Sam2RayError:  # of the job, such as a package that is missing on this node
-            raise
-        except Exception as error:  # noqa: BLE001 a bug of ours, and one picture's: it has a row
+        except Exception as error:  # a bug of ours, and one picture's: it has a row
+            if is_of_the_job(error):
+                raise
             return _refused(Failure(ErrorClass.INTERNAL, f"{type(error).__name__}: {error}"))
 
     def _open(self, unit: Unit) -> _Prepared:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from breaking import committed, finish, masks, require_clean, write_pictures
+from make_archive import tar_bytes
+from make_video import write_video
+
+_PADDING = 1 << 20  # of a clip: more than the small disk holds
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -48,6 +53,30 @@ def test_a_full_disk_ends_the_run_with_words_and_room_lets_it_go_on(small_disk, 
 
     _mount(small_disk, "remount", "size=50m")
     code, text = finish(archive, output)
+    assert code == 0, text
+    require_clean(output)
+    assert masks(output) == masks(whole)
+
+
+def test_a_full_folder_for_temporary_files_blames_no_video(small_disk, tmp_path):
+    archive, whole, output = tmp_path / "archive", tmp_path / "whole", tmp_path / "out"
+    archive.mkdir()
+    video = write_video(tmp_path / "clip.mp4", 6).read_bytes()
+    padded = video + struct.pack(">I4s", _PADDING, b"free") + bytes(_PADDING - 8)
+    members = [(f"{number}.mp4", padded) for number in range(3)]  # of a shard: they are copied
+    (archive / "clips.tar").write_bytes(tar_bytes(members))
+    code, text = finish(archive, whole)
+    assert code == 0, text
+
+    small = {"TMPDIR": str(small_disk), "RAY_TMPDIR": "/tmp"}
+    code, text = finish(archive, output, **small)
+    assert code == 1, text
+    assert "No space left on device" in text
+    assert "Traceback" not in text
+    assert committed(output) == 0
+
+    _mount(small_disk, "remount", "size=50m")
+    code, text = finish(archive, output, **small)
     assert code == 0, text
     require_clean(output)
     assert masks(output) == masks(whole)
