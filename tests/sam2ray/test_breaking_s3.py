@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 import fsspec
 import pytest
 from faulty_store import Faults, FaultyStore, Request, faulty_store
+from make_video import write_video
 from s3_runs import Bucket, Masks, Runner, end_of, ray_cluster
 from s3_server import BUCKET, ENVIRONMENT, s3_server
+
+import sam2ray
+from sam2ray.storage import Options
 
 pytest.importorskip("s3fs")
 pytest.importorskip("moto.server")
@@ -169,3 +174,34 @@ def test_a_run_waits_for_an_output_that_is_away_for_a_while(
     assert ended.code == 0, ended.text
     assert bucket.complaints("waiting") == []
     assert bucket.masks("waiting") == undisturbed
+
+
+def test_clips_go_from_bucket_to_bucket_on_a_failing_store_as_on_a_disk(
+    bad: FaultyStore, bucket: Bucket, runner: Runner, tmp_path: Path
+):
+    archive, remote = tmp_path / "archive", bucket.store("clips")
+    archive.mkdir()
+    for number, length in enumerate((5, 9)):
+        name = f"{number}.mp4"
+        remote.put(name, write_video(archive / name, length).read_bytes())
+    ended = runner.run(str(archive), str(tmp_path / "out"), bad.url)
+    assert ended.code == 0, ended.text
+    bad.faults = Faults(slow_down=0.2, internal_error=0.05, reset=0.05, truncated=0.05)
+    ended = runner.run(remote.uri, bucket.store("frames").uri, bad.url)
+    assert ended.code == 0, ended.text
+    assert sum(bad.injected.values()) > 5
+    assert bucket.complaints("frames") == []
+    found = _of_frames(bucket.store("frames").uri, bucket.options)
+    assert {(name, frame) for name, frame, _ in found} == {
+        (f"{number}.mp4", frame) for number, length in enumerate((5, 9)) for frame in range(length)
+    }
+    assert found == _of_frames(str(tmp_path / "out"))
+
+
+def _of_frames(output: str, options: Options | None = None) -> list[tuple[str, int, str]]:
+    columns = ["source_uri", "frame_index", "rle_counts"]
+    rows = sam2ray.open(output, options).masks(columns).read_all().to_pylist()
+    return sorted(
+        (PurePosixPath(row["source_uri"]).name, row["frame_index"], row["rle_counts"])
+        for row in rows
+    )
