@@ -9,7 +9,8 @@ from itertools import islice
 from ..errors import UsageError
 from ..records import Unit
 from ..storage import Entry, Options, Store, open_store
-from .listing import Level, find, flat_pattern, matching, single_file, survey
+from .listing import Level, single_file, survey
+from .patterns import fitting, parts_of
 from .places import (
     is_glob,
     is_hidden,
@@ -45,30 +46,48 @@ def slices_below(
     reader: ReaderName, uri: str, options: Options, files_a_slice: int | None = None
 ) -> Iterator[Slice]:
     """Slices of a file, a pattern's findings or a folder; loose files are cut as asked."""
-    if is_glob(uri) and (flat := flat_pattern(uri)):
-        piece = Slice(reader, flat[0], pattern=flat[1])
-        if any(True for _ in entries_of(open_store(flat[0], options), piece)):
-            yield piece
-        return
     if is_glob(uri):
-        root, level = split_glob(uri).folder, find(uri, options)
-    elif is_web(uri):  # many servers answer nothing but GET, and only the fetch should ask for it
+        yield from _slices_of_pattern(reader, uri, options, files_a_slice)
+        return
+    if is_web(uri):  # many servers answer nothing but GET, and only the fetch should ask for it
         root, level = place_of(uri).folder, Level((Entry(place_of(uri).name, 0, ""),), ())
     elif (single := single_file(uri, options)) is not None:
         root, level = place_of(uri).folder, Level((single,), ())
     else:
         root, level = uri, _survey(uri, options)
-    loose = iter(level.files)
-    while chunk := tuple(islice(loose, files_a_slice)):
-        yield Slice(reader, root, files=chunk)
+    yield from _cut(reader, root, level.files, files_a_slice)
     for folder in level.folders:
         yield Slice(reader, root, folder)
+
+
+def _slices_of_pattern(
+    reader: ReaderName, uri: str, options: Options, files_a_slice: int | None
+) -> Iterator[Slice]:
+    """None where nothing fits: folders are looked into until one holds something."""
+    root = split_glob(uri).folder
+    store, is_something = open_store(root, options), False
+    for part in parts_of(uri, options):
+        pieces: Iterable[Slice] = [Slice(reader, root, part.folder, pattern=part.pattern)]
+        if part.files is not None:
+            pieces = _cut(reader, root, part.files, files_a_slice)
+        for piece in pieces:
+            is_something = is_something or any(True for _ in entries_of(store, piece))
+            if is_something:
+                yield piece
+
+
+def _cut(
+    reader: ReaderName, root: str, files: Iterable[Entry], files_a_slice: int | None
+) -> Iterator[Slice]:
+    loose = iter(files)
+    while chunk := tuple(islice(loose, files_a_slice)):
+        yield Slice(reader, root, files=chunk)
 
 
 def entries_of(store: Store, piece: Slice) -> Iterable[Entry]:
     """The files of a slice."""
     if piece.pattern:
-        return matching(store, piece.folder, piece.pattern)
+        return fitting(store, piece.folder, piece.pattern)
     return store.list(piece.folder) if piece.files is None else piece.files
 
 

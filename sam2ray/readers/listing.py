@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fsspec.utils import glob_translate
-
 from ..errors import UsageError
 from ..storage import (
-    TEMPORARY,
     Entry,
     Options,
-    Store,
     ask_store,
     file_system,
     local_entry,
@@ -23,7 +17,7 @@ from ..storage import (
     open_store,
     version_of,
 )
-from .places import base_name, is_glob, is_web, place_of, split_glob
+from .places import is_web, place_of
 
 _ENOUGH_FOLDERS = 32  # keep as many tasks busy
 _DEEPEST = 3
@@ -95,66 +89,6 @@ def survey(uri: str, options: Options) -> Level:
     return Level(tuple(files), (*large, *unseen))
 
 
-def flat_pattern(pattern: str) -> tuple[str, str] | None:
-    """A folder, and which names in it are meant; None where folders have wildcards, too."""
-    place = split_glob(pattern)
-    return None if "/" in place.name or "**" in place.name else (place.folder, place.name)
-
-
-def matching(store: Store, folder: str, pattern: str) -> Iterator[Entry]:
-    """Files of a folder whose names fit, as they come, and all that is in folders that do."""
-    fits = re.compile(glob_translate(pattern)).fullmatch
-    folders: list[str] = []
-    with suppress(FileNotFoundError):
-        for found in store.level(folder):
-            if not fits(base_name(found.name)):
-                continue
-            if isinstance(found, Entry):
-                yield found
-            else:
-                folders.append(found.name)
-    for below in sorted(folders):
-        yield from store.list(below)
-
-
-def find(pattern: str, options: Options) -> Level:
-    """What a pattern finds in the folder that precedes its wildcards; `**` finds files alone."""
-    root = split_glob(pattern).folder
-    store = open_store(root, options)
-    fs = file_system(pattern, options, insists=False)
-    fs.invalidate_cache()
-    place = pattern if "://" in pattern else str(local_path(pattern))
-    found = ask_store(pattern, "listed", lambda: fs.glob(place, detail=True))
-    files, folders = [], []
-    # A folder's own files in one go, as Store.list has them.
-    for path, facts in sorted(found.items(), key=lambda item: item[0].rpartition("/")):
-        name = _below(path, fs._strip_protocol(store.uri))
-        if facts.get("type") == "directory":
-            if "**" not in pattern:  # else what they hold is found as well
-                folders.append(name)
-        elif not name.rpartition("/")[2].startswith(TEMPORARY):
-            local = local_path(store.uri_of(name))
-            files.append(local_entry(local, name) if local else _remote_entry(facts, name))
-    return Level(tuple(files), tuple(folders))
-
-
-def all_files(uri: str, options: Options) -> Iterator[tuple[str, Entry]]:
-    """The file at an address, or all files of a folder or pattern, each with its store."""
-    if is_glob(uri) and (flat := flat_pattern(uri)):
-        root, names = flat
-        yield from ((root, entry) for entry in matching(open_store(root, options), "", names))
-    elif is_glob(uri):
-        root = split_glob(uri).folder
-        found = find(uri, options)
-        yield from ((root, entry) for entry in found.files)
-        for folder in found.folders:
-            yield from ((root, entry) for entry in open_store(root, options).list(folder))
-    elif (single := single_file(uri, options)) is not None:
-        yield place_of(uri).folder, single
-    else:
-        yield from ((uri, entry) for entry in open_store(uri, options).list())
-
-
 def single_file(uri: str, options: Options) -> Entry | None:
     """The file at an address; None if a folder or nothing is there."""
     try:
@@ -163,10 +97,6 @@ def single_file(uri: str, options: Options) -> Entry | None:
         if is_web(uri):
             raise UsageError(f"{uri}: the server has no such file.") from None
         return None
-
-
-def _below(path: str, root: str) -> str:
-    return path.removeprefix(root.rstrip("/")).lstrip("/")
 
 
 def _remote_entry(facts: Mapping[str, Any], name: str) -> Entry:

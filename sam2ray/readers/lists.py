@@ -15,7 +15,8 @@ from ..records import Kind, Unit, canonical_json
 from ..storage import Entry, Options, local_path
 from .cells import as_text
 from .files import addressed
-from .listing import all_files, entry_at
+from .listing import entry_at
+from .patterns import all_files
 from .places import base_name, is_hidden, media_kind, place_of, reason_to_pass, resolve
 from .prompts.columns import PromptColumns
 from .prompts.fields import PromptFields, prompts_text

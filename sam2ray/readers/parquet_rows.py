@@ -17,7 +17,7 @@ from ..records import Kind, Unit
 from ..storage import Entry, Options
 from .cells import as_text
 from .files import addressed
-from .listing import all_files
+from .patterns import all_files
 from .places import base_name, is_hidden, media_kind, reason_to_pass, suffix_of
 from .prompts.columns import PromptColumns
 from .prompts.fields import prompts_text

@@ -52,13 +52,14 @@ def secret_in(uri: str) -> str | None:
 
 def is_glob(uri: str) -> bool:
     """Whether an address has wildcards; on the web, and in names that exist, they are none."""
-    if is_web(uri) or not _has_wildcard(uri):
+    if is_web(uri) or not has_wildcard(uri):
         return False
     path = local_path(uri)
     return path is None or not path.exists()
 
 
-def _has_wildcard(text: str) -> bool:
+def has_wildcard(text: str) -> bool:
+    """Whether a piece of an address is a pattern."""
     return any(mark in text for mark in "*?[")
 
 
@@ -160,7 +161,7 @@ def _root_and_path(folder: str) -> tuple[str, str]:
 def split_glob(pattern: str) -> Place:
     """The folder above the first wildcard, and the rest of the pattern."""
     pieces = pattern.split("/")
-    first = next(number for number, piece in enumerate(pieces) if _has_wildcard(piece))
+    first = next(number for number, piece in enumerate(pieces) if has_wildcard(piece))
     return Place("/".join(pieces[:first]) or "/", "/".join(pieces[first:]))
 
 

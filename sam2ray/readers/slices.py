@@ -25,7 +25,7 @@ class Slice:
     uri: str  # of the store that the files lie in; "" if their names are whole addresses
     folder: str = ""  # of the store: everything in it, however deep
     files: tuple[Entry, ...] | None = None  # or these alone
-    pattern: str = ""  # or what it fits of this folder itself
+    pattern: str = ""  # of it, or with `**` of all below it, what fits
     part: int = 0  # of as many parts of the rows of these files
     parts: int = 1
 

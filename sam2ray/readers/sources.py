@@ -14,9 +14,9 @@ from ..records import Unit
 from ..storage import Entry, Options
 from .files import FileReader, addressed
 from .frames import FramesReader
-from .listing import all_files
 from .lists import ListReader
 from .parquet_rows import ParquetReader, bytes_columns, find_bytes_column
+from .patterns import all_files
 from .places import (
     absolute,
     base_name,

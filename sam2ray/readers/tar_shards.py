@@ -10,7 +10,7 @@ from typing import BinaryIO
 from ..records import Unit
 from ..storage import Entry, Options, open_store
 from .cells import as_text
-from .listing import all_files
+from .patterns import all_files
 from .places import (
     base_name,
     is_compressed_tar,

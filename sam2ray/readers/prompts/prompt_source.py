@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from ...errors import UsageError
 from ...storage import Options
 from ..files import addressed, slices_below
-from ..listing import all_files
+from ..patterns import all_files
 from ..places import absolute, is_hidden, suffix_of
 from ..slices import Slice
 from ..tables import column_names, table_suffix

@@ -89,6 +89,12 @@ def test_a_changed_file_is_another_unit_of_the_same_source(tmp_path):
         ("x*", {"x/b.jpg", "x/y/c.jpg", "x/d.png"}),
         ("*/*.[jp]*", {"x/b.jpg", "x/d.png"}),
         ("**", {"a.jpg", "x/b.jpg", "x/y/c.jpg", "x/d.png"}),
+        ("*/y/*.jpg", {"x/y/c.jpg"}),
+        ("*/?/*", {"x/y/c.jpg"}),
+        ("x*/**/*.jpg", {"x/b.jpg", "x/y/c.jpg"}),
+        ("[xz]/[!y].*", {"x/b.jpg", "x/d.png"}),
+        ("*/b.jpg", {"x/b.jpg"}),
+        ("**/y/**", {"x/y/c.jpg"}),
     ],
 )
 @pytest.mark.parametrize("where", ["local", "memory"])
@@ -179,6 +185,19 @@ def test_a_folder_with_very_many_files_is_left_to_one_task(tmp_path, monkeypatch
     assert (piece.folder, piece.files) == ("", None), "no file of it is in the driver's mind"
     units, _ = found_in(source)
     assert sorted(unit.source_uri for unit in units) == sorted(f"{root}/{name}" for name in files)
+
+
+@pytest.mark.parametrize("pattern", ["*/*.jpg", "**/*.jpg", "day*/**"])
+def test_folders_that_a_pattern_fits_are_listed_side_by_side(tmp_path, monkeypatch, pattern):
+    monkeypatch.setattr(listing, "_ENOUGH_FOLDERS", 3)
+    names = [f"day{day}/{n}.jpg" for day in range(4) for n in range(3)]
+    write_files(tmp_path, names)
+    source = open_source(f"{tmp_path}/{pattern}")
+    pieces = [piece for piece in source.slices() if piece.files is None]
+    assert [piece.folder for piece in pieces] == [f"day{day}" for day in range(4)]
+    assert all(piece.pattern for piece in pieces)
+    units, _ = found_in(source)
+    assert sorted(unit.source_uri for unit in units) == [f"{tmp_path}/{name}" for name in names]
 
 
 def test_files_that_a_pattern_fits_are_not_in_the_drivers_mind_either(tmp_path):
