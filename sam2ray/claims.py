@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import threading
 import time
 from collections.abc import Callable
 from functools import cache
@@ -106,9 +107,17 @@ def _is_refusal(error: Exception) -> bool:
     )
 
 
-@cache
+_one_at_a_time = threading.Lock()  # a cache alone lets two threads through that come together
+
+
 def _warn_of_races(root: str) -> None:
     """Once a process and root."""
+    with _one_at_a_time:
+        _say_once(root)
+
+
+@cache
+def _say_once(root: str) -> None:
     _log.warning(
         "%s: this store knows no conditional writes, so that two runs that start on one output "
         "at the same moment may not see each other. Start one at a time.",

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -139,7 +139,8 @@ class Hands:
                 limit = f"limits.unit_timeout_s={self._timeout_s:g}"
                 self._end_process(Verdict.TIMEOUT, f"unit {slow[0]} has not moved for {limit}")
             if moved:
-                self._ledger.sign_of_life()
+                with suppress(Exception):  # the ledger of a run that is over; the watch goes on
+                    self._ledger.sign_of_life()
 
     def _is_late(self, since: float) -> bool:
         return time.monotonic() - since > self._timeout_s

@@ -238,7 +238,7 @@ def _race(stores: list[Store]) -> list[bool]:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "SETTLE_S", 1.0)
-    claims._warn_of_races.cache_clear()
+    claims._say_once.cache_clear()
 
 
 def test_a_store_that_ignores_conditions_is_found_out_and_warned_of_once(
