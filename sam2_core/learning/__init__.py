@@ -1,0 +1,1 @@
+"""Learning: a world to learn from, simulated prompts, losses, and one step of training."""
