@@ -130,7 +130,8 @@ class Sam2(nn.Module):
         else:
             maskless = len(prompts) if prompts.mask_logits_Nhw is None else 0
             scene = self.scene(embedding, maskless)
-        step = _CPU_DECODE_BATCH if self.device.type == "cpu" else max(1, len(prompts))
+        in_pieces = prefers_pieces(scene.coarse_BPC)
+        step = _CPU_DECODE_BATCH if in_pieces else max(1, len(prompts))
         parts = []
         for start in range(0, max(1, len(prompts)), step):
             part = prompts.rows(slice(start, start + step))
@@ -321,7 +322,8 @@ class Sam2(nn.Module):
         if self.absent_memory is not None:
             absent = (prediction.object_score_N <= 0)[:, None, None]
             features = features + absent * self.absent_memory.to(features.dtype)
-        return features.to(torch.bfloat16)
+        # What is learned from stays as exact as it is.
+        return features if torch.is_grad_enabled() else features.to(torch.bfloat16)
 
     def _filling(self, count: int, *, of_images: bool = False) -> slice | Tensor:
         """Rows of a batch, filled up with its first row to a size that was compiled."""

@@ -1,0 +1,114 @@
+"""What a user would do next: a first click or box, then clicks where the answer is wrong.
+
+Masks are bool [N, H, W]; points are pixels (x, y), as a user would name them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Where = Literal["anywhere", "middle"]
+
+_BOX_SLACK = 0.1  # of a side, by which a user misses a corner
+_MOST_SLACK = 20.0  # pixels
+
+
+def next_clicks(
+    targets_NHW: Tensor,
+    answers_NHW: Tensor | None,
+    generator: torch.Generator | None = None,
+    where: Where = "anywhere",
+) -> tuple[Tensor, Tensor]:
+    """One click an object where its answer is wrong: points [N, 2] and labels [N].
+
+    Without an answer it is a first click on the object. Where an answer is right everywhere the
+    click is one beside the object, which changes nothing.
+    """
+    answers = torch.zeros_like(targets_NHW) if answers_NHW is None else answers_NHW
+    missed, invented = targets_NHW & ~answers, answers & ~targets_NHW
+    if where == "middle":
+        return _middles(missed, invented)
+    is_right = ~(missed | invented).flatten(1).any(1)
+    wrong = torch.where(is_right[:, None, None], ~targets_NHW, missed | invented)
+    chance = torch.rand(wrong.shape, generator=generator, device=wrong.device)
+    place = (chance * wrong).flatten(1).argmax(1)
+    labels = missed.flatten(1).gather(1, place[:, None])[:, 0]
+    return _points(place, wrong.shape[-1]), labels.long()
+
+
+def _middles(missed: Tensor, invented: Tensor) -> tuple[Tensor, Tensor]:
+    """The middle of the larger mistake: the pixel that lies farthest from any right one."""
+    depths = [depth_inside(mask).flatten(1).max(1) for mask in (missed, invented)]
+    is_missed = depths[0].values > depths[1].values
+    place = torch.where(is_missed, depths[0].indices, depths[1].indices)
+    return _points(place, missed.shape[-1]), is_missed.long()
+
+
+def _points(place: Tensor, width: int) -> Tensor:
+    return torch.stack([place % width, place // width], dim=1).float()
+
+
+def depth_inside(masks_NHW: Tensor) -> Tensor:
+    """How far each pixel of a mask is from the nearest one outside it, exactly.
+
+    All that lies beyond the edge of the picture is outside.
+    """
+    return torch.stack([*map(_depth, masks_NHW)]) if len(masks_NHW) else masks_NHW.float()
+
+
+def _depth(mask_HW: Tensor) -> Tensor:
+    depth = torch.zeros(mask_HW.shape, device=mask_HW.device)
+    if not mask_HW.any():
+        return depth
+    rows = mask_HW.any(1).nonzero().flatten()[[0, -1]].tolist()
+    columns = mask_HW.any(0).nonzero().flatten()[[0, -1]].tolist()
+    window = slice(rows[0], rows[1] + 1), slice(columns[0], columns[1] + 1)
+    inside = torch.nn.functional.pad(mask_HW[window].float(), (1, 1, 1, 1))
+    above = _run_lengths(inside)
+    nearest = torch.minimum(above, _run_lengths(inside.flip(0)).flip(0)).square()
+    # Along each row: the least of (distance down)^2 + (distance across)^2 over all its columns.
+    at = torch.arange(inside.shape[1], device=mask_HW.device, dtype=torch.float32)
+    across = (at[:, None] - at[None, :]).square()
+    found = [(row[None, :] + across).min(1).values for row in nearest]
+    depth[window] = torch.stack(found).sqrt()[1:-1, 1:-1]
+    return depth
+
+
+def _run_lengths(inside_HW: Tensor) -> Tensor:
+    """How many pixels there are from each one up to the next outside, itself included."""
+    count = torch.zeros_like(inside_HW[0])
+    rows = []
+    for row in inside_HW:
+        count = (count + 1) * row
+        rows.append(count)
+    return torch.stack(rows)
+
+
+def boxes_of(masks_NHW: Tensor) -> Tensor:
+    """Corners (x0, y0, x1, y1) [N, 4] of the outermost pixels; zeros for empty masks."""
+    columns, rows = masks_NHW.any(1), masks_NHW.any(2)
+    ends = [torch.stack([_first(line), _last(line)], dim=1) for line in (columns, rows)]
+    corners = torch.stack([ends[0][:, 0], ends[1][:, 0], ends[0][:, 1], ends[1][:, 1]], dim=1)
+    return corners.float() * columns.any(1)[:, None]
+
+
+def careless_boxes(masks_NHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Boxes as users draw them: each corner is off by up to a tenth of the side."""
+    boxes = boxes_of(masks_NHW)
+    height, width = masks_NHW.shape[1:]
+    sides = boxes[:, 2:] - boxes[:, :2]
+    slack = (sides * _BOX_SLACK).clamp(max=_MOST_SLACK).repeat(1, 2)
+    chance = torch.rand(boxes.shape, generator=generator, device=boxes.device)
+    ends = torch.tensor([width - 1, height - 1] * 2, device=boxes.device)
+    return (boxes + slack * (2 * chance - 1)).clamp(min=0).minimum(ends)
+
+
+def _first(lines: Tensor) -> Tensor:
+    return lines.float().argmax(1)
+
+
+def _last(lines: Tensor) -> Tensor:
+    return lines.shape[1] - 1 - lines.flip(1).float().argmax(1)
