@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE
@@ -67,7 +68,7 @@ class Clips:
     """Embedded frames of clips, and what is to be found on them."""
 
     frames: Sequence[ImageEmbedding]  # one a moment, of all clips
-    targets: Sequence[Tensor]  # bool [N, S, S] each, empty where an object is not seen
+    targets: Sequence[Tensor]  # bool [N, S, S] each or smaller, empty where an object is not seen
     source_index_N: Tensor  # the clip of each object
 
     def __len__(self) -> int:
@@ -124,7 +125,9 @@ class _Walk:
     def _given(self, frame: int) -> _Step:
         """Masks that a user drew stand as they are."""
         targets, source = self.clips.targets[frame], self.clips.source_index_N
-        adopted = self.model.adopt_masks(self.clips.frames[frame], targets, source)
+        side = self.model.config.image_size
+        masks = F.interpolate(targets[:, None].float(), (side, side))[:, 0] > 0
+        adopted = self.model.adopt_masks(self.clips.frames[frame], masks, source)
         logits = targets.float() * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS
         answer = MaskPrediction(
             logits[:, None],

@@ -1,4 +1,7 @@
-"""One step of learning from pictures: a prompt, an answer, a click where it is wrong, and so on."""
+"""One step of learning from pictures: a prompt, an answer, a click where it is wrong, and so on.
+
+Targets have the model's size, or a smaller one that is faster to learn from: points are scaled.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,8 @@ def interact(
 ) -> Answers:
     """Prompt and correct N objects; object n is seen in row source_index_N[n] of the embedding."""
     scene = model.scene(embedding, 0)
-    prompts = first_prompts(targets_NSS, source_index_N, how, generator)
+    side = model.config.image_size
+    prompts = first_prompts(targets_NSS, source_index_N, side, how, generator)
     first = model.decode_masks(scene, prompts, answer_to(prompts))
     return corrected(model, scene, prompts, first, targets_NSS, how, generator)
 
@@ -91,7 +95,11 @@ def answer_to(prompts: PackedPrompts) -> Answer:
 
 
 def first_prompts(
-    targets_NSS: Tensor, source_index_N: Tensor, how: Interaction, generator: torch.Generator
+    targets_NSS: Tensor,
+    source_index_N: Tensor,
+    image_size: int,
+    how: Interaction,
+    generator: torch.Generator,
 ) -> PackedPrompts:
     """A click in each object, or a box about each."""
     if happens(how.box_chance, generator):
@@ -100,6 +108,7 @@ def first_prompts(
     else:
         point, label = next_clicks(targets_NSS, None, generator, how.where)
         points, labels = point[:, None], label[:, None]
+    points = _in_model_pixels(points, targets_NSS.shape[-1], image_size)
     return PackedPrompts(
         F.pad(points, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=_NOT_A_POINT), source_index_N
     )
@@ -128,11 +137,18 @@ def _with_a_click(
         is_careless = happens(how.careless_chance, generator)
         seen = None if is_careless else enlarged(logits[:, None], targets_NSS.shape[-1])[:, 0] > 0
         point, label = next_clicks(targets_NSS, seen, generator, how.where)
+    point = _in_model_pixels(point, targets_NSS.shape[-1], model.config.image_size)
     # What is no point stays last.
     points, labels = prompts.coords_NT2, prompts.labels_NT
     points = torch.cat([points[:, :-1], point[:, None], points[:, -1:]], dim=1)
     labels = torch.cat([labels[:, :-1], label[:, None], labels[:, -1:]], dim=1)
     return PackedPrompts(points, labels, prompts.image_index_N, logits)
+
+
+def _in_model_pixels(points: Tensor, side: int, image_size: int) -> Tensor:
+    """The middle of a pixel stays the middle of what it becomes."""
+    scale = image_size / side
+    return (points + 0.5) * scale - 0.5 if side != image_size else points
 
 
 def enlarged(logits_NMhw: Tensor, side: int) -> Tensor:

@@ -15,7 +15,7 @@ from sam2_core import RELEASED, build_sam2
 from sam2_core.learning.clips import ClipInteraction, ClipPlan, Clips, drawn_plan, follow
 from sam2_core.learning.interaction import next_clicks
 from sam2_core.learning.losses import LossConfig, true_iou
-from sam2_core.learning.pictures import Interaction, interact, total
+from sam2_core.learning.pictures import Interaction, first_prompts, interact, total
 from sam2_core.learning.world import World
 
 SIDE, FRAMES = 96, 5
@@ -110,6 +110,18 @@ def test_all_that_takes_part_in_a_clip_learns_from_it(by_mask: bool):
     else:
         idle = {n for n in idle if not n.startswith("prompt_encoder.point_kinds")}
         assert idle <= {"mask_to_logits.weight", "mask_to_logits.bias"}
+
+
+def test_small_targets_are_prompted_where_they_are():
+    targets = torch.zeros(1, 24, 24, dtype=torch.bool)
+    targets[0, 5, 7] = True
+    source, generator = torch.zeros(1, dtype=torch.long), torch.Generator()
+    click = first_prompts(targets, source, SIDE, Interaction(box_chance=0), generator)
+    assert click.coords_NT2[0, 0].tolist() == [29.5, 21.5]
+    assert click.labels_NT.tolist() == [[1, -1]]
+    box = first_prompts(targets, source, SIDE, Interaction(box_chance=1), generator)
+    assert box.coords_NT2[0, :2].tolist() == [[29.5, 21.5]] * 2
+    assert box.labels_NT.tolist() == [[2, 3, -1]]
 
 
 def test_pictures_are_learned_by_heart():
