@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
@@ -179,8 +180,9 @@ def index(
     from .root import new_run_id
 
     index_id = new_run_id()
-    with closing(lease.acquire(store, lease.this_process(index_id))):
-        listed, merged = list_source(settings, store, index_id)
+    with closing(lease.acquire(store, lease.this_process(index_id))) as held:
+        still_mine = partial(lease.check_still_held, store, held.number)
+        listed, merged = list_source(settings, store, index_id, still_mine)
         unmark_if_more_waits(store)
     console().print(index_table(store.uri, listed, merged))
 

@@ -36,7 +36,12 @@ _WORTH_TASKS = 2 * _SLICES_A_TASK  # fewer are listed sooner than tasks are star
 Result = TypeVar("Result", Listed, Merged)
 
 
-def list_source(config: JobConfig, store: Store, index_id: str) -> tuple[Listed, Merged]:
+def list_source(
+    config: JobConfig,
+    store: Store,
+    index_id: str,
+    still_mine: Callable[[], None] = lambda: None,
+) -> tuple[Listed, Merged]:
     """List a source and add what is new in it; what was listed, and what that added."""
     known, keep = tuple(manifest_parts(store)), config.source.keep
     source = source_of(config)
@@ -48,7 +53,7 @@ def list_source(config: JobConfig, store: Store, index_id: str) -> tuple[Listed,
         return merge_bucket(store, index_id, listed.runs, known, bucket, count)
 
     merged = _sum(merge, list(range(count)), Merged(), in_tasks=count > 1)
-    complete(store, index_id, config.source.uri, listed, merged)
+    complete(store, index_id, config.source.uri, listed, merged, still_mine)
     return listed, merged
 
 

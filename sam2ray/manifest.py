@@ -141,11 +141,21 @@ def buckets_for(units: int) -> int:
 
 
 def complete(
-    store: Store, index_id: str, source: Sequence[str], listed: Listed, merged: Merged
+    store: Store,
+    index_id: str,
+    source: Sequence[str],
+    listed: Listed,
+    merged: Merged,
+    still_mine: Callable[[], None] = lambda: None,
 ) -> None:
-    """Say that an index is whole; before that nobody looks at its parts."""
+    """Say that an index is whole; before that nobody looks at its parts.
+
+    `still_mine` raises if the root was taken over meanwhile: two that compared their source with
+    the same past would both add what is new.
+    """
     facts = {"source": [public_uri(uri) for uri in source], **asdict(listed), **asdict(merged)}
     del facts["runs"]
+    still_mine()
     store.put(f"{FOLDER}/{index_id}.json", json.dumps(facts, indent=1).encode())
     for name in listed.runs:
         store.delete(name)

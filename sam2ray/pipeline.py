@@ -10,13 +10,15 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.exceptions import RayTaskError
 
+from .arrow_files import patient_file_system
 from .commit_sink import CommitSink
 from .errors import Sam2RayError
 from .patience import causes, classify
 from .planner import WaveShape
 from .processes import Job, Labeller, prepare
+from .readers.places import place_of
 from .records import ErrorClass
-from .storage import file_system, storage_error
+from .storage import storage_error
 
 _COMMITS_PER_ACTOR = 2  # at a time
 
@@ -37,10 +39,10 @@ def run_wave(job: Job, todo_uri: str, shape: WaveShape) -> None:
 def _labelled(job: Job, todo_uri: str, shape: WaveShape) -> Dataset:
     """What is to be committed, as Ray Data plans it."""
     plan, resources = job.plan, job.config.resources
-    options = job.prepare.storage
+    options, place = job.prepare.storage, place_of(todo_uri)
     dataset = ray.data.read_parquet(
         todo_uri,
-        filesystem=file_system(todo_uri, options) if "://" in todo_uri else None,
+        filesystem=patient_file_system(place.folder, options) if "://" in todo_uri else None,
         num_cpus=plan.cpus_per_task,
     )
     # One file is one block, whatever the reader is told: without this one task gets all the work.
@@ -91,6 +93,9 @@ def configure_ray_data() -> None:
     """Settings of Ray Data that a job relies on."""
     context = DataContext.get_current()
     context.execution_no_progress_timeout_s = -1  # interrupts.raising_when_stalled knows more
+    # One output a task: a replay passes over as many outputs as were taken, and cut by their bytes
+    # they would hold other units where one of them failed that had not, or the other way round.
+    context.target_max_block_size = None
     context.max_errored_blocks = 0  # errors are rows; a block that is dropped would lose units
     context.actor_init_retry_on_errors = True
     context.max_consecutive_actor_init_deaths = 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import groupby
@@ -70,9 +70,19 @@ class Standing:
     @property
     def earns_mark(self) -> bool:
         """Whether an archive is done; it is not where a store said no to everything."""
-        failures = [ErrorClass(name) for name in self.ended if name != "ok" and self.ended[name]]
-        said_no = bool(failures) and not self.ok and all(one.retryable for one in failures)
-        return self.is_complete and not said_no
+        return self.is_complete and not said_no_to_all(self.ended)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether there must be a mark: nothing failed that another attempt may mend."""
+        failures = [name for name, count in self.ended.items() if name != "ok" and count]
+        return self.earns_mark and not any(ErrorClass(name).retryable for name in failures)
+
+
+def said_no_to_all(ended: Mapping[str, int]) -> bool:
+    """Whether all that ended failed in a way that may pass: a store said no."""
+    failures = [ErrorClass(name) for name, count in ended.items() if name != "ok" and count]
+    return bool(failures) and not ended.get("ok") and all(one.retryable for one in failures)
 
 
 def new_run_id() -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import ray
 from ray.actor import ActorHandle
@@ -16,6 +17,7 @@ from . import lease
 from .cluster import cluster, ensure_ray
 from .config import JobConfig
 from .crash import explain_crash
+from .index_table import unmark_if_more_waits
 from .interrupts import (
     EndStalled,
     longest_silence_s,
@@ -38,6 +40,7 @@ from .root import (
     Wave,
     mark_success,
     new_run_id,
+    said_no_to_all,
     standing,
     write_waves,
 )
@@ -94,11 +97,16 @@ def run_job(
     with holding(store, run_id) as held:
         own = pin_config(store, config, weights)
         context = RunContext(config, store, run_id, held, own, load)
-        listed, merged = list_source(context.config, store, run_id)
+        still_mine = partial(lease.check_still_held, store, held.number)
+        listed, merged = list_source(context.config, store, run_id, still_mine)
+        unmark_if_more_waits(store)
         tally = _work(context, plan, chosen, watch)
         mend_copies(store)
         now = standing(store, latest_outcomes(store))
-        mark_success(store, now)
+        still_mine()
+        # A store that began to say no has not ended an archive.
+        if tally.stop is None and not said_no_to_all(tally.ended):
+            mark_success(store, now)
         report = RunReport(
             run_id,
             own,
@@ -108,7 +116,7 @@ def run_job(
             merged,
             now,
             tally,
-            exit_code_of(now, tally, config.limits.accepted_failed_fraction),
+            exit_code_of(now, tally, chosen, config.limits.accepted_failed_fraction),
             plan,
         )
         write_report(store, report)
@@ -194,10 +202,14 @@ def patience_with_output(config: JobConfig) -> Patience:
     return Patience(2 * config.fetch.attempts, config.fetch.backoff_s)
 
 
-def exit_code_of(now: Standing, tally: Tally, accepted_failed_fraction: float) -> int:
+def exit_code_of(
+    now: Standing, tally: Tally, chosen: Selection, accepted_failed_fraction: float
+) -> int:
     """What the shell is told."""
     if tally.stop is not None:
         return tally.stop.exit_code
+    if not now.is_complete and chosen.limit is None:  # nothing stopped it, and yet some wait
+        return CRASHED
     return SOME_FAILED if now.failed > accepted_failed_fraction * now.units else DONE
 
 

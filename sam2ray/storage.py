@@ -122,7 +122,7 @@ class LocalStore(Store):
 
     def list(self, folder: str = "") -> Iterator[Entry]:
         """Files of a folder and below."""
-        for top, folders, files in os.walk(self.folder / folder):
+        for top, folders, files in os.walk(self.folder / folder, onerror=_unless_gone):
             folders.sort()
             for file in sorted(files):
                 path = Path(top, file)
@@ -374,6 +374,12 @@ def local_path(uri: str) -> Path | None:
     if "://" in uri:
         return None
     return Path(uri).expanduser().absolute()
+
+
+def _unless_gone(error: OSError) -> None:
+    """A folder that cannot be read is not an empty one; one that is gone meanwhile is."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _flush_folder(folder: Path) -> None:

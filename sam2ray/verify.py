@@ -226,7 +226,7 @@ def _read_manifest(store: Store) -> _Manifest:
 def _faults_of_mark(store: Store, now: Standing) -> Iterator[str]:
     """_SUCCESS says that all units have ended, and how many."""
     if not store.exists(SUCCESS):
-        if now.earns_mark and now.units:
+        if now.is_final and now.units:
             yield f"{SUCCESS}: is missing, though all units have ended: run the same command again"
         return
     wanted = {"units": now.units, "ok": now.ok, "failed": now.failed}

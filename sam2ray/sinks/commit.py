@@ -13,7 +13,7 @@ from ..ledger import Ending
 from ..records import OUTCOME_SCHEMA
 from ..stages.columns import bytes_of, unpack_rows
 from ..stages.hands import LedgerClient
-from .result_files import ResultFile, ResultPlace
+from .result_files import ResultFile, ResultPlace, copy_outcomes, read_outcomes
 
 _SECONDS = ("fetch_s", "decode_s", "model_s", "pack_s")
 
@@ -32,11 +32,33 @@ class Committer:
         """Commit all units of a table that are not committed yet; how many there were."""
         kept = labelled.filter(_is_not(labelled["skipped"]))
         waiting = kept.filter(_is_not(kept["is_committed"]))
-        for part in self._parts(waiting):
-            self._write(part)
+        written, next_part = self._written_before(labelled)
+        is_written = pc.field("unit_id").isin(pa.array(written, pa.string()))
+        report(waiting.filter(is_written), ledger)
+        new = waiting.filter(~is_written)
+        for number, part in enumerate(self._parts(new), start=next_part):
+            self._write(part, self._name(labelled, number))
             report(part, ledger)
         report(kept.filter(kept["is_committed"]), ledger)
         return len(kept)
+
+    def _written_before(self, labelled: pa.Table) -> tuple[list[str], int]:
+        """Units of a table that were committed by who died over it, and the number of files.
+
+        Where a node was lost, what it held is made again, and may have failed this time or be of
+        another size: which units are in a file is told by the file, not by counting.
+        """
+        store, written, part = self.place.store, [], 0
+        while store.exists(name := self._name(labelled, part)):
+            outcomes = read_outcomes(store, name)
+            copy_outcomes(store, name, outcomes)
+            written += outcomes["unit_id"].to_pylist()
+            part += 1
+        return written, part
+
+    def _name(self, labelled: pa.Table, part: int) -> str:
+        ids, attempts = labelled["unit_id"].to_pylist(), labelled["attempt"].to_pylist()
+        return self.place.name_of(ids, attempts, part)
 
     def _parts(self, units: pa.Table) -> Iterator[pa.Table]:
         """Units in order, so many that a file has its size; a large one may have its own."""
@@ -51,7 +73,7 @@ class Committer:
         if start < len(sizes):
             yield units.slice(start)
 
-    def _write(self, units: pa.Table) -> None:
+    def _write(self, units: pa.Table, name: str) -> None:
         with ResultFile(self.place, compression=self.compression) as file:
             for packed in bytes_of(units["rows"]):
                 if packed is not None:
@@ -59,6 +81,7 @@ class Committer:
             file.commit(
                 units.select(OUTCOME_SCHEMA.names),
                 still_mine=lambda: check_still_held(self.place.store, self.lease),
+                name=name,
             )
 
 

@@ -36,10 +36,13 @@ class ResultPlace:
     folder: str  # MASKS or EMBEDDINGS
     run_id: str
 
-    def name_of(self, unit_ids: Sequence[str], attempts: Sequence[int]) -> str:
-        """The file of these units: the same for the same units, whoever writes it again."""
-        pairs = sorted(zip(unit_ids, attempts, strict=True))
-        return f"{self.folder}/{self.run_id}-{digest(pairs)[:20]}.parquet"
+    def name_of(self, unit_ids: Sequence[str], attempts: Sequence[int], part: int = 0) -> str:
+        """The file of these units: the same for the same units, whoever writes it again.
+
+        Units that do not fit into one file have further parts.
+        """
+        name = digest(sorted(zip(unit_ids, attempts, strict=True)))[:20]
+        return f"{self.folder}/{self.run_id}-{name}{f'-{part}' if part else ''}.parquet"
 
 
 class ResultFile:
@@ -85,10 +88,13 @@ class ResultFile:
             self._writer.write_table(pa.concat_tables(self._waiting))
         self._waiting, self._waiting_bytes = [], 0
 
-    def commit(self, outcomes: pa.Table, *, still_mine: Callable[[], None]) -> str:
+    def commit(
+        self, outcomes: pa.Table, *, still_mine: Callable[[], None], name: str | None = None
+    ) -> str:
         """Close the file, make it visible in one step, and copy its outcomes beside it.
 
-        `still_mine` raises if the root was taken over meanwhile; it is asked right before the step.
+        `still_mine` raises if the root was taken over meanwhile; it is asked before the step. What
+        is there under this name stays: somebody wrote it who died before the copy was made.
         """
         self._flush()
         outcomes = outcomes.cast(OUTCOME_SCHEMA)
@@ -96,10 +102,11 @@ class ResultFile:
         self._writer.add_key_value_metadata(footer)
         self._writer.close()
         ids, attempts = outcomes["unit_id"].to_pylist(), outcomes["attempt"].to_pylist()
-        name = self._place.name_of(ids, attempts)
+        store, name = self._place.store, name or self._place.name_of(ids, attempts)
         still_mine()
-        store = self._place.store
-        if not store.exists(name):  # a task that is run again has the same units
+        if store.exists(name):
+            outcomes = read_outcomes(store, name)  # of another attempt at the same, as it ended
+        else:
             store.put(name, self._path)
         copy_outcomes(store, name, outcomes)
         return name

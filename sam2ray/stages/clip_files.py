@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from av.error import FFmpegError, PatchWelcomeError
 from sam2_core import FrameSourceError
 from sam2_core.inference.video_index import announced_bytes, open_container
 
-from ..errors import UnitFailed
+from ..errors import UnitFailed, is_of_the_job
 from ..own_folder import OwnFolder
 from ..patience import Patience, classify
 from ..readers.listing import entry_at
@@ -32,6 +33,10 @@ _PIECE_BYTES = 16 << 20
 _MOST_IN_MEMORY = 2 << 30  # of a video that only comes in one piece
 _MESSAGE_CHARACTERS = 500
 _SEEKABLE = ("MP4", "QuickTime", "Matroska", "WebM")  # their frames keep their times after a seek
+_OF_A_DISK = {
+    *(errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ETIMEDOUT),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENODEV, errno.EREMOTEIO),
+}
 _WITH_MOOV = ("MP4", "QuickTime")
 
 
@@ -153,8 +158,11 @@ def check_header(path: Path, max_side: int) -> None:
                 if stream.codec_context is not None:
                     side = max(stream.codec_context.width, stream.codec_context.height)
     except (FFmpegError, OSError, ValueError) as error:
+        if is_of_the_job(error):
+            raise
         reason = getattr(error, "strerror", None) or str(error)  # without the path
-        raise UnitFailed(_class_of_unopened(path), f"it cannot be opened: {reason}") from error
+        found = classify(error) if is_of_the_disk(error) else _class_of_unopened(path)
+        raise UnitFailed(found, f"it cannot be opened: {reason}") from error
     if side > max_side:
         raise UnitFailed(
             ErrorClass.TOO_LARGE,
@@ -171,8 +179,8 @@ def failure_of_video(error: FrameSourceError, file: ClipFile) -> Failure:
 
 
 def _class_of(cause: BaseException | None, path: Path) -> ErrorClass:
-    if isinstance(cause, OSError) and not isinstance(cause, FFmpegError):
-        return classify(cause)  # the disk, not the video
+    if cause is not None and is_of_the_disk(cause):
+        return classify(cause)
     if isinstance(cause, PatchWelcomeError):
         return ErrorClass.UNSUPPORTED
     try:
@@ -188,6 +196,16 @@ def _class_of(cause: BaseException | None, path: Path) -> ErrorClass:
             return ErrorClass.CORRUPT if has_packets else ErrorClass.ZERO_FRAMES
     except (FFmpegError, OSError, ValueError):
         return _class_of_unopened(path)
+
+
+def is_of_the_disk(error: BaseException) -> bool:
+    """Whether a file could not be read, whatever is in it.
+
+    Decoders hand on what the system says of their files, as errors of their own that are OSErrors.
+    """
+    if not isinstance(error, FFmpegError):
+        return isinstance(error, OSError)
+    return error.errno in _OF_A_DISK
 
 
 def _class_of_unopened(path: Path) -> ErrorClass:
