@@ -2,6 +2,7 @@
 
 Sam2RayError
  ├── UsageError           wrong words on the command line, a config or a list   exit 2
+ │    └── BadAddress      in a stage it becomes the unit's row
  ├── RootRefused          an output root that is in use, or of another config   exit 2
  ├── StorageError         a store that does not do what it must                 exit 1
  ├── RunCrashed           a process of a run that died of a bug or a full disk   exit 1
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import errno
 
-from .records import ErrorClass
+from .records import ErrorClass, Failure
 
 # What a machine runs out of; the next unit would fare no better.
 _USED_UP = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
@@ -25,6 +26,10 @@ class Sam2RayError(Exception):
 
 class UsageError(Sam2RayError, ValueError):
     """What somebody wrote cannot be done as it stands."""
+
+
+class BadAddress(UsageError):
+    """An address that nothing can be read from: of a source or an output, or of one unit."""
 
 
 class RootRefused(Sam2RayError):
@@ -59,4 +64,11 @@ def is_of_the_job(error: BaseException) -> bool:
     """Whether no unit is to blame, but a setting, a package, or a disk that is full: a run ends."""
     if isinstance(error, OSError) and error.errno in _USED_UP:
         return True
-    return isinstance(error, Sam2RayError) and not isinstance(error, UnitFailed)
+    return isinstance(error, Sam2RayError) and not isinstance(error, UnitFailed | BadAddress)
+
+
+def failure_by_surprise(error: Exception) -> Failure:
+    """The row of a unit that ended by an exception that nobody foresaw."""
+    if isinstance(error, BadAddress):
+        return Failure(ErrorClass.UNSUPPORTED, str(error))
+    return Failure(ErrorClass.INTERNAL, f"{type(error).__name__}: {error}")

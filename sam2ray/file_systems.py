@@ -7,7 +7,7 @@ from typing import Any
 
 import fsspec
 
-from .errors import UsageError
+from .errors import BadAddress, UsageError
 
 Options = Mapping[str, Mapping[str, Any]]  # by protocol: what fsspec's file systems are made with
 
@@ -35,7 +35,7 @@ def file_system(uri: str, options: Options, *, insists: bool = True) -> Any:  # 
         hint = f'pip install "sam2ray[{extra}]"' if extra else str(error)
         raise UsageError(f"{uri}: {protocol}:// needs another package: {hint}") from error
     except ValueError as error:
-        raise UsageError(f"{uri}: {protocol}:// is no kind of storage known here.") from error
+        raise BadAddress(f"{uri}: {protocol}:// is no kind of storage known here.") from error
     if protocol in _S3 and not insists:
         made.retries = 1
     return made

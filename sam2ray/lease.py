@@ -41,18 +41,28 @@ class Holder:
     ended: bool = False
     beat_at: float = 0.0  # seconds since 1970, for people to read
     session: str = ""  # of the Ray cluster: every cluster has a first job
+    pids: str = ""  # whose numbers of processes these are: containers count their own
 
 
 def this_process(run_id: str, job_id: str | None = None, session: str = "") -> Holder:
     """The process that asks, as a holder."""
     started = psutil.Process().create_time()
     host, boot_id = socket.gethostname(), _boot_id()
-    return Holder(run_id, host, boot_id, os.getpid(), started, job_id, session=session)
+    pid = os.getpid()
+    return Holder(run_id, host, boot_id, pid, started, job_id, session=session, pids=_pids())
 
 
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _pids() -> str:
+    """The namespace of process numbers that this process lives in."""
+    try:
+        return Path("/proc/self/ns/pid").readlink().name
     except OSError:
         return ""
 
@@ -143,8 +153,8 @@ def _refuse_the_living(
 
 def is_dead(holder: Holder, job_has_ended: Callable[[Holder], bool]) -> bool:
     """Whether the holder is known to be gone: silence alone does not prove it."""
-    here = (socket.gethostname(), _boot_id())
-    if (holder.host, holder.boot_id) != here or not holder.boot_id:
+    here = (socket.gethostname(), _boot_id(), _pids())
+    if (holder.host, holder.boot_id, holder.pids) != here or not holder.boot_id:
         return job_has_ended(holder)
     try:
         process = psutil.Process(holder.pid)

@@ -35,6 +35,7 @@ from .processes import Job, LoadLabeller, RunHandles, load_labeller, start_ledge
 from .ray_jobs import RayJobs, this_driver
 from .report import RunReport, write_report
 from .root import (
+    SUCCESS,
     Selection,
     Standing,
     Wave,
@@ -137,6 +138,7 @@ def _work(context: RunContext, plan: Plan, chosen: Selection, watch: Watcher) ->
             watching(ledger, before, watch, tell),
         ):
             for wave in _waves(context, outcomes, chosen):
+                store.delete(SUCCESS)  # until it is known how what is tried again ends
                 job = make_job(context, plan, ledger)
                 run_wave(job, store.uri_of(wave.name), shape_of_wave(config, plan, wave))
                 store.delete(wave.name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import BadAddress, UsageError
 from ..storage import (
     Entry,
     Options,
@@ -53,7 +53,7 @@ def entry_at(uri: str, options: Options) -> Entry:
 def look(uri: str, folder: str, options: Options, most: int | None = None) -> Level:
     """One level of a store with at most so many files; FileNotFoundError if there is nothing."""
     if is_web(uri):
-        raise UsageError(f"{uri}: the web has no folders. Write a list of addresses instead.")
+        raise BadAddress(f"{uri}: the web has no folders. Write a list of addresses instead.")
     files, folders = [], []
     for found in open_store(uri, options).level(folder):
         if not isinstance(found, Entry):

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
-from ..errors import UnitFailed, is_of_the_job
+from ..errors import UnitFailed, failure_by_surprise, is_of_the_job
 from ..manifest import unit_of
 from ..records import ErrorClass, Failure
 from .clip_files import Abandoned
@@ -81,7 +81,7 @@ class Arrivals:
         except Exception as error:  # a bug of ours, and one clip's: it has a row
             if is_of_the_job(error):
                 raise
-            return Failure(ErrorClass.INTERNAL, f"{type(error).__name__}: {error}")
+            return failure_by_surprise(error)
 
     def _piece_came(self, unit_id: str) -> None:
         """A file that arrives piece by piece moves on, unless nobody waits for it any more."""

@@ -17,7 +17,7 @@ from sam2_core.inference.frame_sources import FrameSource
 from sam2_core.inference.preprocess import SizedPicture
 from sam2_core.inference.video_file import VideoFile
 
-from ..errors import UnitFailed, is_of_the_job
+from ..errors import UnitFailed, failure_by_surprise, is_of_the_job
 from ..records import ErrorClass, Failure
 from .sampling import Sample, legs, select
 
@@ -45,7 +45,7 @@ def as_broken(error: Exception) -> Exception:
         return BrokenClip(Failure(error.error_class, error.message))
     if isinstance(error, MemoryError):
         return BrokenClip(Failure(ErrorClass.OOM, f"decoding it: {error or 'out of memory'}"))
-    return BrokenClip(Failure(ErrorClass.INTERNAL, f"{type(error).__name__}: {error}"))
+    return BrokenClip(failure_by_surprise(error))
 
 
 class BoundedVideoFile(VideoFile):

@@ -6,7 +6,7 @@ import torch
 
 from sam2_core import PromptError, Sam2Error
 
-from ..errors import UnitFailed, is_of_the_job
+from ..errors import UnitFailed, failure_by_surprise, is_of_the_job
 from ..records import ErrorClass, Failure
 
 # After one of these, every later call in the process fails as well.
@@ -27,7 +27,7 @@ def failure_of(error: Exception) -> Failure:
         return Failure(ErrorClass.BAD_PROMPT, str(error))
     if isinstance(error, Sam2Error):
         return Failure(ErrorClass.UNSUPPORTED, str(error))
-    return Failure(ErrorClass.INTERNAL, f"{type(error).__name__}: {error}")
+    return failure_by_surprise(error)
 
 
 def is_sticky(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..errors import UnitFailed, is_of_the_job
+from ..errors import UnitFailed, failure_by_surprise, is_of_the_job
 from ..manifest import unit_of
 from ..patience import Patience
 from ..readers.locate import read_unit
@@ -77,7 +77,7 @@ class Preparer:
         except Exception as error:  # a bug of ours, and one picture's: it has a row
             if is_of_the_job(error):
                 raise
-            return _refused(Failure(ErrorClass.INTERNAL, f"{type(error).__name__}: {error}"))
+            return _refused(failure_by_surprise(error))
 
     def _open(self, unit: Unit) -> _Prepared:
         spec = self._spec

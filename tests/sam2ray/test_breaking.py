@@ -112,16 +112,15 @@ def test_a_writer_that_dies_between_its_two_writes_leaves_one_file_of_each_unit(
     _is_whole(output, undisturbed)
 
 
-def test_an_actor_that_dies_between_two_of_its_outputs_repeats_and_loses_no_unit(tmp_path):
-    # So many masks that each batch of two units is an output, and so few pixels that eight units
-    # are one input: the actor dies in a task of which two outputs have gone out.
+def test_an_actor_that_dies_in_the_middle_of_a_task_repeats_and_loses_no_unit(tmp_path):
+    # Eight units are one input, and two of them a batch: the actor dies with half of them labelled.
+    # A task has one output, so that none has gone out that a replay would have to pass over.
     few = write_pictures(tmp_path / "few", 24)
     many = ("masks.points_per_side=12", "masks.box_nms_thresh=1")
     mark, whole, broken = tmp_path / "killed", tmp_path / "whole", tmp_path / "broken"
     code, text = finish(few, whole, *many)
     assert code == 0, text
-    killing = {"BLOCK_BYTES": "100000", "KILL_BETWEEN_OUTPUTS": str(mark)}
-    code, text = finish(few, broken, *many, **killing)
+    code, text = finish(few, broken, *many, KILL_IN_A_TASK=str(mark))
     assert code == 0, text
     assert mark.exists()
     _is_whole(broken, masks(whole))

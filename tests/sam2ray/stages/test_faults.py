@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sam2_core import ConfigError, ImageError, PromptError
-from sam2ray.errors import StorageError, UnitFailed, UsageError
+from sam2ray.errors import BadAddress, StorageError, UnitFailed, UsageError
 from sam2ray.records import ErrorClass
 from sam2ray.stages.clip_frames import BrokenClip, as_broken
 from sam2ray.stages.faults import failure_of, is_sticky
@@ -27,6 +27,7 @@ STICKY = RuntimeError("CUDA error: an illegal memory access was encountered")
         (PromptError("a box without a corner"), "bad_prompt"),
         (ImageError("no picture"), "unsupported"),
         (ConfigError("no such setting"), "unsupported"),
+        (BadAddress("htp://: no storage"), "unsupported"),
         (KeyError("a bug"), "internal"),
         (RuntimeError("shapes do not match"), "internal"),
     ],

@@ -3,8 +3,8 @@
 A file whose bytes hold one of the words below makes the process that decodes it die, as a damaged
 file may do to a decoder in C, or take its time. KILL_BETWEEN_WRITES names a file: the first process
 that has written a file of masks creates it and dies before it copies the outcomes.
-KILL_BETWEEN_OUTPUTS names one as well: the first actor that gets to the third batch of a task
-creates it and dies; with a small BLOCK_BYTES the first batches have gone out by then.
+KILL_IN_A_TASK names one as well: the first actor that gets to the third batch of a task creates it
+and dies.
 """
 
 import importlib
@@ -62,7 +62,7 @@ def _wrap_labeller() -> None:
         label, batches = through(*arguments), Counter()
 
         def label_or_die(prepared):
-            mark = os.environ.get("KILL_BETWEEN_OUTPUTS")
+            mark = os.environ.get("KILL_IN_A_TASK")
             if mark is not None:
                 task = ray.get_runtime_context().get_task_id()
                 batches[task] += 1
@@ -76,19 +76,11 @@ def _wrap_labeller() -> None:
     module.make_labeller = make_labeller
 
 
-def _shrink_blocks() -> None:
-    size = os.environ.get("BLOCK_BYTES")
-    if size is not None:
-        context = importlib.import_module("ray.data").DataContext.get_current()
-        context.target_max_block_size = int(size)
-
-
 # By the module that uses what is wrapped, so that it finds the wrapped one.
 _WRAPS = {
     "sam2ray.stages.prepare": _wrap_decode,
     "sam2ray.sinks.commit": _wrap_copy,
     "sam2ray.processes": _wrap_labeller,
-    "sam2ray.pipeline": _shrink_blocks,
 }
 
 
