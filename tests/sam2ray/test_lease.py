@@ -152,3 +152,9 @@ def test_a_lease_that_makes_no_sense_does_not_lock_anybody_out(store: LocalStore
     held = lease.acquire(store, lease.this_process("ours"))
     assert held.number == 2
     held.close()
+
+
+def test_a_holder_in_another_container_is_not_dead_because_its_number_is_nobodys_here():
+    holder = replace(lease.this_process("run-1"), pid=2**22 - 1, started=1.0)
+    assert lease.is_dead(holder, lambda _: False)
+    assert not lease.is_dead(replace(holder, pids="pid:[1]"), lambda _: False)

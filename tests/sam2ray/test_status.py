@@ -125,7 +125,8 @@ def test_a_run_of_this_machine_is_at_work(tmp_path: Path):
 def test_a_run_of_this_machine_that_is_gone_is_said_to_be(tmp_path: Path):
     output = make_output(tmp_path)
     here = lease.this_process("run-8")
-    _hold(output, host=here.host, boot_id=here.boot_id, pid=here.pid, started=1.0)
+    own = {"host": here.host, "boot_id": here.boot_id, "pid": here.pid, "pids": here.pids}
+    _hold(output, **own, started=1.0)
     assert "is gone, the next run takes over at once" in _status(output.store).at_work
 
 
