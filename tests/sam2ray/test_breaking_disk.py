@@ -58,6 +58,7 @@ def test_a_full_disk_ends_the_run_with_words_and_room_lets_it_go_on(small_disk, 
     assert masks(output) == masks(whole)
 
 
+@pytest.mark.long
 def test_a_full_folder_for_temporary_files_blames_no_video(small_disk, tmp_path):
     archive, whole, output = tmp_path / "archive", tmp_path / "whole", tmp_path / "out"
     archive.mkdir()

@@ -183,7 +183,7 @@ def test_compiled_masks_are_those_of_eager_fp32_and_restarts_find_the_programs(
     ("precision", "compile_mode"),
     [
         pytest.param("bf16", "full", marks=pytest.mark.long),
-        ("bf16", "encoder"),
+        pytest.param("bf16", "encoder", marks=pytest.mark.long),
         pytest.param("fp16", "full", marks=pytest.mark.long),
         pytest.param("fp16", "encoder", marks=pytest.mark.long),
     ],
