@@ -17,7 +17,6 @@ from . import lease
 from .cluster import cluster, ensure_ray
 from .config import JobConfig
 from .crash import explain_crash
-from .index_table import unmark_if_more_waits
 from .interrupts import (
     EndStalled,
     longest_silence_s,
@@ -100,7 +99,6 @@ def run_job(
         context = RunContext(config, store, run_id, held, own, load)
         still_mine = partial(lease.check_still_held, store, held.number)
         listed, merged = list_source(context.config, store, run_id, still_mine)
-        unmark_if_more_waits(store)
         tally = _work(context, plan, chosen, watch)
         mend_copies(store)
         now = standing(store, latest_outcomes(store))
@@ -130,6 +128,8 @@ def _work(context: RunContext, plan: Plan, chosen: Selection, watch: Watcher) ->
     mend_copies(store)
     outcomes = latest_outcomes(store)
     before = standing(store, outcomes)
+    if not before.earns_mark:  # new units are listed
+        store.delete(SUCCESS)
     ledger = start_ledger(config)
     try:
         with (
