@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ops import mask_boxes_xyxy
+
 Where = Literal["anywhere", "middle"]
 
 _BOX_SLACK = 0.1  # of a side, by which a user misses a corner
@@ -87,28 +89,12 @@ def _run_lengths(inside_HW: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def boxes_of(masks_NHW: Tensor) -> Tensor:
-    """Corners (x0, y0, x1, y1) [N, 4] of the outermost pixels; zeros for empty masks."""
-    columns, rows = masks_NHW.any(1), masks_NHW.any(2)
-    ends = [torch.stack([_first(line), _last(line)], dim=1) for line in (columns, rows)]
-    corners = torch.stack([ends[0][:, 0], ends[1][:, 0], ends[0][:, 1], ends[1][:, 1]], dim=1)
-    return corners.float() * columns.any(1)[:, None]
-
-
 def careless_boxes(masks_NHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Boxes as users draw them: each corner is off by up to a tenth of the side."""
-    boxes = boxes_of(masks_NHW)
+    boxes = mask_boxes_xyxy(masks_NHW).float()
     height, width = masks_NHW.shape[1:]
     sides = boxes[:, 2:] - boxes[:, :2]
     slack = (sides * _BOX_SLACK).clamp(max=_MOST_SLACK).repeat(1, 2)
     chance = torch.rand(boxes.shape, generator=generator, device=boxes.device)
     ends = torch.tensor([width - 1, height - 1] * 2, device=boxes.device)
     return (boxes + slack * (2 * chance - 1)).clamp(min=0).minimum(ends)
-
-
-def _first(lines: Tensor) -> Tensor:
-    return lines.float().argmax(1)
-
-
-def _last(lines: Tensor) -> Tensor:
-    return lines.shape[1] - 1 - lines.flip(1).float().argmax(1)

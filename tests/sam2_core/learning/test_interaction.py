@@ -8,8 +8,8 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
+from ops import mask_boxes_xyxy
 from sam2_core.learning.interaction import (
-    boxes_of,
     careless_boxes,
     depth_inside,
     next_clicks,
@@ -94,17 +94,9 @@ def test_clicks_in_the_middle_are_those_of_the_reference():
         torch.testing.assert_close(*deep, atol=1e-3, rtol=0)
 
 
-def test_boxes_are_the_outermost_pixels():
-    masks = _masks()
-    for mask, box in zip(masks, boxes_of(masks).tolist(), strict=True):
-        ys, xs = mask.nonzero().unbind(1)
-        assert box == [xs.min(), ys.min(), xs.max(), ys.max()]
-    assert boxes_of(torch.zeros(1, 4, 6, dtype=torch.bool)).tolist() == [[0, 0, 0, 0]]
-
-
 def test_careless_boxes_miss_by_a_tenth_of_a_side_and_stay_in_the_picture():
     masks = _masks()
-    exact = boxes_of(masks)
+    exact = mask_boxes_xyxy(masks).float()
     sides = (exact[:, 2:] - exact[:, :2]).repeat(1, 2)
     missed = torch.stack([careless_boxes(masks, _generator(seed)) for seed in range(50)])
     assert ((missed - exact).abs() <= 0.1 * sides + 1e-4).all()
