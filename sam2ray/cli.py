@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import cli_learning
 from .cli_options import (
     Assign,
     Config,
@@ -265,6 +266,13 @@ def compact(
     progress = FileProgress(console(stderr=True))
     compacted = compact_output(old, new, target_bytes=target_bytes, watch=progress)
     console().print(compact_table(new.uri, compacted))
+
+
+# ---------------------------------------------------------------- learning
+
+
+app.command()(cli_learning.train)
+app.command()(cli_learning.evaluate)
 
 
 # ---------------------------------------------------------------- facts

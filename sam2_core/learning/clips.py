@@ -50,7 +50,8 @@ def drawn_plan(how: ClipInteraction, frames: int, generator: torch.Generator) ->
     """Decide what happens, for all objects of a batch alike."""
     by_mask = happens(how.mask_chance, generator)
     count = 1 + _below(min(how.most_prompted, frames), generator)
-    others = (1 + torch.randperm(frames - 1, generator=generator)).tolist()
+    device = generator.device
+    others = (1 + torch.randperm(frames - 1, generator=generator, device=device)).tolist()
     prompted = (0, *others[: count - 1])
     if by_mask:
         return ClipPlan(by_mask, prompted, ())
@@ -60,7 +61,7 @@ def drawn_plan(how: ClipInteraction, frames: int, generator: torch.Generator) ->
 
 
 def _below(count: int, generator: torch.Generator) -> int:
-    return int(torch.randint(max(1, count), (), generator=generator))
+    return int(torch.randint(max(1, count), (), generator=generator, device=generator.device))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

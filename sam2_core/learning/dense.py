@@ -96,9 +96,8 @@ def dense_losses(
 def _picks(ids_Bhw: Tensor, clicks: int, generator: torch.Generator) -> Tensor:
     """Places [B, K] of pixels, each thing as likely as any other, and as the ground."""
     flat = ids_Bhw.flatten(1).long()
-    areas = torch.zeros(len(flat), int(flat.max()) + 1).scatter_add_(
-        1, flat, torch.ones(flat.shape)
-    )
+    nothing = torch.zeros(len(flat), int(flat.max()) + 1, device=flat.device)
+    areas = nothing.scatter_add_(1, flat, torch.ones(flat.shape, device=flat.device))
     weights = 1 / areas.gather(1, flat)
     return torch.multinomial(weights, clicks, replacement=True, generator=generator)
 

@@ -25,7 +25,7 @@ from .fields import PromptFields, bad_prompt, prompt_fields
 from .matching import NamedPrompts
 from .rle import rle_of_bitmap
 
-_VOID = 255
+VOID = 255
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
@@ -45,12 +45,12 @@ def _first_masks(store: Store, name: str) -> Sequence[PromptFields]:
     with store_errors(uri):
         content = store.read(name)
     try:
-        ids_HW = _read_ids(content)
+        ids_HW = read_ids(content)
     except _BROKEN as error:
         return [bad_prompt(uri, error)]
     found = []
     for object_id in np.unique(ids_HW).tolist():
-        if object_id not in (0, _VOID):
+        if object_id not in (0, VOID):
             raw = {"object_id": object_id, "mask": rle_of_bitmap(ids_HW == object_id)}
             fields = prompt_fields(raw, normalized=False)
             assert fields is not None
@@ -58,7 +58,8 @@ def _first_masks(store: Store, name: str) -> Sequence[PromptFields]:
     return found
 
 
-def _read_ids(content: bytes) -> np.ndarray:
+def read_ids(content: bytes) -> np.ndarray:
+    """The object of each pixel of a palette picture."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -68,6 +69,6 @@ def _read_ids(content: bytes) -> np.ndarray:
     if image.mode not in ("P", "L", "1"):
         raise ValueError(f"its pixels are {image.mode}, not indices of a palette")
     ids = np.asarray(image.convert("L") if image.mode == "1" else image)
-    if set(np.unique(ids).tolist()) <= {0, _VOID}:  # one object, white on black: DAVIS 2016
-        return (ids == _VOID).astype(np.uint8)
+    if set(np.unique(ids).tolist()) <= {0, VOID}:  # one object, white on black: DAVIS 2016
+        return (ids == VOID).astype(np.uint8)
     return ids

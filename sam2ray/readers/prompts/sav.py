@@ -39,7 +39,7 @@ def _first_masks(content: Mapping[str, object]) -> Iterator[PromptFields]:
     frames, ids = content["masklet"], content["masklet_id"]
     if not isinstance(frames, Sequence) or not isinstance(ids, Sequence):
         raise TypeError("masklet and masklet_id are lists")
-    stride = _stride(len(frames), content.get("video_frame_count"))
+    stride = annotated_stride(len(frames), content.get("video_frame_count"))
     for place, object_id in enumerate(ids):
         for number, masks in enumerate(frames):
             rle = rle_of(masks[place]) if place < len(masks) and masks[place] else None
@@ -56,7 +56,7 @@ def _first_masks(content: Mapping[str, object]) -> Iterator[PromptFields]:
                 break
 
 
-def _stride(annotated: int, video_frames: object) -> int:
+def annotated_stride(annotated: int, video_frames: object) -> int:
     """How many frames of the video lie between two annotated ones."""
     if not isinstance(video_frames, int | float) or annotated == video_frames:
         return 1 if annotated == video_frames else _STRIDE

@@ -1,0 +1,141 @@
+"""How good a model's answers are on labelled pictures: IoU after 1, 3 and 5 clicks, and by box.
+
+A simulated user clicks into the middle of the largest mistake, at the picture's own size; the place
+is sought on a copy whose longer side has 256 pixels, as users see no more either. Boxes are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ops import mask_boxes_xyxy
+
+from ..data import Prompt
+from ..inference.image_segmenter import EmbeddedImages, ImageSegmenter, Segmentation
+from ..inference.preprocess import RgbArray
+from .interaction import next_clicks
+from .losses import true_iou
+
+CLICKS = (1, 3, 5)
+_SIDE = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marks:
+    """What one picture's objects got; each tensor has one number an object."""
+
+    clicks: Mapping[int, Tensor]  # IoU of the chosen mask, by the number of clicks
+    box: Tensor
+    predicted: Tensor  # what the model thought of its masks after one click
+    masks: Tensor  # bool [N, H, W] after one click, to be shown
+
+
+def examine_picture(
+    segmenter: ImageSegmenter,
+    pixels: RgbArray,
+    targets_NHW: Tensor,
+    generator: torch.Generator,
+    most_clicks: int = max(CLICKS),
+) -> Marks:
+    """Ask about each object of a picture; the first click falls on the middle of it."""
+    embedded = segmenter.embed([pixels])
+    points: list[Tensor] = []
+    labels: list[Tensor] = []
+    answer: Segmentation | None = None
+    seen: Tensor | None = None
+    first: _Chosen | None = None
+    ious: dict[int, Tensor] = {}
+    for count in range(1, most_clicks + 1):
+        point, label = _clicks(targets_NHW, seen, generator)
+        points.append(point)
+        labels.append(label)
+        prompts = _prompts(points, labels, answer if first is not None else None, first)
+        (answer,) = segmenter.segment(embedded, [prompts], multimask=count == 1)
+        chosen = _chosen(answer)
+        first = first or chosen
+        seen = chosen.masks
+        if count in CLICKS:
+            ious[count] = true_iou(seen.flatten(1), targets_NHW.flatten(1))
+    assert first is not None
+    box = _by_box(segmenter, embedded, targets_NHW)
+    return Marks(ious, box, first.predicted, first.masks)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chosen:
+    """The masks that the model rates best."""
+
+    masks: Tensor  # bool [N, H, W]
+    predicted: Tensor  # [N]
+    index: Tensor  # [N]
+
+
+def _chosen(answer: Segmentation) -> _Chosen:
+    index = answer.predicted_iou.argmax(1)
+    rows = torch.arange(len(index))
+    return _Chosen(answer.masks[rows, index], answer.predicted_iou[rows, index], index)
+
+
+def _prompts(
+    points: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    answer: Segmentation | None,
+    first: _Chosen | None,
+) -> list[Prompt]:
+    """All clicks so far, and the last answer's logits."""
+    made = []
+    for n in range(len(points[0])):
+        logits = None
+        if answer is not None and first is not None:
+            # Only the first answer has three masks to choose from.
+            place = int(first.index[n]) if answer.low_res_logits.shape[1] > 1 else 0
+            logits = answer.low_res_logits[n, place]
+        clicked = [tuple(point[n].tolist()) for point in points]
+        kinds = [int(label[n]) for label in labels]
+        made.append(Prompt(points=clicked, labels=kinds, low_res_logits=logits))
+    return made
+
+
+def _clicks(
+    targets_NHW: Tensor, seen_NHW: Tensor | None, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Where a user clicks next, in pixels of the picture."""
+    height, width = targets_NHW.shape[1:]
+    scale = min(1.0, _SIDE / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    target = _shrunk(targets_NHW, size)
+    seen = None if seen_NHW is None else _shrunk(seen_NHW, size)
+    is_lost = ~target.flatten(1).any(1)  # thinner than a pixel of the copy
+    point, label = next_clicks(target, seen, generator, "middle")
+    ratio = torch.tensor([width / size[1], height / size[0]])
+    point = (point + 0.5) * ratio - 0.5
+    if seen_NHW is None and bool(is_lost.any()):
+        whole, _ = next_clicks(targets_NHW[is_lost], None, generator, "anywhere")
+        point[is_lost], label[is_lost] = whole, 1
+    return point.clamp(min=0), label
+
+
+def _shrunk(masks_NHW: Tensor, size: tuple[int, int]) -> Tensor:
+    if masks_NHW.shape[1:] == size:
+        return masks_NHW
+    return F.interpolate(masks_NHW[:, None].float(), size, mode="area")[:, 0] >= 0.5
+
+
+def _by_box(segmenter: ImageSegmenter, embedded: EmbeddedImages, targets_NHW: Tensor) -> Tensor:
+    boxes = mask_boxes_xyxy(targets_NHW).tolist()
+    prompts = [Prompt(box=tuple(box)) for box in boxes]
+    (answer,) = segmenter.segment(embedded, [prompts], multimask=False)
+    return true_iou(answer.masks[:, 0].flatten(1), targets_NHW.flatten(1))
+
+
+def correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Pearson's; not a number where one of them never changes."""
+    if len(first) < 2 or np.std(first) == 0 or np.std(second) == 0:
+        return float("nan")
+    return float(np.corrcoef(first, second)[0, 1])

@@ -1,0 +1,192 @@
+"""Batches to learn from, and one forward pass over each kind: dense, pictures and clips.
+
+A `Lesson` is what is done with a batch; a `Learner` is a model that takes one, as a module, so that
+whatever wraps modules (DDP) can wrap it. Pixels are uint8 until they are on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data import ImageEmbedding
+from ..inference.preprocess import normalise
+from ..network.sam2 import Sam2
+from .clips import ClipInteraction, Clips, drawn_plan, follow
+from .dense import AffinityHead, DenseLosses, dense_losses, fine_features
+from .losses import LossConfig, Losses, true_iou
+from .pictures import Answers, Interaction, enlarged, interact, total
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PictureBatch:
+    """Pictures, which thing each pixel shows where that is known, and what is asked for."""
+
+    pixels_BSS3: Tensor  # uint8
+    ids_Bhw: Tensor  # 0: the ground, or nobody knows
+    targets_Nhw: Tensor  # bool
+    source_index_N: Tensor  # the picture of each target
+
+    def to(self, device: torch.device) -> PictureBatch:
+        """The same, elsewhere."""
+        return PictureBatch(
+            self.pixels_BSS3.to(device, non_blocking=True),
+            self.ids_Bhw.to(device, non_blocking=True),
+            self.targets_Nhw.to(device, non_blocking=True),
+            self.source_index_N.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipBatch:
+    """Clips of one length, and what is to be followed in them."""
+
+    pixels_BTSS3: Tensor  # uint8
+    targets_NThw: Tensor  # bool, empty where an object is not seen
+    source_index_N: Tensor  # the clip of each object
+
+    def to(self, device: torch.device) -> ClipBatch:
+        """The same, elsewhere."""
+        return ClipBatch(
+            self.pixels_BTSS3.to(device, non_blocking=True),
+            self.targets_NThw.to(device, non_blocking=True),
+            self.source_index_N.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """What is done with a batch, and what counts how much."""
+
+    interaction: Interaction = field(default_factory=Interaction)
+    clips: ClipInteraction = field(default_factory=ClipInteraction)
+    losses: LossConfig = field(default_factory=LossConfig)
+    prompted: bool = True  # whether prompts are answered at all
+    dense_weight: float = 0.0  # of the dense losses of pictures
+    dense_clicks: int = 16  # pixels a picture whose like is sought
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """How a batch went."""
+
+    loss: Tensor  # what is made smaller
+    figures: Mapping[str, Tensor]  # what is watched; without gradients
+
+
+class Learner(nn.Module):
+    """A model that takes lessons, with the head that its encoder learns by without prompts."""
+
+    def __init__(self, model: Sam2, head: AffinityHead | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.head = head
+
+    def forward(
+        self,
+        batch: PictureBatch | ClipBatch,
+        lesson: Lesson,
+        objects: float,
+        generator: torch.Generator,
+    ) -> Outcome:
+        """Answer a batch; `objects` is what losses are divided by."""
+        if isinstance(batch, ClipBatch):
+            return self._clips(batch, lesson, objects, generator)
+        return self._pictures(batch, lesson, objects, generator)
+
+    def _pictures(
+        self, batch: PictureBatch, lesson: Lesson, objects: float, generator: torch.Generator
+    ) -> Outcome:
+        embedding = self.model.embed_images(_model_pixels(batch.pixels_BSS3))
+        parts: list[Tensor] = []
+        figures: dict[str, Tensor] = {}
+        if lesson.dense_weight:
+            dense = self._dense(embedding, batch.ids_Bhw, lesson, generator)
+            parts.append(lesson.dense_weight * dense.total())
+            figures |= {"affinity": dense.affinity, "edges": dense.edges, "alike_iou": dense.iou}
+        if lesson.prompted and len(batch.targets_Nhw):
+            answers = interact(
+                self.model,
+                embedding,
+                batch.targets_Nhw,
+                batch.source_index_N,
+                lesson.interaction,
+                generator,
+            )
+            losses = answers.losses(batch.targets_Nhw, lesson.losses, objects)
+            parts.append(losses.total(lesson.losses))
+            figures |= _figures(losses)
+            figures["first_iou"] = _iou(answers, 0, batch.targets_Nhw)
+            figures["last_iou"] = _iou(answers, -1, batch.targets_Nhw)
+        return _outcome(parts, figures, self.model)
+
+    def _dense(
+        self,
+        embedding: ImageEmbedding,
+        ids_Bhw: Tensor,
+        lesson: Lesson,
+        generator: torch.Generator,
+    ) -> DenseLosses:
+        assert self.head is not None, "dense losses need a head"
+        features = fine_features(embedding)
+        side = features.shape[-1]
+        ids = F.interpolate(ids_Bhw[:, None].float(), (side, side), mode="nearest-exact")[:, 0]
+        return dense_losses(self.head, features, ids.long(), lesson.dense_clicks, generator)
+
+    def _clips(
+        self, batch: ClipBatch, lesson: Lesson, objects: float, generator: torch.Generator
+    ) -> Outcome:
+        if not len(batch.targets_NThw):
+            return _outcome([], {}, self.model)
+        frames = batch.pixels_BTSS3.shape[1]
+        embeddings = [
+            self.model.embed_images(_model_pixels(batch.pixels_BTSS3[:, frame]))
+            for frame in range(frames)
+        ]
+        targets = list(batch.targets_NThw.unbind(1))
+        clips = Clips(embeddings, targets, batch.source_index_N)
+        plan = drawn_plan(lesson.clips, frames, generator)
+        answers = follow(self.model, clips, plan, lesson.clips, generator)
+        pairs = zip(answers, targets, strict=True)
+        losses = total([a.losses(t, lesson.losses, objects) for a, t in pairs])
+        figures = _figures(losses)
+        followed = [f for f in range(frames) if f not in plan.prompted]
+        if followed:
+            ious = [_iou(answers[f], 0, targets[f]) for f in followed]
+            figures["followed_iou"] = torch.stack(ious).nanmean()
+        return _outcome([losses.total(lesson.losses)], figures, self.model)
+
+
+def _model_pixels(pixels_BSS3: Tensor) -> Tensor:
+    return normalise(pixels_BSS3.permute(0, 3, 1, 2).float().div(255))
+
+
+def _figures(losses: Losses) -> dict[str, Tensor]:
+    return {
+        "focal": losses.focal,
+        "dice": losses.dice,
+        "iou": losses.iou,
+        "presence": losses.presence,
+    }
+
+
+@torch.no_grad()
+def _iou(answers: Answers, number: int, targets_Nhw: Tensor) -> Tensor:
+    """Mean IoU of what is chosen of one answer, over what is there to be found."""
+    answer = answers.steps[number]
+    best = answer.predicted_iou_NM.argmax(1)
+    rows = torch.arange(len(best), device=best.device)
+    logits = enlarged(answer.logits_NMhw[rows, best][:, None], targets_Nhw.shape[-1])[:, 0]
+    ious = true_iou((logits > 0).flatten(1), targets_Nhw.flatten(1))
+    return torch.where(targets_Nhw.flatten(1).any(1), ious, torch.nan).nanmean()
+
+
+def _outcome(parts: list[Tensor], figures: dict[str, Tensor], model: Sam2) -> Outcome:
+    """The sum; of a batch in which nothing is to be found it is 0, and teaches nothing."""
+    nothing = next(model.parameters()).sum() * 0
+    loss = torch.stack(parts).sum() if parts else nothing
+    return Outcome(loss, {name: figure.detach() for name, figure in figures.items()})

@@ -1,0 +1,187 @@
+"""Labels and a model -> its marks: IoU after clicks and by box, J and F of clips; table, JSON, PNG.
+
+Ray Data shares pictures and clips out among processes that hold a model each.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray.data
+import torch
+from rich.table import Table
+
+from sam2_core import Sam2, load_sam2
+from sam2_core.learning.measures import ClipScore, mean_score
+
+from ..cluster import cluster, ensure_ray
+from ..config_section import public_uri
+from ..errors import UsageError
+from ..storage import Options
+from ..tables import two_columns
+from .cases import draw_cases
+from .clip_exams import ask_about_clips
+from .examining import PictureScores, ask_about, numbers_of
+from .labels.labelled import LabelSource
+from .labels.opening import open_labels
+from .train_config import Labels, Start
+
+_SHOWN = 5  # worst and best pictures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What is asked of which model."""
+
+    labels: Labels
+    model: Start
+    pictures: int = 200
+    clips: int = 20
+    options: Options = field(default_factory=dict, repr=False)
+
+    def source(self) -> LabelSource:
+        """The labels."""
+        return open_labels(self.labels, self.options, self.model.row().image_size)
+
+
+@dataclass(slots=True)
+class Marks:
+    """All that was found."""
+
+    pictures: PictureScores = field(default_factory=PictureScores)
+    clips: list[tuple[str, ClipScore]] = field(default_factory=list)  # the clip of each object
+    worst_first: list[tuple[float, int]] = field(default_factory=list)  # IoU, picture
+    skipped: list[str] = field(default_factory=list)
+
+    def figures(self) -> dict[str, float | int]:
+        """Everything as numbers."""
+        found: dict[str, float | int] = {}
+        if self.pictures.objects:
+            found |= {"pictures": self.pictures.pictures, "objects": self.pictures.objects}
+            found |= self.pictures.figures()
+        if self.clips:
+            mean = mean_score(score for _, score in self.clips)
+            names = {name for name, _ in self.clips}
+            found |= {"clips": len(names), "tracked_objects": len(self.clips)}
+            found |= {"j": mean.j, "f": mean.f, "j_and_f": mean.j_and_f}
+        return found | {"skipped": len(self.skipped)}
+
+
+class _Examiner:
+    """A process that holds a model; rows are numbers of pictures or clips."""
+
+    def __init__(self, asked: Examined, device: str, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.asked, self.source = asked, asked.source()
+        self.model: Sam2 = load_sam2(asked.model.row(), asked.model.checkpoint, device=device)
+
+    def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, list[str]]:
+        return {"marks": [json.dumps(self._marks(row)) for row in zip(*rows.values(), strict=True)]}
+
+    def _marks(self, row: tuple[Any, ...]) -> dict[str, Any]:
+        is_clip, number = bool(row[0]), int(row[1])
+        one, skipped = range(number, number + 1), []
+        if is_clip:
+            followed = list(ask_about_clips(self.model, self.source, one, skipped))
+            scores = [[clip.name, s.j, s.f] for clip in followed for s in clip.scores]
+            return {"clips": scores, "skipped": skipped}
+        scores = PictureScores()
+        for _ in ask_about(self.model, self.source, one, scores):
+            pass
+        return {
+            "number": number,
+            "clicks": scores.clicks,
+            "box": scores.box,
+            "predicted": scores.predicted,
+            "skipped": scores.skipped,
+        }
+
+
+def evaluate(asked: Examined) -> Marks:
+    """Examine a model on all that is asked for."""
+    source = asked.source()
+    pictures = numbers_of(source, asked.pictures)
+    clips = range(asked.clips if source.clips is None else min(asked.clips, source.clips))
+    kinds = np.array([0] * len(pictures) + [1] * len(clips), np.int64)
+    if not len(kinds):
+        raise UsageError(f"{public_uri(source.name)}: there is nothing to ask about.")
+    numbers = np.concatenate([np.array(pictures, np.int64), np.array(clips, np.int64)])
+    ensure_ray()
+    found = cluster()
+    has_gpus = found.gpus > 0
+    actors = max(1, int(found.gpus if has_gpus else found.cpus // 2))
+    rows = ray.data.from_items(
+        [{"is_clip": int(k), "number": int(n)} for k, n in zip(kinds, numbers, strict=True)]
+    )
+    marked = rows.repartition(target_num_rows_per_block=1).map_batches(
+        _Examiner,
+        fn_constructor_args=(asked, "cuda" if has_gpus else "cpu", 1),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=min(actors, len(kinds))),
+        num_gpus=1 if has_gpus else 0,
+        num_cpus=1,
+    )
+    return _gathered(row["marks"] for row in marked.iter_rows())
+
+
+def evaluate_and_keep(asked: Examined, folder: Path | None) -> Marks:
+    """Examine a model, and leave figures and a picture of cases in a folder."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)  # before the work, which may be long
+    marks = evaluate(asked)
+    if folder is None:
+        return marks
+    figures = {name: None if value != value else value for name, value in marks.figures().items()}
+    text = json.dumps({**figures, "skipped_because": marks.skipped[:100]}, indent=2)
+    (folder / "marks.json").write_text(text + "\n")
+    numbers = [number for _, number in marks.worst_first]
+    if numbers:
+        model = load_sam2(asked.model.row(), asked.model.checkpoint)
+        best = numbers[::-1][: min(_SHOWN, max(1, len(numbers) // 2))]
+        drawn = draw_cases(model, asked.source(), numbers[:_SHOWN], best)
+        (folder / "cases.png").write_bytes(drawn)
+    return marks
+
+
+def _gathered(texts: Iterable[str]) -> Marks:
+    marks = Marks()
+    for text in texts:
+        found = json.loads(text)
+        marks.skipped += found["skipped"]
+        if "clips" in found:
+            marks.clips += [(name, ClipScore(j, f)) for name, j, f in found["clips"]]
+        elif found["box"]:
+            marks.pictures.pictures += 1
+            for count, ious in found["clicks"].items():
+                marks.pictures.clicks[int(count)] += ious
+            marks.pictures.box += found["box"]
+            marks.pictures.predicted += found["predicted"]
+            mean = float(np.mean(found["clicks"]["1"]))
+            marks.worst_first.append((mean, found["number"]))
+    marks.worst_first.sort()
+    return marks
+
+
+def marks_table(marks: Marks, name: str) -> Table:
+    """What `sam2ray evaluate` shows."""
+    words = {
+        "iou_1_clicks": "IoU after one click",
+        "iou_3_clicks": "after three clicks",
+        "iou_5_clicks": "after five clicks",
+        "iou_box": "IoU by box",
+        "quality_correlation": "predicted with true IoU, correlation",
+        "j": "J, of clips",
+        "f": "F, of clips",
+        "j_and_f": "J&F",
+        "tracked_objects": "objects followed",
+    }
+    shown = [
+        (words.get(key, key), f"{value:.3f}" if isinstance(value, float) else f"{value:,}")
+        for key, value in marks.figures().items()
+    ]
+    return two_columns(name, shown)

@@ -1,0 +1,89 @@
+"""Figures of steps -> Parquet files beside the checkpoints, TensorBoard's events, and back.
+
+A file holds the steps between two checkpoints and is named by them: a training that goes on from a
+checkpoint writes the same files again.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..storage import Store, local_path
+
+FOLDER = "metrics"
+EVENTS = "tensorboard"
+_NAMES = (
+    *("loss", "rate", "focal", "dice", "iou", "presence", "affinity", "edges", "alike_iou"),
+    *("first_iou", "last_iou", "followed_iou", "gradient_norm", "seconds"),
+    *("iou_1_clicks", "iou_3_clicks", "iou_5_clicks", "iou_box", "quality_correlation"),
+)
+SCHEMA = pa.schema(
+    [
+        ("stage", pa.string()),
+        ("stage_number", pa.int32()),
+        ("step", pa.int64()),
+        ("kind", pa.string()),
+        ("skipped", pa.list_(pa.string())),
+        *((name, pa.float64()) for name in _NAMES),
+    ]
+)
+"""One row a step; null is what a step has not."""
+
+Figures = Mapping[str, Any]
+
+
+def write_figures(store: Store, rows: Sequence[Figures]) -> None:
+    """Write the rows since the last checkpoint."""
+    first, last = rows[0], rows[-1]
+    table = pa.Table.from_pylist([dict(row) for row in rows], SCHEMA)
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd")
+    name = f"{FOLDER}/{first['stage_number']:02d}-{first['step']:08d}-{last['step']:08d}.parquet"
+    store.put(name, file.getvalue())
+
+
+def read_figures(store: Store) -> Iterator[pa.Table]:
+    """All rows in their order; steps that were done twice, once."""
+    reached = (-1, -1)
+    for name in sorted(entry.name for entry in store.list(FOLDER)):
+        table = pq.read_table(io.BytesIO(store.read(name)), schema=SCHEMA)
+        place = (table["stage_number"][0].as_py(), table["step"][0].as_py())
+        if place > reached:
+            yield table
+            reached = (table["stage_number"][-1].as_py(), table["step"][-1].as_py())
+
+
+class Events:
+    """TensorBoard's files, where it is installed and the output is a local folder."""
+
+    def __init__(self, uri: str, first_step: int) -> None:
+        self._writer: Any = None
+        path = local_path(uri)
+        if path is None:
+            return
+        try:
+            from torch.utils.tensorboard.writer import SummaryWriter
+        except ImportError:  # it is not among what sam2ray needs
+            return
+        self._writer = SummaryWriter(str(path / EVENTS), purge_step=first_step)
+
+    def write(self, rows: Sequence[Figures], steps_before: int) -> None:
+        """Add rows of a stage that began after so many steps."""
+        if self._writer is None:
+            return
+        for row in rows:
+            for name in _NAMES:
+                if row.get(name) is not None:
+                    tag = f"{row['stage']}/{name}"
+                    self._writer.add_scalar(tag, row[name], steps_before + row["step"])
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,91 @@
+"""The nouns of labels: pictures and videos with masks that somebody says are right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from sam2_core.inference.preprocess import RgbArray
+
+Masks = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class BadLabels(Exception):
+    """One picture or clip cannot be learned from, and why."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledImage:
+    """A picture of any size, and masks of what is in it; they may overlap."""
+
+    pixels: RgbArray  # [H, W, 3]
+    masks: Masks  # [N, H, W]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledVideo:
+    """Some frames of a video, and the masks of its objects, empty where one is not seen."""
+
+    frames: Sequence[RgbArray]  # [H, W, 3] each
+    masks: Masks  # [T, N, H, W]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WholeClip:
+    """A clip from its first frame to its last, and masks of the frames that have some."""
+
+    name: str
+    frames: Sequence[RgbArray] | Path  # or a video file
+    annotated: Mapping[int, Masks]  # [N, H, W] each, of the same N objects
+
+
+class LabelSource(Protocol):
+    """Where labels come from; what a number gives is always the same."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        ...
+
+    @property
+    def pictures(self) -> int | None:
+        """How many pictures there are; None: without end."""
+        ...
+
+    @property
+    def clips(self) -> int | None:
+        """How many clips there are; None: without end."""
+        ...
+
+    def picture(self, number: int) -> LabelledImage:
+        """One picture. Raises BadLabels."""
+        ...
+
+    def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
+        """So many neighbouring labelled frames, from a share of the clip on. Raises BadLabels."""
+        ...
+
+    def whole_clip(self, number: int) -> AbstractContextManager[WholeClip]:
+        """A clip as it is judged; what was brought for it goes afterwards. Raises BadLabels."""
+        ...
+
+
+def require_masks(masks: Masks, size_hw: tuple[int, int], name: str) -> Masks:
+    """Masks that fit their picture; BadLabels otherwise."""
+    if masks.shape[-2:] != size_hw:
+        raise BadLabels(
+            f"{name}: masks of {masks.shape[-1]} x {masks.shape[-2]} pixels do not fit a picture "
+            f"of {size_hw[1]} x {size_hw[0]}"
+        )
+    return masks
+
+
+def neighbours(length: int, frames: int, start: float) -> range:
+    """Numbers of neighbouring frames; of what is too short, all."""
+    first = int(start * (max(0, length - frames) + 1))
+    return range(min(first, max(0, length - frames)), min(length, first + frames))

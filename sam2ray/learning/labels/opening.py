@@ -1,0 +1,121 @@
+"""What a config says of labels -> sources, and which of them is asked next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from ...errors import UsageError
+from ...readers.places import absolute, suffix_of
+from ...readers.prompts.sav import AUTO, MANUAL
+from ...storage import Options, open_store
+from ..train_config import LabelKind, Labels
+from .coco_instances import CocoLabels
+from .davis_folders import DavisLabels
+from .labelled import BadLabels, LabelledImage, LabelledVideo, LabelSource
+from .made_world import WorldLabels
+from .own_outputs import OwnLabels
+from .sa1b import Sa1bLabels
+from .sav_masklets import SavLabels
+
+Item = TypeVar("Item")
+What = Literal["pictures", "clips"]
+
+_TRIES = 8  # of one sample, before labels are given up
+
+
+def open_labels(labels: Labels, options: Options, model_px: int) -> LabelSource:
+    """One source; that it is empty or missing is said at once."""
+    if labels.kind == "world":
+        return WorldLabels(labels.seed, model_px, labels.held_out, labels.min_area)
+    assert labels.uri is not None, "the config demands it"
+    if labels.kind == "masks":
+        return OwnLabels.opened(labels.uri, labels.min_score, options)
+    opened = {
+        "coco": CocoLabels.opened,
+        "sa1b": Sa1bLabels.opened,
+        "sav": SavLabels.opened,
+        "davis": DavisLabels.opened,
+    }[labels.kind]
+    return opened(labels.uri, labels.pictures, options)
+
+
+def kind_of(uri: str, options: Options) -> LabelKind:
+    """What lies there, as its names tell."""
+    if uri == "world":
+        return "world"
+    if suffix_of(uri) == ".json":
+        return "coco"
+    store = open_store(absolute(uri), options)
+    for entry in store.list():
+        name = entry.name
+        if name.startswith("_sam2ray/"):
+            return "masks"
+        if name.endswith((MANUAL, AUTO)):
+            return "sav"
+        if "Annotations" in name.split("/")[:-1]:
+            return "davis"
+        if suffix_of(name) == ".json":
+            return "sa1b"
+    raise UsageError(
+        f"{uri}: holds no labels that are known by their names: say --kind, and see --help."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something that could not be learned from."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mixture:
+    """Sources, and how often each is drawn; what a number gives is always the same."""
+
+    sources: Sequence[LabelSource]
+    shares: Sequence[float]
+    seed: int
+
+    def picture(self, number: int) -> tuple[LabelledImage, list[Skipped]]:
+        """A picture, and what was skipped on the way to it."""
+        return self._drawn("pictures", number, lambda source, n, _: source.picture(n))
+
+    def clip(self, number: int, frames: int) -> tuple[LabelledVideo, list[Skipped]]:
+        """A clip, and what was skipped on the way to it."""
+        return self._drawn("clips", number, lambda source, n, start: source.clip(n, frames, start))
+
+    def require(self, what: What) -> None:
+        """Refuse sources none of which has any."""
+        if not any(_count(source, what) != 0 for source in self.sources):
+            names = ", ".join(source.name for source in self.sources)
+            raise UsageError(f"labels: {names} have no {what}, and a stage learns from them.")
+
+    def _drawn(
+        self, what: What, number: int, take: Callable[[LabelSource, int, float], Item]
+    ) -> tuple[Item, list[Skipped]]:
+        rng = np.random.default_rng([self.seed, 3 if what == "pictures" else 4, number])
+        able = [n for n, source in enumerate(self.sources) if _count(source, what) != 0]
+        chances = np.array([self.shares[n] for n in able])
+        skipped: list[Skipped] = []
+        for attempt in range(_TRIES):
+            source = self.sources[able[int(rng.choice(len(able), p=chances / chances.sum()))]]
+            count = _count(source, what)
+            chosen = int(rng.integers(count)) if count is not None else number + attempt * 10**12
+            start = float(rng.random())
+            try:
+                return take(source, chosen, start), skipped
+            except BadLabels as error:
+                skipped.append(Skipped(source.name, str(error)))
+        raise UsageError(
+            f"labels: {_TRIES} samples in a row cannot be learned from, the last because of: "
+            f"{skipped[-1].reason}."
+        )
+
+
+def _count(source: LabelSource, what: What) -> int | None:
+    return source.pictures if what == "pictures" else source.clips

@@ -1,0 +1,68 @@
+"""SA-1B's layout -> pictures with masks: sa_1.jpg beside sa_1.json, which holds its run lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from ...readers.places import absolute, resolve
+from ...readers.prompts.rle import rle_of
+from ...records import Unit
+from ...storage import Options
+from .folders import Found, files_below
+from .labelled import BadLabels, LabelledImage, LabelledVideo, WholeClip
+from .reading import decoded, read_json, read_pixels, refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Sa1bLabels:
+    """A folder of pictures with a JSON each."""
+
+    found: Found  # the JSON files
+    folder: str | None  # of the pictures; None: beside their JSON
+    options: Options
+
+    @classmethod
+    def opened(cls, uri: str, pictures: str | None, options: Options) -> Sa1bLabels:
+        """List the folder."""
+        found = files_below(uri, options, lambda name: name.endswith(".json"), "JSON files")
+        return cls(found, absolute(pictures) if pictures else None, options)
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        return self.found.root
+
+    @property
+    def pictures(self) -> int:
+        """A file each."""
+        return len(self.found.names)
+
+    @property
+    def clips(self) -> int:
+        """SA-1B has none."""
+        return 0
+
+    def picture(self, number: int) -> LabelledImage:
+        """One picture with all its masks."""
+        uri = self.found.uri_of(self.found.names[number])
+        content = read_json(uri, self.options)
+        image, annotations = content.get("image"), content.get("annotations")
+        if not isinstance(image, Mapping) or not isinstance(annotations, list):
+            raise BadLabels(f"{uri}: is no file of SA-1B (image, annotations)")
+        try:
+            rles = [rle_of(one["segmentation"]) for one in annotations]
+            place = resolve(str(image["file_name"]), self.folder or uri.rpartition("/")[0])
+        except (ValueError, TypeError, KeyError) as error:
+            refuse(uri, error)
+        pixels = read_pixels(Unit(place, "image"), self.options)
+        return LabelledImage(pixels, decoded(rles, (pixels.shape[0], pixels.shape[1]), uri))
+
+    def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
+        """There is none."""
+        raise BadLabels(f"{self.name}: SA-1B has no clips ({number}, {frames}, {start})")
+
+    def whole_clip(self, number: int) -> AbstractContextManager[WholeClip]:
+        """There is none."""
+        raise BadLabels(f"{self.name}: has no clips ({number})")

@@ -1,0 +1,174 @@
+"""Labels of any size -> rows of one size, for batches: cut, mirrored, resized, objects drawn.
+
+A row depends on the seed, the stage and its number alone: whoever makes it, it is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sam2_core.inference.preprocess import RgbArray
+from sam2_core.learning.lessons import ClipBatch, PictureBatch
+
+from .labels.labelled import Masks
+from .labels.opening import Mixture
+from .train_config import Stage
+
+Row = dict[str, Any]
+
+_LEAST_PIXELS = 4  # of a target; with fewer there is nothing to click on
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleMaker:
+    """Makes the rows of a stage."""
+
+    mixture: Mixture
+    stage: Stage
+    stage_number: int
+    model_px: int
+
+    @property
+    def target_px(self) -> int:
+        """Side of masks."""
+        return self.model_px // self.stage.target_stride
+
+    def picture(self, number: int) -> Row:
+        """A row of a picture."""
+        labelled, skipped = self.mixture.picture(self._place(number))
+        rng = self._rng(number)
+        view = _View.drawn(rng, labelled.pixels.shape[:2], self.stage)
+        masks = view.of_masks(labelled.masks, self.target_px)
+        ids = _painted(masks)
+        masks = _drawn(masks, masks.reshape(len(masks), -1).sum(1), self.stage.objects, rng)
+        return {
+            "pixels": view.of_pixels(labelled.pixels, self.model_px),
+            "ids": ids,
+            "masks": _packed(masks, self.stage.objects),
+            "objects": len(masks),
+            "skipped": [f"{one.source}\t{one.reason}" for one in skipped],
+        }
+
+    def clip(self, number: int) -> Row:
+        """A row of a clip; a short one stands still at its end."""
+        frames = self.stage.frames
+        labelled, skipped = self.mixture.clip(self._place(number), frames)
+        rng = self._rng(number)
+        view = _View.drawn(rng, labelled.frames[0].shape[:2], self.stage)
+        shown = [view.of_pixels(frame, self.model_px) for frame in labelled.frames]
+        masks = np.stack([view.of_masks(one, self.target_px) for one in labelled.masks], axis=1)
+        # What is prompted first has to be there on the first frame.
+        masks = _drawn(masks, masks[:, 0].sum((1, 2)), self.stage.objects, rng)
+        while len(shown) < frames:
+            shown.append(shown[-1])
+            masks = np.concatenate([masks, masks[:, -1:]], axis=1)
+        return {
+            "pixels": np.stack(shown),
+            "masks": _packed(masks, self.stage.objects),
+            "objects": len(masks),
+            "skipped": [f"{one.source}\t{one.reason}" for one in skipped],
+        }
+
+    def _place(self, number: int) -> int:
+        """Stages do not see the same labels again."""
+        return self.stage_number * 10**9 + number
+
+    def _rng(self, number: int) -> np.random.Generator:
+        return np.random.default_rng([self.mixture.seed, 5, self.stage_number, number])
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What of a picture is seen: a part, perhaps mirrored."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    mirrored: bool
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, size_hw: Sequence[int], stage: Stage) -> _View:
+        share = rng.uniform(stage.crop, 1) if stage.crop < 1 else 1.0
+        height, width = (max(1, round(side * share)) for side in size_hw)
+        top = int(rng.integers(size_hw[0] - height + 1))
+        left = int(rng.integers(size_hw[1] - width + 1))
+        return cls(top, left, height, width, bool(stage.flip and rng.random() < 0.5))
+
+    def of_pixels(self, pixels: RgbArray, side: int) -> RgbArray:
+        part = self._part(pixels)
+        if part.shape[:2] == (side, side):
+            return np.ascontiguousarray(part)
+        image = Image.fromarray(np.ascontiguousarray(part))
+        return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
+
+    def of_masks(self, masks_NHW: Masks, side: int) -> Masks:
+        part = np.moveaxis(self._part(np.moveaxis(masks_NHW, 0, 2)), 2, 0)
+        if part.shape[1:] == (side, side) or not len(part):
+            return np.ascontiguousarray(part).reshape(len(part), side, side)
+        size = (side, side)
+        shrunk = torch.nn.functional.interpolate(
+            torch.from_numpy(np.ascontiguousarray(part))[:, None].float(), size, mode="area"
+        )
+        return (shrunk[:, 0] >= 0.5).numpy()
+
+    def _part(self, array: np.ndarray) -> np.ndarray:
+        part = array[self.top : self.top + self.height, self.left : self.left + self.width]
+        return part[:, ::-1] if self.mirrored else part
+
+
+def _drawn(masks: Masks, areas: np.ndarray, most: int, rng: np.random.Generator) -> Masks:
+    """Some objects, of those that are large enough."""
+    able = np.flatnonzero(areas >= _LEAST_PIXELS)
+    return masks[np.sort(rng.permutation(able)[:most])]
+
+
+def _painted(masks_Nhw: Masks) -> np.ndarray:
+    """Which mask each pixel shows: of several the smallest, as parts lie before wholes."""
+    ids = np.zeros(masks_Nhw.shape[1:], np.int16)
+    for place in np.argsort(-masks_Nhw.reshape(len(masks_Nhw), -1).sum(1), kind="stable"):
+        ids[masks_Nhw[place]] = place + 1
+    return ids
+
+
+def _packed(masks: Masks, most: int) -> np.ndarray:
+    """Eight pixels a byte, and as many masks in each row."""
+    full = np.zeros((most, *masks.shape[1:]), bool)
+    full[: len(masks)] = masks
+    return np.packbits(full, axis=-1)
+
+
+def picture_batch(rows: Mapping[str, np.ndarray]) -> PictureBatch:
+    """Rows of pictures as tensors."""
+    targets, source = _targets(rows)
+    return PictureBatch(
+        torch.from_numpy(_writable(rows["pixels"])),
+        torch.from_numpy(_writable(rows["ids"])),
+        targets,
+        source,
+    )
+
+
+def clip_batch(rows: Mapping[str, np.ndarray]) -> ClipBatch:
+    """Rows of clips as tensors."""
+    targets, source = _targets(rows)
+    return ClipBatch(torch.from_numpy(_writable(rows["pixels"])), targets, source)
+
+
+def _targets(rows: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    counts = [int(count) for count in rows["objects"]]
+    unpacked = np.unpackbits(_writable(rows["masks"]), axis=-1).astype(bool)
+    masks = np.concatenate([one[:count] for one, count in zip(unpacked, counts, strict=True)])
+    source = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    return torch.from_numpy(masks), source
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """Arrow's memory is read-only, and torch warns of it."""
+    return np.array(array)

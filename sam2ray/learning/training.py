@@ -1,0 +1,222 @@
+"""A training from its config to weights: Ray Train runs the loop, this starts and watches it."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from .. import lease
+from ..cluster import cluster, ensure_ray
+from ..errors import Sam2RayError, UsageError
+from ..root import new_run_id
+from ..storage import Store, local_path, open_store
+from .curve import draw_curve
+from .figures import read_figures
+from .loop import BEST, LAST, train_worker
+from .stream import mixture_of
+from .train_config import TrainConfig
+
+KEPT = "training.yaml"
+CURVE = "curve.png"
+_RUN = "checkpoints"  # Ray Train's folder below the output
+_LOOKS_EVERY_S = 2.0
+
+Say = Callable[[str], None]
+
+
+class TrainingFailed(Sam2RayError):
+    """A training was given up; its checkpoints are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training came to."""
+
+    uri: str
+    figures: pa.Table
+    has_best: bool
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Labels that could not be learned from, by source and reason."""
+        told = self.figures["skipped"].to_pylist()
+        return dict(Counter(text for texts in told for text in texts))
+
+
+def train(config: TrainConfig, say: Say) -> Trained:
+    """Learn, or go on with what was learned before. `say` hears a line now and then."""
+    store = open_store(config.output, config.storage.options())
+    with closing(lease.acquire(store, lease.this_process(new_run_id()))):
+        _pin(store, config)
+        _refuse_empty_labels(config)
+        ensure_ray()
+        with _telling(store, config, say):
+            _fit(config, store)
+        figures = pa.concat_tables(read_figures(store))
+        store.put(CURVE, draw_curve(figures, config))
+        return Trained(store.uri, figures, store.exists(BEST))
+
+
+def _pin(store: Store, config: TrainConfig) -> None:
+    """An output belongs to one training; what only says how it runs may change."""
+    kept = config.model_dump(
+        mode="json", exclude={"output", "workers", "checkpoint_every_steps", "storage"}
+    )
+    try:
+        found = yaml.safe_load(store.read(KEPT))
+    except FileNotFoundError:
+        if any(True for _ in store.level() if not getattr(_, "name", "").startswith("_sam2ray")):
+            raise UsageError(
+                f"{store.uri} holds files and no training: name a folder that is empty."
+            ) from None
+        store.put(KEPT, yaml.safe_dump(kept, sort_keys=False).encode())
+        return
+    if found != kept:
+        keys = ", ".join(sorted(_differences(found, kept)))
+        raise UsageError(
+            f"{store.uri} holds another training, which differs in {keys}: name another output, "
+            "or say the same as before."
+        )
+
+
+def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401 YAML
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in one.keys() | other.keys():
+            yield from _differences(one.get(key), other.get(key), f"{path}.{key}".lstrip("."))
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for place, (left, right) in enumerate(zip(one, other, strict=True)):
+            yield from _differences(left, right, f"{path}.{place}")
+    elif one != other:
+        yield path
+
+
+def _refuse_empty_labels(config: TrainConfig) -> None:
+    """What is missing is said before anything starts."""
+    mixture = mixture_of(config)
+    for stage in config.stages:
+        if stage.learn == "clips":
+            mixture.require("clips")
+        if stage.learn != "clips" or stage.pictures_every:
+            mixture.require("pictures")
+
+
+def _fit(config: TrainConfig, store: Store) -> None:
+    from ray.train import (
+        CheckpointConfig,
+        FailureConfig,
+        RunConfig,
+        ScalingConfig,
+        TrainingFailedError,
+    )
+    from ray.train.torch import TorchTrainer
+
+    workers = config.workers
+    gpus = workers.gpus if workers.gpus != "auto" else cluster().gpus > 0
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"config": config},
+        scaling_config=ScalingConfig(
+            num_workers=workers.count,
+            use_gpu=bool(gpus),
+            resources_per_worker={"CPU": workers.cpus, **({"GPU": 1} if gpus else {})},
+        ),
+        run_config=RunConfig(
+            name=_RUN,
+            storage_path=_storage_path(store),
+            failure_config=FailureConfig(max_failures=workers.failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise TrainingFailed(_cause(error)) from error
+
+
+def _storage_path(store: Store) -> str:
+    path = local_path(store.uri)
+    return str(path) if path is not None else store.uri
+
+
+def _cause(error: BaseException) -> str:
+    """The error at the bottom, which is what happened."""
+    failures = getattr(error, "worker_failures", None)
+    if failures:
+        first = next(iter(failures.values()))
+        error = first if isinstance(first, BaseException) else error
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}"
+
+
+# ---------------------------------------------------------------- what is said meanwhile
+
+
+@contextmanager
+def _telling(store: Store, config: TrainConfig, say: Say) -> Iterator[None]:
+    """Say how it goes, after each checkpoint."""
+    ended = threading.Event()
+    teller = threading.Thread(target=partial(_tell, store, config, say, ended), daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
+
+
+def _tell(store: Store, config: TrainConfig, say: Say, ended: threading.Event) -> None:
+    told = -1
+    while True:
+        is_last = ended.wait(_LOOKS_EVERY_S)
+        tables = list(read_figures(store))
+        if told < 0 and tables and not is_last:
+            told = len(tables) - 1  # of an earlier run; it is said where this one begins
+        for table in tables[max(0, told) :]:
+            say(_line(table, config))
+        told = len(tables)
+        if is_last:
+            return
+
+
+def _line(table: pa.Table, config: TrainConfig) -> str:
+    number, step = table["stage_number"][-1].as_py(), table["step"][-1].as_py() + 1
+    stage = config.stages[number]
+    parts = [f"{stage.name} {step:,} of {stage.steps:,}"]
+    for name, word in (
+        ("loss", "loss"),
+        ("alike_iou", "alike"),
+        ("first_iou", "first answers"),
+        ("last_iou", "last answers"),
+        ("followed_iou", "followed"),
+        ("iou_1_clicks", "examined: one click"),
+        ("iou_3_clicks", "three"),
+        ("iou_box", "box"),
+    ):
+        mean = _mean(table, name)
+        if mean is not None:
+            parts.append(f"{word} {mean:.3f}")
+    seconds = _mean(table, "seconds")
+    if seconds:
+        parts.append(f"{1 / seconds:.1f} steps/s")
+    return ", ".join(parts)
+
+
+def _mean(table: pa.Table, name: str) -> float | None:
+    """Of what is there."""
+    known = [value for value in table[name].to_pylist() if value is not None and value == value]
+    return sum(known) / len(known) if known else None
+
+
+def weights_of(trained: Trained) -> dict[str, str]:
+    """Where weights lie, by what they are."""
+    found = {"last": f"{trained.uri}/{LAST}"}
+    return {"best": f"{trained.uri}/{BEST}", **found} if trained.has_best else found

@@ -1,0 +1,82 @@
+"""A training's file says what is wrong with it, where, all in one go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sam2ray.errors import UsageError
+from sam2ray.learning.train_config import Stage
+from sam2ray.learning.train_file import load_training
+
+GOOD = """\
+output: out
+labels:
+  - {kind: world}
+stages:
+  - name: first
+    learn: pictures
+    steps: 10
+"""
+
+
+def test_a_small_file_is_enough_and_set_changes_what_it_says(tmp_path: Path):
+    path = tmp_path / "train.yaml"
+    path.write_text(GOOD)
+    config = load_training(str(path), ["stages.0.steps=3", "workers.count=2", "model.name=nano"])
+    assert (config.stages[0].steps, config.workers.count) == (3, 2)
+    assert config.model.row().image_size == 256
+
+
+def test_all_faults_come_at_once_with_their_lines(tmp_path: Path):
+    path = tmp_path / "train.yaml"
+    path.write_text(
+        "output: out\n"
+        "labels:\n"
+        "  - {kind: wrld}\n"
+        "  - kind: coco\n"
+        "stages:\n"
+        "  - name: first\n"
+        "    learn: pictures\n"
+        "    stps: 10\n"
+        "    parts: {head: 0.5}\n"
+    )
+    with pytest.raises(UsageError) as caught:
+        load_training(str(path), ["seed=-1", "nowhere.3=1", "plain"])
+    text = str(caught.value)
+    assert "--set plain: write setting=value" in text
+    with pytest.raises(UsageError) as caught:
+        load_training(str(path), ["seed=-1"])
+    text = str(caught.value)
+    for words in (
+        f"{path}:3: labels[0].kind=wrld: must be 'world'",
+        f"{path}:4: labels[1]: kind=coco needs a uri",
+        f"{path}:8: stages[0].stps is not a setting; did you mean steps?",
+        f"{path}:6: stages[0].steps is missing",
+        "--set seed=-1: must be greater than or equal to 0",
+    ):
+        assert words in text, text
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"learn": "clips", "dense_weight": 1.0}, "dense_weight is of pictures"),
+        ({"pictures_every": 2}, "pictures_every is of clips"),
+        ({"parts": {"head": 1.0}}, "No part of a model is called 'head'"),
+    ],
+)
+def test_a_stage_that_makes_no_sense_is_refused(settings: dict, words: str):
+    with pytest.raises(ValueError, match=words):
+        Stage.model_validate({"name": "s", "learn": "pictures", "steps": 3, **settings})
+
+
+def test_rates_grow_and_fall():
+    given = {"name": "s", "learn": "clips", "steps": 100, "warmup_steps": 10, "pictures_every": 3}
+    stage = Stage.model_validate(given)
+    shares = [stage.rate_share(step) for step in range(100)]
+    assert shares[:10] == sorted(shares[:10])
+    assert shares[10] == 1.0
+    assert shares[10:] == sorted(shares[10:], reverse=True)
+    assert [stage.learns_clips(step) for step in range(6)] == [True, True, False] * 2
