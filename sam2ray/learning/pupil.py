@@ -71,8 +71,6 @@ class Pupil:
         optimizer = torch.optim.AdamW(groups, betas=_BETAS)
         average.decay = stage.average
         device = next(learner.parameters()).device
-        if stage.save_memory:
-            make_activations_twice(learner.model)
         return cls(learner, average, device, stage, optimizer, learner)
 
     def share_gradients(self, workers: int) -> None:
@@ -115,6 +113,8 @@ class Pupil:
 def new_learner(config: TrainConfig, device: torch.device) -> Learner:
     """The model, with a head where a stage learns densely."""
     model = starting_model(config.model, config.seed, config)
+    if config.save_memory:
+        make_activations_twice(model)
     head = None
     if any(stage.lesson().dense_weight for stage in config.stages):
         with torch.random.fork_rng(devices=[]):

@@ -134,7 +134,6 @@ class Stage(Section):
     flip: bool = result(True, "Mirror pictures half of the time.")
     crop: Share = result(1.0, "Cut out parts of pictures, from this share of their side on.")
     precision: Literal["fp32", "bf16"] = result("fp32", "Arithmetic; bf16 is fast on GPUs.")
-    save_memory: bool = result(False, "Make activations twice instead of keeping them.")
     loss: Loss = section(Loss, "How wrong answers are.")
 
     @model_validator(mode="after")
@@ -234,6 +233,9 @@ class TrainConfig(Section):
     ] = Field(description="What is learned, one after another.")
     examination: Examination = section(Examination, "How good the model is by now.")
     workers: Workers = section(Workers, "What of the cluster learns.")
+    save_memory: bool = run(
+        False, "Make activations of encoder and memory twice instead of keeping them."
+    )
     checkpoint_every_steps: int = run(
         200, "Steps from one checkpoint to the next: most that a death costs.", ge=1
     )

@@ -28,6 +28,7 @@ KEPT = "training.yaml"
 CURVE = "curve.png"
 _RUN = "checkpoints"  # Ray Train's folder below the output
 _LOOKS_EVERY_S = 2.0
+_OF_THE_RUN = ("output", "workers", "save_memory", "checkpoint_every_steps", "storage")
 
 Say = Callable[[str], None]
 
@@ -68,7 +69,7 @@ def train(config: TrainConfig, say: Say) -> Trained:
 def _pin(store: Store, config: TrainConfig) -> None:
     """An output belongs to one training; what only says how it runs may change."""
     kept = config.model_dump(
-        mode="json", exclude={"output", "workers", "checkpoint_every_steps", "storage"}
+        mode="json", exclude={*_OF_THE_RUN}
     )
     try:
         found = yaml.safe_load(store.read(KEPT))

@@ -1,0 +1,105 @@
+"""What learns, learns; what is frozen, stays; arithmetic and memory are a matter of speed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sam2_core.learning.weights import AveragedWeights
+from sam2ray.learning.labels.made_world import WorldLabels
+from sam2ray.learning.labels.opening import Mixture
+from sam2ray.learning.pupil import Pupil, new_learner
+from sam2ray.learning.samples import SampleMaker, clip_batch, picture_batch
+from sam2ray.learning.train_config import TrainConfig
+
+MIXTURE = Mixture([WorldLabels(31, 64, False, 16)], [1.0], seed=5)
+
+
+def config(stage: dict, **settings: object) -> TrainConfig:
+    given = {
+        "output": "unused",
+        "model": {"name": "nano", "start": "scratch", "image_size": 64},
+        "labels": [{"kind": "world"}],
+        "stages": [{"name": "s", "steps": 5, "rate": 1e-3, "objects": 2, "batch": 2, **stage}],
+        **settings,
+    }
+    return TrainConfig.model_validate(given)
+
+
+def one_step(asked: TrainConfig) -> tuple[dict[str, float], dict[str, Tensor], dict[str, Tensor]]:
+    """Figures of a step, and weights before and after it."""
+    stage = asked.stages[0]
+    learner = new_learner(asked, torch.device("cpu"))
+    before = {name: w.detach().clone() for name, w in learner.model.named_parameters()}
+    pupil = Pupil.at_stage(learner, AveragedWeights(learner.model, 0.0), stage)
+    maker = SampleMaker(MIXTURE, stage, 0, 64)
+    is_clip = stage.learns_clips(0)
+    rows = [(maker.clip if is_clip else maker.picture)(number) for number in range(stage.batch)]
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0] if name != "skipped"}
+    batch = clip_batch(columns) if is_clip else picture_batch(columns)
+    found = pupil.step(0, batch, len(batch.source_index_N), torch.Generator().manual_seed(1))
+    after = {name: w.detach().clone() for name, w in learner.model.named_parameters()}
+    return found, before, after
+
+
+def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    return {name.partition(".")[0] for name in before if not before[name].equal(after[name])}
+
+
+@pytest.mark.parametrize(
+    ("stage", "learns", "stays"),
+    [
+        ({"learn": "dense"}, {"encoder", "pyramid"}, {"mask_decoder", "memory_attention"}),
+        ({"learn": "pictures", "corrections": 1}, {"encoder", "mask_decoder"}, {"memory_encoder"}),
+        (
+            {"learn": "pictures", "corrections": 1, "parts": {"encoder": 0.0}},
+            {"mask_decoder"},
+            {"encoder", "pyramid"},
+        ),
+        (
+            {"learn": "clips", "corrections": 1, "frames": 3},
+            {"encoder", "mask_decoder", "memory_encoder", "memory_attention"},
+            set(),
+        ),
+    ],
+)
+def test_a_stage_moves_what_it_names_and_nothing_else(stage: dict, learns: set, stays: set):
+    found, before, after = one_step(config(stage))
+    assert np.isfinite(found["loss"])
+    changed = moved(before, after)
+    assert learns <= changed
+    assert not stays & changed
+
+
+def test_activations_that_are_made_twice_give_the_same_step():
+    stage = {"learn": "clips", "corrections": 1, "frames": 3}
+    plain, _, after = one_step(config(stage))
+    saved, _, same = one_step(config(stage, save_memory=True))
+    assert saved["loss"] == pytest.approx(plain["loss"], rel=1e-5)
+    for name, weight in after.items():
+        torch.testing.assert_close(same[name], weight, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("learn", ["dense", "pictures", "clips"])
+def test_bf16_gives_nearly_the_same_loss(learn: str):
+    stage = {"learn": learn, "corrections": 0, "frames": 3, "box_chance": 0.0, "mask_chance": 0.0}
+    exact, _, _ = one_step(config(stage))
+    quick, before, after = one_step(config({**stage, "precision": "bf16"}))
+    assert quick["loss"] == pytest.approx(exact["loss"], rel=0.1)
+    assert moved(before, after)
+
+
+def test_a_batch_without_objects_teaches_nothing():
+    asked = config({"learn": "pictures"})
+    learner = new_learner(asked, torch.device("cpu"))
+    pupil = Pupil.at_stage(learner, AveragedWeights(learner.model, 0.0), asked.stages[0])
+    rows = {
+        "pixels": np.zeros((1, 64, 64, 3), np.uint8),
+        "ids": np.zeros((1, 64, 64), np.int16),
+        "masks": np.zeros((1, 2, 64, 8), np.uint8),
+        "objects": np.array([0]),
+    }
+    found = pupil.step(0, picture_batch(rows), 1.0, torch.Generator())
+    assert found["loss"] == 0

@@ -1,0 +1,195 @@
+"""Trainings as processes: whatever dies, the same losses come, and the same weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from sam2_core import RELEASED, load_sam2
+from sam2ray.learning.figures import read_figures
+from sam2ray.storage import LocalStore
+
+ROOT = Path(__file__).parents[3]
+TINY = {
+    "seed": 4,
+    "model": {"name": "nano", "start": "scratch", "image_size": 64},
+    "labels": [{"kind": "world", "seed": 3}],
+    "stages": [
+        {"name": "dense", "learn": "dense", "steps": 6, "batch": 4, "rate": 2e-3},
+        {
+            "name": "pictures",
+            "learn": "pictures",
+            "steps": 8,
+            "batch": 2,
+            "objects": 2,
+            "rate": 1e-3,
+            "corrections": 1,
+            "dense_weight": 0.2,
+        },
+        {
+            "name": "clips",
+            "learn": "clips",
+            "steps": 5,
+            "batch": 1,
+            "objects": 2,
+            "frames": 3,
+            "rate": 5e-4,
+            "corrections": 1,
+            "pictures_every": 3,
+        },
+    ],
+    "examination": {
+        "labels": {"kind": "world", "seed": 99, "held_out": True},
+        "pictures": 2,
+        "every_steps": 4,
+    },
+    "checkpoint_every_steps": 2,
+}
+
+
+def start(config: Path, *settings: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "sam2ray", "train", str(config)]
+    for setting in settings:
+        command += ["--set", setting]
+    own = {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command,
+        env=os.environ | own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    output, errors = process.communicate(timeout=280)
+    assert process.returncode == 0, output + errors
+    return output + errors
+
+
+def figures(folder: Path) -> pa.Table:
+    return pa.concat_tables(read_figures(LocalStore(folder))).drop_columns(["seconds"])
+
+
+def wait_for(folder: Path, files: int) -> None:
+    """Until so many checkpoints have been left behind."""
+    deadline = time.monotonic() + 200
+    while len(list((folder / "metrics").glob("*.parquet"))) < files:
+        assert time.monotonic() < deadline, "no checkpoint came"
+        time.sleep(0.05)
+
+
+def kill_tree(process: subprocess.Popen[str], name: str | None = None) -> None:
+    """SIGKILL a driver, or of its processes those of this name."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    if name is None:
+        process.kill()
+        process.wait()
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            if name is None or name in " ".join(child.cmdline()):
+                child.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("train")
+    config = folder / "tiny.yaml"
+    config.write_text(yaml.safe_dump(TINY | {"output": str(folder / "out")}))
+    words = ended(start(config))
+    assert "clips 5 of 5" in words
+    return folder
+
+
+@pytest.mark.slow
+def test_a_training_leaves_weights_curves_and_figures(undisturbed: Path):
+    out = undisturbed / "out"
+    table = figures(out)
+    assert table["step"].to_pylist() == [*range(6), *range(8), *range(5)]
+    assert np.isfinite(table["loss"].to_numpy()).all()
+    examined = [value for value in table["iou_box"].to_pylist() if value is not None]
+    assert len(examined) == 4  # pictures at 4 and 8, clips at 4 and at their end
+    with Image.open(out / "curve.png") as curve:
+        assert curve.format == "PNG"
+    assert list((out / "tensorboard").glob("events*"))
+    for name in ("last", "best"):
+        official = torch.load(out / "weights" / f"{name}.pt", weights_only=True)
+        assert set(official) == {"model"}
+    again = ended(start(undisturbed / "tiny.yaml"))  # nothing is left to do
+    assert "weights" in again
+    assert figures(out).equals(table)
+
+
+@pytest.mark.slow
+def test_a_killed_driver_and_a_killed_worker_change_no_loss(undisturbed: Path):
+    broken = undisturbed / "broken"
+    config = undisturbed / "broken.yaml"
+    config.write_text(yaml.safe_dump(TINY | {"output": str(broken)}))
+    first = start(config)
+    wait_for(broken, 2)
+    kill_tree(first)
+    second = start(config)
+    wait_for(broken, 5)
+    kill_tree(second, "RayTrainWorker")
+    ended(second)
+    assert figures(broken).equals(figures(undisturbed / "out"))
+    own, other = (load_official(f / "weights" / "last.pt") for f in (broken, undisturbed / "out"))
+    assert own.keys() == other.keys()
+    for name, weight in own.items():
+        torch.testing.assert_close(weight, other[name], rtol=0, atol=0)
+
+
+def load_official(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["model"]
+
+
+@pytest.mark.slow
+def test_another_training_in_the_same_place_is_refused(undisturbed: Path):
+    process = start(undisturbed / "tiny.yaml", "stages.0.rate=0.5")
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 2, output + errors
+    assert "differs in stages.0.rate" in errors
+
+
+@pytest.mark.slow
+def test_what_was_trained_can_be_examined_and_used(undisturbed: Path, tmp_path: Path):
+    weights = undisturbed / "out" / "weights" / "last.pt"
+    asked = ["world", str(tmp_path), "--checkpoint", str(weights), "--limit", "4"]
+    words = run_command(["evaluate", *asked, "--image-size", "64"])
+    assert "IoU after one click" in words
+    marks = json.loads((tmp_path / "marks.json").read_text())
+    assert marks["pictures"] == 4
+    assert marks["clips"] == 1
+    with Image.open(tmp_path / "cases.png") as cases:
+        assert cases.width > 300
+    load_sam2(dataclasses.replace(RELEASED["nano"], image_size=64), weights)
+
+
+def run_command(arguments: Sequence[str]) -> str:
+    own = {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(
+        [sys.executable, "-m", "sam2ray", *arguments],
+        env=os.environ | own,
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout + found.stderr
