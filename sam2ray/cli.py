@@ -135,13 +135,14 @@ def _run(settings: JobConfig, chosen: Selection) -> int:
     from .progress import RunProgress, told_to_all
     from .report import report_table
     from .run import run_job
+    from .run_end import CRASHED, STOPPED_EARLY
 
     uri = public_uri(settings.output.uri)
     with RunProgress(console(stderr=True), chosen) as progress:
         report = run_job(settings, chosen, told_to_all(progress, RunGauges(uri)), say=progress.say)
     console().print(report_table(report, uri))
-    if report.tally.stop is not None:
-        complain(f"sam2ray: stopped: {report.tally.stop.reason}")
+    if report.advice and report.exit_code in (CRASHED, STOPPED_EARLY):
+        complain(f"sam2ray: {report.advice}")
     return report.exit_code
 
 

@@ -24,6 +24,7 @@ from .storage import Store
 
 RUNS = "_sam2ray/runs"
 SUCCESS = "_SUCCESS"
+USUAL_ATTEMPTS = 3  # limits.max_attempts, where nobody says how many
 _ROW_GROUP = 4096
 
 
@@ -51,6 +52,7 @@ class Standing:
 
     units: int
     ended: dict[str, int] = field(default_factory=dict)
+    again: int = 0  # of those that failed: the same command tries them once more
 
     @property
     def ok(self) -> int:
@@ -69,8 +71,11 @@ class Standing:
 
     @property
     def earns_mark(self) -> bool:
-        """Whether an archive is done; it is not where a store said no to everything."""
-        return self.is_complete and not said_no_to_all(self.ended)
+        """Whether an archive is done: nothing waits, and nothing that failed may yet do better.
+
+        It never is where a store said no to everything.
+        """
+        return self.is_complete and not self.again and not said_no_to_all(self.ended)
 
     @property
     def is_final(self) -> bool:
@@ -144,17 +149,19 @@ def due_units(
             return
 
 
-def standing(store: Store, outcomes: OutcomeIndex) -> Standing:
+def standing(store: Store, outcomes: OutcomeIndex, max_attempts: int = USUAL_ATTEMPTS) -> Standing:
     """How far an output is, by its live units."""
     hidden = superseded_ids(store)
-    units, ended = 0, count_codes(np.zeros(0, np.uint8))
+    units, again, ended = 0, 0, count_codes(np.zeros(0, np.uint8))
     for table in read_manifest(store, ["unit_id"]):
         ids = as_ids(table["unit_id"])
         ids = ids[~is_in(ids, hidden)]
         known, places = outcomes.find(ids)
         units += len(ids)
         ended += count_codes(outcomes.codes[places[known]])
-    return Standing(units, named(ended))
+        attempts = outcomes.next_attempts(ids[known], max_attempts=max_attempts)
+        again += int(np.count_nonzero(attempts))
+    return Standing(units, named(ended), again)
 
 
 def mark_success(store: Store, now: Standing) -> None:

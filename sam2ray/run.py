@@ -44,6 +44,7 @@ from .root import (
     standing,
     write_waves,
 )
+from .run_end import CRASHED, end_of
 from .sinks.commit import Committer
 from .sinks.result_files import EMBEDDINGS, MASKS, ResultPlace
 from .stages.decode import PictureLimits
@@ -52,7 +53,6 @@ from .stages.prepare import PrepareSpec
 from .storage import Store, open_store
 from .weights import weights_digest
 
-DONE, CRASHED, BAD_USAGE, SOME_FAILED, STOPPED_EARLY = 0, 1, 2, 3, 4
 _LOOK_EVERY_S = 1.0
 
 Watcher = Callable[[Standing, Tally], None]
@@ -101,11 +101,18 @@ def run_job(
         listed, merged = list_source(context.config, store, run_id, still_mine)
         tally = _work(context, plan, chosen, watch)
         mend_copies(store)
-        now = standing(store, latest_outcomes(store))
+        now = standing(store, latest_outcomes(store), chosen.max_attempts)
         still_mine()
         # A store that began to say no has not ended an archive.
         if tally.stop is None and not said_no_to_all(tally.ended):
             mark_success(store, now)
+        end = end_of(
+            now,
+            tally,
+            chosen,
+            max_failed_fraction=config.limits.max_failed_fraction,
+            accepted_failed_fraction=config.limits.accepted_failed_fraction,
+        )
         report = RunReport(
             run_id,
             own,
@@ -115,8 +122,9 @@ def run_job(
             merged,
             now,
             tally,
-            exit_code_of(now, tally, chosen, config.limits.accepted_failed_fraction),
+            end.exit_code,
             plan,
+            end.advice,
         )
         write_report(store, report)
     return report
@@ -127,7 +135,7 @@ def _work(context: RunContext, plan: Plan, chosen: Selection, watch: Watcher) ->
     store, config = context.store, context.config
     mend_copies(store)
     outcomes = latest_outcomes(store)
-    before = standing(store, outcomes)
+    before = standing(store, outcomes, chosen.max_attempts)
     if not before.earns_mark:  # new units are listed
         store.delete(SUCCESS)
     ledger = start_ledger(config)
@@ -202,17 +210,6 @@ def prepare_spec(config: JobConfig) -> PrepareSpec:
 def patience_with_output(config: JobConfig) -> Patience:
     """More than with sources: what cannot be written was worked for, and ends the whole run."""
     return Patience(2 * config.fetch.attempts, config.fetch.backoff_s)
-
-
-def exit_code_of(
-    now: Standing, tally: Tally, chosen: Selection, accepted_failed_fraction: float
-) -> int:
-    """What the shell is told."""
-    if tally.stop is not None:
-        return tally.stop.exit_code
-    if not now.is_complete and chosen.limit is None:  # nothing stopped it, and yet some wait
-        return CRASHED
-    return SOME_FAILED if now.failed > accepted_failed_fraction * now.units else DONE
 
 
 @contextmanager

@@ -63,14 +63,21 @@ def _rows(status: Status) -> Iterator[tuple[str, str]]:
         yield "superseded", f"{status.superseded:,}"
     yield "files", f"{status.files:,}"
     if now.is_complete and now.units:
-        unmarked = "yes, but _SUCCESS is missing" if now.earns_mark else "no: none could be read"
-        yield "complete", "yes" if status.is_marked else unmarked
+        yield "complete", "yes" if status.is_marked else _unmarked(now)
     else:
         yield "complete", "no"
     if status.broke_off:
         yield "compaction", "broke off here: delete this root, and compact again"
     yield "at work", status.at_work
     yield "runs", _runs(status.reports)
+
+
+def _unmarked(now: Standing) -> str:
+    if now.earns_mark:
+        return "yes, but _SUCCESS is missing"
+    if now.again:
+        return f"no: the same command tries {now.again:,} of the failed units again"
+    return "no: none could be read"
 
 
 def _runs(reports: list[RunReport]) -> str:
