@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
-from uuid import uuid4
 
 from .claims import Claim
 from .errors import StorageError
@@ -31,13 +30,20 @@ from .patience import (
     said_without_secrets,
     without_secrets,
 )
+from .publishing import (
+    TEMPORARY,
+    StillMine,
+    flush_folder,
+    show,
+    upload,
+    write_aside,
+)
 from .range_file import RangeFile
 from .records import ErrorClass
 from .store_pages import facts_of_level
 
 Answer = TypeVar("Answer")
 
-TEMPORARY = ".writing-"  # prefix of files that are not finished; readers pass over dotted names
 _READ_AHEAD_BYTES = 1 << 20
 _WAYS_OUT = {
     ErrorClass.FORBIDDEN: "Mend the credentials",
@@ -99,6 +105,10 @@ class Store(ABC):
     @abstractmethod
     def put(self, name: str, content: bytes | Path) -> None:
         """Write a file in one atomic step, over an earlier one of this name."""
+
+    @abstractmethod
+    def publish(self, name: str, file: Path, still_mine: StillMine) -> None:
+        """The same, and `still_mine` is asked between the last byte and the step."""
 
     @abstractmethod
     def create(self, name: str, content: bytes) -> bool:
@@ -166,39 +176,25 @@ class LocalStore(Store):
     def put(self, name: str, content: bytes | Path) -> None:
         """Write aside, flush to the disk, rename."""
         target = self.folder / name
-        self._write_aside(target, content).replace(target)
-        _flush_folder(target.parent)
+        show(write_aside(target, content), target)
+
+    def publish(self, name: str, file: Path, still_mine: StillMine) -> None:
+        """Write aside, flush to the disk, ask, rename."""
+        target = self.folder / name
+        show(write_aside(target, file), target, still_mine)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write aside, and link under the name unless it is taken."""
         target = self.folder / name
-        aside = self._write_aside(target, content)
+        aside = write_aside(target, content)
         try:
             os.link(aside, target)
         except FileExistsError:
             return False
         finally:
             aside.unlink()
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
         return True
-
-    def _write_aside(self, target: Path, content: bytes | Path) -> Path:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.parent / f"{TEMPORARY}{uuid4().hex}"
-        try:
-            with aside.open("xb") as file:
-                if isinstance(content, bytes):
-                    file.write(content)
-                else:
-                    with content.open("rb") as source:
-                        while piece := source.read(1 << 22):
-                            file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
-        return aside
 
     def delete(self, name: str) -> None:
         """Remove a file."""
@@ -296,6 +292,11 @@ class ObjectStore(Store):
         else:
             self._asked("written", name, lambda: self._fs.put_file(str(content), path))
 
+    def publish(self, name: str, file: Path, still_mine: StillMine) -> None:
+        """An upload whose last request is held back until `still_mine` has answered."""
+        path = self._path(name)
+        self._asked("written", name, lambda: upload(self._fs, file, path, still_mine))
+
     def create(self, name: str, content: bytes) -> bool:
         """A conditional PUT, where the store knows it."""
         path = self._path(name)
@@ -380,12 +381,3 @@ def _unless_gone(error: OSError) -> None:
     """A folder that cannot be read is not an empty one; one that is gone meanwhile is."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
