@@ -56,7 +56,8 @@ class Preparer:
         units = [unit_of(row) for row in todo.to_pylist()]
         places = [n for n, unit in enumerate(units) if unit.kind == "image"]
         found: list[Row] = [{} for _ in units]
-        for group in self._hands.take([units[n].unit_id for n in places]):
+        unit_ids = [units[n].unit_id for n in places]
+        for group in self._hands.take(unit_ids):
             of_group = [places[n] for n in group.places]
             if group.refusal is not None or group.skipped:
                 results = [_refused(group.refusal)] * len(of_group)
@@ -64,7 +65,9 @@ class Preparer:
                 results = list(self._pool.map(self._prepare, [units[n] for n in of_group]))
             for n, result in zip(of_group, results, strict=True):
                 found[n] = result
-        return _beside(todo, found)
+        table = _beside(todo, found)  # a copy of all pixels: it may be what a process dies of
+        self._hands.let_go(unit_ids)
+        return table
 
     def _prepare(self, unit: Unit) -> Row:
         try:
