@@ -6,8 +6,10 @@ Between the two whoever writes can be asked whether it still may.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +20,15 @@ _AT_A_TIME = 4 << 20
 
 StillMine = Callable[[], None]
 """Raises if somebody else has taken the place over."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unfinished:
+    """A file that somebody began to write, and may be writing still."""
+
+    name: str
+    began: float  # seconds since 1970
+    drop: Callable[[], None]
 
 
 def anybody() -> None:
@@ -88,3 +99,34 @@ def upload(fs: Any, source: Path, path: str, still_mine: StillMine) -> None:  # 
             file.discard()
         file.closed = True  # else it would be flushed when it is collected
         raise
+
+
+def asides(folder: Path) -> Iterator[Unfinished]:
+    """Files aside of their targets, in a folder and below."""
+    for path in folder.rglob(f"{TEMPORARY}*"):
+        with suppress(FileNotFoundError):  # shown or dropped meanwhile
+            name = path.relative_to(folder).as_posix()
+            yield Unfinished(name, path.stat().st_mtime, partial(path.unlink, missing_ok=True))
+
+
+def uploads(fs: Any, root: str) -> Iterator[Unfinished]:  # noqa: ANN401 fsspec has no types
+    """Uploads to a prefix that have parts and no end; Google and Azure drop theirs after a week."""
+    if "s3" not in fs.protocol:
+        return
+    bucket, _, prefix = root.partition("/")
+    after: Mapping[str, str] = {}
+    while True:
+        page = fs.call_s3(
+            "list_multipart_uploads", Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", **after
+        )
+        for found in page.get("Uploads", []):
+            key, upload_id = found["Key"], found["UploadId"]
+            drop = partial(fs.abort_mpu, bucket, key, upload_id)
+            name = key.removeprefix(f"{prefix}/")
+            yield Unfinished(name, found["Initiated"].timestamp(), drop)
+        if not page.get("IsTruncated"):
+            return
+        after = {
+            "KeyMarker": page["NextKeyMarker"],
+            "UploadIdMarker": page["NextUploadIdMarker"],
+        }

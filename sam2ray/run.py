@@ -25,6 +25,7 @@ from .interrupts import (
 )
 from .kept_config import pin_config
 from .ledger import Tally
+from .leftovers import sweep
 from .listing import list_source, source_of
 from .outcomes import OutcomeIndex, latest_outcomes, mend_copies
 from .patience import Patience
@@ -95,6 +96,7 @@ def run_job(
     say(f"{plan.in_words}; the cluster has {there.cpus:g} CPUs and {there.gpus:g} GPUs")
     run_id = new_run_id()
     with holding(store, run_id) as held:
+        sweep(store)
         own = pin_config(store, config, weights)
         context = RunContext(config, store, run_id, held, own, load)
         still_mine = partial(lease.check_still_held, store, held.number)

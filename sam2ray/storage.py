@@ -33,9 +33,12 @@ from .patience import (
 from .publishing import (
     TEMPORARY,
     StillMine,
+    Unfinished,
+    asides,
     flush_folder,
     show,
     upload,
+    uploads,
     write_aside,
 )
 from .range_file import RangeFile
@@ -111,6 +114,10 @@ class Store(ABC):
         """The same, and `still_mine` is asked between the last byte and the step."""
 
     @abstractmethod
+    def unfinished(self) -> Iterator[Unfinished]:
+        """What somebody began to write into it, as far as that is known."""
+
+    @abstractmethod
     def create(self, name: str, content: bytes) -> bool:
         """Write a file unless there is one; whether it was written. It should say by whom."""
 
@@ -182,6 +189,10 @@ class LocalStore(Store):
         """Write aside, flush to the disk, ask, rename."""
         target = self.folder / name
         show(write_aside(target, file), target, still_mine)
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Files that were written aside and never renamed."""
+        return asides(self.folder)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write aside, and link under the name unless it is taken."""
@@ -296,6 +307,10 @@ class ObjectStore(Store):
         """An upload whose last request is held back until `still_mine` has answered."""
         path = self._path(name)
         self._asked("written", name, lambda: upload(self._fs, file, path, still_mine))
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Uploads without their last request."""
+        yield from self._asked("listed", "", lambda: list(uploads(self._fs, self._root)))
 
     def create(self, name: str, content: bytes) -> bool:
         """A conditional PUT, where the store knows it."""

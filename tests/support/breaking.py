@@ -159,8 +159,8 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> 
 
 
 def waves(output: Path) -> int:
-    """How many runs have begun to work, and left the list of what they had to do."""
-    return len(list(output.glob("_sam2ray/runs/*/todo-*.parquet")))
+    """How many runs have begun to work: each has made a folder for the list of what it has to do."""
+    return sum(path.is_dir() for path in output.glob("_sam2ray/runs/*"))
 
 
 def masks(output: Path) -> list[tuple[str, str]]:
