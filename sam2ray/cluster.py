@@ -9,6 +9,7 @@ import os
 import ray
 
 from .errors import UsageError
+from .interrupts import keeping_own_signals
 from .planner import Cluster
 from .quiet import quieten_ray_data, starting_quietly
 
@@ -17,7 +18,7 @@ def ensure_ray() -> None:
     """Join the cluster of this job, or start one on this machine."""
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS")
-        with starting_quietly():
+        with starting_quietly(), keeping_own_signals():
             ray.init(
                 address=address,
                 log_to_driver=False,

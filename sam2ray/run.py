@@ -148,9 +148,10 @@ def _work(context: RunContext, plan: Plan, chosen: Selection, watch: Watcher) ->
             watching(ledger, before, watch, tell),
         ):
             for wave in _waves(context, outcomes, chosen):
-                store.delete(SUCCESS)  # until it is known how what is tried again ends
-                job = make_job(context, plan, ledger)
-                run_wave(job, store.uri_of(wave.name), shape_of_wave(config, plan, wave))
+                if tally_of(ledger).stop is None:  # else a signal came while it was planned
+                    store.delete(SUCCESS)  # until it is known how what is tried again ends
+                    job = make_job(context, plan, ledger)
+                    run_wave(job, store.uri_of(wave.name), shape_of_wave(config, plan, wave))
                 store.delete(wave.name)
                 if tally_of(ledger).stop is not None:
                     break

@@ -159,7 +159,7 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> 
 
 
 def waves(output: Path) -> int:
-    """How many runs have begun to work: each has made a folder for the list of what it has to do."""
+    """How many runs have begun to work: each has a folder for the list of what it has to do."""
     return sum(path.is_dir() for path in output.glob("_sam2ray/runs/*"))
 
 
