@@ -19,6 +19,7 @@ from .outcomes import OutcomeIndex, count_codes, named
 from .own_folder import OwnFolder
 from .packed import is_in
 from .records import ErrorClass, as_ids
+from .repeats import FirstTimes
 from .stages.columns import TODO_SCHEMA
 from .storage import Store
 
@@ -126,7 +127,7 @@ def due_units(
     store: Store, outcomes: OutcomeIndex, chosen: Selection, *, are_clips: bool | None = None
 ) -> Iterator[pa.Table]:
     """Units of the manifest that are to be done, with the number of the attempt."""
-    hidden = superseded_ids(store)
+    hidden, first_times = superseded_ids(store), FirstTimes.in_manifest(store)
     left = chosen.limit
     for table in read_manifest(store):
         if are_clips is not None:
@@ -136,7 +137,7 @@ def due_units(
         attempts = outcomes.next_attempts(
             ids, max_attempts=chosen.max_attempts, retried=chosen.retried
         )
-        due = (attempts > 0) & ~is_in(ids, hidden)
+        due = (attempts > 0) & ~is_in(ids, hidden) & first_times.among(ids)
         taken = table.filter(pa.array(due))
         numbers = pa.array(attempts[due].astype(np.int32))
         todo = taken.append_column(TODO_SCHEMA.field("attempt"), numbers)
@@ -151,11 +152,11 @@ def due_units(
 
 def standing(store: Store, outcomes: OutcomeIndex, max_attempts: int = USUAL_ATTEMPTS) -> Standing:
     """How far an output is, by its live units."""
-    hidden = superseded_ids(store)
+    hidden, first_times = superseded_ids(store), FirstTimes.in_manifest(store)
     units, again, ended = 0, 0, count_codes(np.zeros(0, np.uint8))
     for table in read_manifest(store, ["unit_id"]):
         ids = as_ids(table["unit_id"])
-        ids = ids[~is_in(ids, hidden)]
+        ids = ids[~is_in(ids, hidden) & first_times.among(ids)]
         known, places = outcomes.find(ids)
         units += len(ids)
         ended += count_codes(outcomes.codes[places[known]])

@@ -169,8 +169,6 @@ def _compare_with_manifest(store: Store, known: _Known, findings: Findings) -> I
         return
     if not manifest.has_index:
         yield f"{FOLDER}: holds no complete index: run the same command again"
-    if twice := manifest.listed - len(manifest.ids):
-        yield f"{FOLDER}: lists {twice:,} units twice"
     yield from _strange(known, manifest.ids)
     yield from _take_stock(known, manifest, findings)
 
@@ -207,7 +205,6 @@ class _Manifest:
     """Ids of all units that were ever listed."""
 
     has_index: bool
-    listed: int
     ids: Ids  # sorted, each once
     superseded: Ids
 
@@ -218,9 +215,8 @@ def _read_manifest(store: Store) -> _Manifest:
     for table in read_manifest(store, ["unit_id", "supersedes"]):
         ids.add(as_ids(table["unit_id"]))
         superseded.add(as_ids(table["supersedes"].drop_null()))
-    listed = len(ids)
     kept, hidden = (keep_last_of_each(packed.take()) for packed in (ids, superseded))
-    return _Manifest(has_index, listed, kept, hidden)
+    return _Manifest(has_index, kept, hidden)
 
 
 def _faults_of_mark(store: Store, now: Standing) -> Iterator[str]:
