@@ -1,6 +1,7 @@
 """An output -> proof that it is whole: every unit once, every mask readable, copies like footers.
 
-Files are read a row group at a time; of each unit some 40 bytes stay. Nothing is written.
+Files are read a row group at a time; of each unit some 40 bytes stay. Nothing is written but the
+copies of outcomes that killed processes had no time for.
 """
 
 from __future__ import annotations
