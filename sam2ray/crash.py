@@ -8,8 +8,9 @@ from ray.exceptions import RayError, RayTaskError
 
 from sam2_core import Sam2Error
 
+from .addresses import without_secrets
 from .errors import RunCrashed, Sam2RayError
-from .patience import causes, without_secrets
+from .patience import causes
 from .root import RUNS
 from .storage import Store
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 
+from .addresses import without_secrets
 from .records import ErrorClass, Failure
 
 # What a machine runs out of; the next unit would fare no better.
@@ -70,5 +71,5 @@ def is_of_the_job(error: BaseException) -> bool:
 def failure_by_surprise(error: Exception) -> Failure:
     """The row of a unit that ended by an exception that nobody foresaw."""
     if isinstance(error, BadAddress):
-        return Failure(ErrorClass.UNSUPPORTED, str(error))
-    return Failure(ErrorClass.INTERNAL, f"{type(error).__name__}: {error}")
+        return Failure(ErrorClass.UNSUPPORTED, without_secrets(str(error)))
+    return Failure(ErrorClass.INTERNAL, without_secrets(f"{type(error).__name__}: {error}"))

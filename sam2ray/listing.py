@@ -16,12 +16,14 @@ from .manifest import (
     Merged,
     buckets_for,
     complete,
+    forget,
     known_shards,
     late_columns,
     manifest_parts,
     merge_bucket,
     write_runs,
 )
+from .ray_addresses import RayAddresses
 from .readers.files import addressed
 from .readers.prompts import PromptSource
 from .readers.prompts.matching import PromptJoin
@@ -41,12 +43,16 @@ def list_source(
     store: Store,
     index_id: str,
     still_mine: Callable[[], None] = lambda: None,
+    addresses: RayAddresses | None = None,
 ) -> tuple[Listed, Merged]:
-    """List a source and add what is new in it; what was listed, and what that added."""
+    """List a source and add what is new in it; what was listed, and what that added.
+
+    `addresses` keep what is secret of units: without them it is forgotten.
+    """
     known, keep = tuple(manifest_parts(store)), config.source.keep
     source = source_of(config)
     columns = Listed(keep=keep, late=late_columns(store, keep))
-    listed = columns + _list(source, store, index_id)
+    listed = columns + _list(source, store, index_id, addresses)
     count = buckets_for(listed.units) if listed.runs else 0
 
     def merge(bucket: int) -> Merged:
@@ -82,16 +88,18 @@ def source_of(config: JobConfig) -> Source:
     )
 
 
-def _list(source: Source, store: Store, index_id: str) -> Listed:
+def _list(source: Source, store: Store, index_id: str, addresses: RayAddresses | None) -> Listed:
+    keep_whole = forget if addresses is None else addresses.keep
     if source.prompts is not None:
-        return _list_with_prompts(source, store, index_id)
+        return _list_with_prompts(source, store, index_id, keep_whole)
     found = list(source.slices())
     known = known_shards(store) if any(piece.reader == "tar" for piece in found) else {}
     slices = [piece for piece in found if not _is_known(piece, known, source.options)]
     groups = [slices[i : i + _SLICES_A_TASK] for i in range(0, len(slices), _SLICES_A_TASK)]
 
     def write(number: int) -> Listed:
-        return write_runs(store, index_id, number, _units(source, groups[number]))
+        found = _units(source, groups[number])
+        return write_runs(store, index_id, number, found, keep_whole=keep_whole)
 
     start = Listed(unchanged=len(found) - len(slices))
     return _sum(write, list(range(len(groups))), start, in_tasks=len(slices) > _WORTH_TASKS)
@@ -109,14 +117,16 @@ def _units(source: Source, slices: Sequence[Slice]) -> Iterator[Any]:
         yield from source.units(piece)
 
 
-def _list_with_prompts(source: Source, store: Store, index_id: str) -> Listed:
+def _list_with_prompts(
+    source: Source, store: Store, index_id: str, keep_whole: Callable[[Sequence[Unit]], None]
+) -> Listed:
     """Units and prompts meet in one process, in shares on its disk: any may belong to any."""
     join = source.join()
 
     def through(units: Iterator[Unit]) -> Iterator[Unit]:
         return _meet(join, units, source)
 
-    listed = write_runs(store, index_id, 0, source.all_units(), through)
+    listed = write_runs(store, index_id, 0, source.all_units(), through, keep_whole)
     return replace(listed, note=join.report.describe())
 
 

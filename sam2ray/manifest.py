@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
+from .addresses import public_text, without_secrets
 from .config_section import public_uri
 from .packed import first_places, is_in, sorted_ids
 from .readers.slices import Ignored
@@ -31,6 +32,7 @@ UNITS_PER_RUN = 100_000
 UNITS_PER_BUCKET = 200_000
 _ROW_GROUP = 4096
 _EXAMPLES = 5
+WHOLE_URI = "whole_uri"
 _PAST_COLUMNS = ("source_key", "unit_id", "content_id")
 
 
@@ -80,14 +82,22 @@ class Merged:
         )
 
 
+def forget(_units: Sequence[Unit]) -> None:
+    """An index fetches nothing."""
+
+
 def write_runs(
     store: Store,
     index_id: str,
     number: int,
     found: Iterable[Unit | Ignored],
     through: Callable[[Iterator[Unit]], Iterator[Unit]] = iter,
+    keep_whole: Callable[[Sequence[Unit]], None] = forget,
 ) -> Listed:
-    """Sort what a part of a source holds into runs; units go `through` something on their way."""
+    """Sort what a part of a source holds into runs; units go `through` something on their way.
+
+    Nothing secret of an address is written: `keep_whole` is given those that have any.
+    """
     ignored: Counter[str] = Counter()
     examples: list[str] = []
 
@@ -98,12 +108,14 @@ def write_runs(
             else:
                 ignored[item.reason] += 1
                 if len(examples) < _EXAMPLES:
-                    examples.append(f"{item.name} ({item.detail or item.reason})")
+                    said = f"{item.name} ({item.detail or item.reason})"
+                    examples.append(without_secrets(public_text(said)))
 
-    stream, runs, count = through(units()), [], 0
+    stream, runs, count = map(_public, through(units())), [], 0
     while batch := list(islice(stream, UNITS_PER_RUN)):
         name = f"{RUNS}/{index_id}/{number:05}-{len(runs):05}.parquet"
         store.put(name, _encoded(unit_table(batch).sort_by("source_key")))
+        keep_whole([unit for unit in batch if unit.whole_uri is not None])
         runs.append(name)
         count += len(batch)
     return Listed(count, dict(ignored), tuple(examples), tuple(runs))
@@ -219,7 +231,8 @@ def unit_table(units: Sequence[Unit]) -> pa.Table:
 
 def unit_of(row: dict[str, Any]) -> Unit:
     """The unit that a row of a manifest describes."""
-    fields = {name: row[name] for name in Unit.__dataclass_fields__}
+    fields = {name: row[name] for name in Unit.__dataclass_fields__ if name != WHOLE_URI}
+    fields[WHOLE_URI] = row.get(WHOLE_URI)  # no manifest has it, but what is on its way to a fetch
     return Unit(**{**fields, "user": dict(row["user"] or [])})
 
 
@@ -265,6 +278,15 @@ class _Past:
             replace(unit_of(row), supersedes=unit_id, repeat=repeat)
             for row, unit_id, repeat in zip(rows.to_pylist(), earlier, repeats, strict=True)
         ]
+
+
+def _public(unit: Unit) -> Unit:
+    """The unit without secrets in what is kept of its columns: they may repeat the address."""
+    user = {name: public_text(text) for name, text in unit.user.items()}
+    prompts = None if unit.prompts is None else public_text(unit.prompts)
+    if user == unit.user and prompts == unit.prompts:
+        return unit
+    return replace(unit, user=user, prompts=prompts)
 
 
 def _without_duplicates(table: pa.Table) -> tuple[pa.Table, int]:

@@ -83,6 +83,12 @@ class Unit:
     supersedes: str | None = None
     row_group: int | None = None  # of a table: its rows are read together, and in their order
     repeat: int = 0  # how often the source had this very content before, with another in between
+    whole_uri: str | None = field(default=None, repr=False)  # with its signature; in no table
+
+    @property
+    def address(self) -> str:
+        """What is asked for; it may carry a secret, and is not for anybody to see."""
+        return self.whole_uri or self.source_uri
 
     @property
     def source_key(self) -> str:

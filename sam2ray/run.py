@@ -32,7 +32,9 @@ from .patience import Patience
 from .pipeline import run_wave
 from .planner import Plan, make_plan, needs_own_pixels, shape_of_wave
 from .processes import Job, LoadLabeller, RunHandles, load_labeller, start_ledger
+from .ray_addresses import RayAddresses, address_book
 from .ray_jobs import RayJobs, this_driver
+from .readers.sources import Source
 from .report import RunReport, write_report
 from .root import (
     SUCCESS,
@@ -70,6 +72,7 @@ class RunContext:
     held: lease.Lease
     config_id: str
     load: LoadLabeller
+    addresses: RayAddresses | None
 
 
 def run_job(
@@ -88,19 +91,21 @@ def run_job(
     """
     started = time.time()
     store = open_store(config.output.uri, config.store_options(), patience_with_output(config))
-    source_of(config)  # what is wrong with it is said before anything is started or written
+    source = source_of(
+        config
+    )  # what is wrong with it is said before anything is started or written
     weights = weights_digest(config)
     ensure_ray()
     there = cluster()
     plan = make_plan(config, there)
     say(f"{plan.in_words}; the cluster has {there.cpus:g} CPUs and {there.gpus:g} GPUs")
     run_id = new_run_id()
-    with holding(store, run_id) as held:
+    with holding(store, run_id) as held, addresses_of(source) as addresses:
         sweep(store)
         own = pin_config(store, config, weights)
-        context = RunContext(config, store, run_id, held, own, load)
+        context = RunContext(config, store, run_id, held, own, load, addresses)
         still_mine = partial(lease.check_still_held, store, held.number)
-        listed, merged = list_source(context.config, store, run_id, still_mine)
+        listed, merged = list_source(context.config, store, run_id, still_mine, addresses)
         tally = _work(context, plan, chosen, watch)
         mend_copies(store)
         now = standing(store, latest_outcomes(store), chosen.max_attempts)
@@ -185,7 +190,7 @@ def make_job(context: RunContext, plan: Plan, ledger: ActorHandle) -> Job:
             config.output.commit_every_bytes,
             config.output.compression,
         ),
-        RunHandles(context.run_id, ledger, config.limits.unit_timeout_s),
+        RunHandles(context.run_id, ledger, config.limits.unit_timeout_s, context.addresses),
         context.load,
     )
 
@@ -223,6 +228,16 @@ def holding(store: Store, run_id: str) -> Iterator[lease.Lease]:
         yield held
     finally:
         held.close()
+
+
+@contextmanager
+def addresses_of(source: Source) -> Iterator[RayAddresses | None]:
+    """Where whole addresses are kept; None for sources that name nothing by signed ones."""
+    if all(part.reader != "list" for part in source.parts):
+        yield None
+        return
+    with address_book() as addresses:
+        yield addresses
 
 
 @contextmanager

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from .addresses import without_secrets
 from .claims import Claim
 from .errors import StorageError
-from .file_systems import Options, file_system, version_of
+from .file_systems import WEB, Options, file_system, protocol_of, version_of
 from .patience import (
     STEADY,
     Patience,
@@ -28,7 +29,6 @@ from .patience import (
     is_of_a_store,
     patiently,
     said_without_secrets,
-    without_secrets,
 )
 from .publishing import (
     TEMPORARY,
@@ -371,8 +371,13 @@ def storage_error(uri: str, done: str, error: Exception, attempts: int = 1) -> S
 
 def open_store(uri: str, options: Options | None = None, patience: Patience = STEADY) -> Store:
     """The store at an address: a path, file://, s3://, gs://, az://, http(s)://."""
-    path = local_path(uri)
-    return ObjectStore(uri, options or {}, patience) if path is None else LocalStore(path)
+    if (path := local_path(uri)) is not None:
+        return LocalStore(path)
+    if protocol_of(uri).lower() in WEB:
+        from .web_store import WebStore  # it is a Store itself
+
+        return WebStore(uri, options or {}, patience)
+    return ObjectStore(uri, options or {}, patience)
 
 
 def local_entry(path: Path, name: str) -> Entry:

@@ -17,6 +17,7 @@ from ..storage import (
     open_store,
     version_of,
 )
+from ..web_store import WebStore
 from .places import is_web, place_of
 
 _ENOUGH_FOLDERS = 32  # keep as many tasks busy
@@ -42,6 +43,8 @@ def entry_at(uri: str, options: Options) -> Entry:
     path = local_path(uri)
     if path is not None:
         return local_entry(path, name)
+    if is_web(uri):
+        return WebStore(place_of(uri).folder, options).entry(name)
     fs = file_system(uri, options, insists=False)
     fs.invalidate_cache()  # a worker that listed this folder before would believe its own list
     facts = ask_store(uri, "looked at", lambda: fs.info(uri))

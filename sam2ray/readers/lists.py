@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from ..addresses import Address, last_to_end, take_apart
 from ..errors import UsageError
 from ..records import Kind, Unit, canonical_json
 from ..storage import Entry, Options, local_path
@@ -29,6 +30,7 @@ from .uri_columns import find_uri_column, require_columns
 _BYTES_A_PART = 16 << 20  # of Parquet, a million boxes
 _MOST_PARTS = 16  # every part reads the whole list
 _KIND = "kind"
+_WHOLE = "whole"
 _VERSIONS = ("version", "etag")
 
 
@@ -104,13 +106,14 @@ class ListReader:
                 yield from chunk.ignored
             for number, row in enumerate(chunk.rows, chunk.first_row):
                 try:
-                    uri = resolve(as_text(row.get(columns.uri)) or "", folder)
+                    address = take_apart(resolve(as_text(row.get(columns.uri)) or "", folder))
                 except ValueError as error:
                     if piece.part == 0:
                         yield Ignored(row_name(entry, number), "no address", str(error))
                     continue
-                if share_of(uri, piece.parts) == piece.part:
-                    spill.add(uri, _mention(row, columns, row_name(entry, number)))
+                if share_of(address.public, piece.parts) == piece.part:
+                    mention = _mention(row, columns, row_name(entry, number))
+                    spill.add(address.public, mention | _whole(address))
 
 
 def _mention(row: Row, columns: ListColumns, place: str) -> dict[str, object]:
@@ -128,6 +131,10 @@ def _mention(row: Row, columns: ListColumns, place: str) -> dict[str, object]:
     }
 
 
+def _whole(address: Address) -> dict[str, object]:
+    return {} if address.secret is None else {_WHOLE: address.whole}
+
+
 def _unit_of(uri: str, mentions: Sequence[dict[str, Any]]) -> Unit:
     kinds = [mention["kind"] for mention in mentions if mention["kind"]]
     versions = [mention["version"] for mention in mentions if mention["version"]]
@@ -140,6 +147,7 @@ def _unit_of(uri: str, mentions: Sequence[dict[str, Any]]) -> Unit:
         version=versions[0] if versions else known.version if known else "",
         prompts=prompts_text(prompts),
         user=joined_user([mention["user"] for mention in mentions]),
+        whole_uri=last_to_end([mention[_WHOLE] for mention in mentions if _WHOLE in mention]),
     )
 
 

@@ -14,16 +14,6 @@ from ..storage import local_path
 _COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_USER = re.compile(r"://[^/?#]*@")
-_PASSWORD = re.compile(r"://[^/?#]*:[^/?#]*@")
-_SECRETS = frozenset(  # names in the query of an address, in lower case
-    {
-        *("x-amz-signature", "x-amz-credential", "x-amz-security-token", "awsaccesskeyid"),
-        *("x-goog-signature", "x-goog-credential", "googleaccessid"),
-        *("sig", "signature", "key-pair-id", "token", "access_token", "auth_token", "sas"),
-        *("api_key", "apikey", "password", "secret"),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +27,6 @@ class Place:
 def is_web(uri: str) -> bool:
     """Whether the web serves this address; it can be read, but has no folders."""
     return uri.lower().startswith(("http://", "https://"))
-
-
-def secret_in(uri: str) -> str | None:
-    """What of an address must not be written down: in its query, or its user; None: nothing."""
-    if "?" not in uri and "@" not in uri:
-        return None
-    if (_USER if is_web(uri) else _PASSWORD).search(uri):
-        return "the user in front of its host"
-    _, query = _without_query(uri)
-    names = (pair.partition("=")[0] for pair in re.split("[?&;]", query))
-    return next((name for name in names if name.lower() in _SECRETS), None)
 
 
 def is_glob(uri: str) -> bool:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, get_args
 
+from ..addresses import take_apart
 from ..errors import UsageError
-from ..patience import without_secrets
 from ..records import Unit
 from ..storage import Entry, Options
 from .files import FileReader, addressed
@@ -26,7 +26,6 @@ from .places import (
     media_kind,
     place_of,
     root_of,
-    secret_in,
     suffix_of,
 )
 from .prompts.matching import NamedPrompts, PromptJoin
@@ -68,10 +67,7 @@ class Source:
 
     def units(self, piece: Slice) -> Iterator[Unit | Ignored]:
         """What is in one part; for a task. Prompts of a file come later, by `join`."""
-        for item in self.readers[piece.reader].units(piece, self.options):
-            if isinstance(item, Unit):
-                _refuse_secret(item.source_uri)
-            yield item
+        yield from self.readers[piece.reader].units(piece, self.options)
 
     def prompt_slices(self) -> Iterator[Slice]:
         """Parts of the file of prompts; none if there is no such file."""
@@ -120,6 +116,8 @@ def open_source(
     listed = [absolute(uri) for uri in ([uris] if isinstance(uris, str) else uris)]
     if not listed:
         raise UsageError("There is no source: name a folder, a pattern, a shard or a list.")
+    for uri in listed if prompts is None or prompts.uri is None else (*listed, prompts.uri):
+        _refuse_secret(uri)
     parts = _parts(listed, kind, bytes_column, known)
     source = Source(
         parts=parts,
@@ -228,14 +226,14 @@ def _unclear(uri: str, what: str) -> UsageError:
 
 
 def _refuse_secret(uri: str) -> None:
-    """Addresses are written to every table of the output, and tell one unit from another."""
-    secret = secret_in(uri)
-    if secret is not None:
+    """What names a source is kept with the output, and stands in lists of processes."""
+    address = take_apart(uri)
+    if address.secret is not None:
         raise UsageError(
-            f"{without_secrets(uri)}: this address carries a secret ({secret}), and addresses are "
-            "written to the output. Name the object itself (s3://, gs://, az://) and give the "
-            "credentials in the environment or in storage; what a web server wants goes into "
-            "storage.http.client_kwargs.headers."
+            f"{address.public}: this address carries a secret ({address.secret}), and what names a "
+            "source is kept with the output. Name the object itself (s3://, gs://, az://) and give "
+            "the credentials in the environment or in storage; what a web server wants goes into "
+            "storage.http.client_kwargs.headers. Rows of a list may have signed addresses."
         )
 
 

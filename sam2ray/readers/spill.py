@@ -11,7 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import blake2b
-from typing import Any, BinaryIO
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, cast
 
 from ..own_folder import OwnFolder
 
@@ -61,9 +62,10 @@ class Spill:
     def _write_out(self) -> None:
         if not self._files:
             folder = self._resources.enter_context(OwnFolder())
-            for number in range(_SHARES):
-                file = (folder / str(number)).open("w+b")
-                self._files.append(self._resources.enter_context(file))
+            for _ in range(_SHARES):
+                # What is in it may be secret: no name leads to it, and it ends with this process.
+                file = self._resources.enter_context(TemporaryFile(dir=folder))  # noqa: SIM115
+                self._files.append(cast("BinaryIO", file))
         for key, line in self._held:
             self._files[(_hash(key) >> 32) % _SHARES].write(line + b"\n")
         self._held.clear()

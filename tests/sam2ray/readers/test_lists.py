@@ -191,23 +191,56 @@ def test_200_000_detections_in_any_order_become_20_000_units(tmp_path, monkeypat
         assert [prompt["object_id"] for prompt in prompts] == list(range(1, 11))
 
 
-@pytest.mark.parametrize(
-    ("address", "secret"),
-    [
-        ("https://bucket.s3.amazonaws.com/a.jpg?X-Amz-Expires=60&X-Amz-Signature=hush", "X-Amz-"),
-        ("https://store.blob.core.windows.net/c/a.jpg?sv=2024&sig=hush", "sig"),
-        ("https://storage.googleapis.com/b/a.jpg?GoogleAccessId=hush", "GoogleAccessId"),
-        ("http://hush@host/a.jpg", "user"),
-        ("s3://key:hush@bucket/a.jpg", "user"),
-    ],
-)
-def test_an_address_with_a_secret_is_refused_without_showing_it(tmp_path, address, secret):
-    path = write_rows(tmp_path / "list.csv", [{"uri": "s3://b/fine.jpg"}, {"uri": address}])
-    with pytest.raises(UsageError, match="carries a secret") as refusal:
-        found_in(open_source(path))
-    assert secret in str(refusal.value)
-    assert "a.jpg" in str(refusal.value)
-    assert "hush" not in str(refusal.value)
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_one_file_under_several_signatures_is_one_unit_with_all_its_rows(tmp_path, suffix):
+    rows = [
+        {"uri": f"https://host/a.jpg?id=1&token=hush{n}&Expires={ends}", "kept": n}
+        for n, ends in enumerate((2_000_000_000, 1_900_000_000, "soon"))
+    ]
+    path = write_rows(tmp_path / f"list.{suffix}", rows)
+    ((unit,), _) = found_in(open_source(path, keep=["kept"]))
+    assert unit.source_uri == "https://host/a.jpg?id=1"
+    assert unit.user == {"kept": '["0","1","2"]'}
+    assert unit.address == rows[0]["uri"]  # it lasts longest
+    assert "hush" not in repr(unit)
+
+
+def test_a_new_signature_makes_no_new_unit(tmp_path):
+    ids = set()
+    for secret in ("X-Amz-Date=20260101T000000Z&X-Amz-Signature=hush", "X-Amz-Signature=other", ""):
+        rows = [{"uri": f"https://host/a.jpg?{secret}"}]
+        ((unit,), _) = found_in(open_source(write_rows(tmp_path / "list.csv", rows)))
+        ids |= {(unit.unit_id, unit.source_key)}
+    # "?" with nothing behind it is another address, which no signer writes.
+    assert len(ids) == 2
+
+
+def test_a_list_that_is_itself_signed_is_refused_without_showing_how(tmp_path):
+    for address in ("https://host/list.csv?sig=hush", "s3://key:hush@bucket/list.csv"):
+        with pytest.raises(UsageError, match=r"carries a secret.*Rows of a list") as refusal:
+            open_source(address)
+        assert "hush" not in str(refusal.value)
+        prompts = PromptSource(uri=address, coordinates="pixels")
+        with pytest.raises(UsageError, match="carries a secret") as refusal:
+            open_source(write_rows(tmp_path / "list.csv", [{"uri": "a.jpg"}]), prompts=prompts)
+        assert "hush" not in str(refusal.value)
+
+
+def test_prompts_find_their_unit_whoever_signed_its_address(tmp_path):
+    source = write_rows(tmp_path / "list.csv", [{"uri": "https://host/x/a.jpg?sig=hush"}])
+    boxes = [
+        {"uri": f"https://host/x/a.jpg?sig={secret}", "x0": 1, "y0": 1, "x1": 5, "y1": 5}
+        for secret in ("other", "third")
+    ]
+    boxes.append(boxes[0] | {"uri": f"nowhere.jpg?signature={'hush' * 8}"})
+    prompts = PromptSource(uri=write_rows(tmp_path / "p.csv", boxes), coordinates="pixels")
+    opened = open_source(source, prompts=prompts)
+    join = opened.join()
+    (unit,) = join.run(found_in(opened)[0], opened.all_prompts())
+    assert len(json.loads(unit.prompts)) == 2
+    assert unit.address == "https://host/x/a.jpg?sig=hush"
+    assert "nowhere.jpg" in join.report.describe()
+    assert "hush" not in join.report.describe()
 
 
 @pytest.mark.parametrize(
