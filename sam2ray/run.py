@@ -91,9 +91,7 @@ def run_job(
     """
     started = time.time()
     store = open_store(config.output.uri, config.store_options(), patience_with_output(config))
-    source = source_of(
-        config
-    )  # what is wrong with it is said before anything is started or written
+    source = source_of(config)  # what is wrong with it is said before anything else happens
     weights = weights_digest(config)
     ensure_ray()
     there = cluster()

@@ -12,7 +12,7 @@ from .errors import BadAddress
 from .file_systems import Options
 from .patience import STEADY, Patience
 from .range_file import RangeFile
-from .storage import Entry, Folder, Store, ask_store
+from .storage import Entry, Folder, StillMine, Store, Unfinished, ask_store
 from .web import WebFacts, look_at_web, read_web, read_web_range
 
 Answer = TypeVar("Answer")
@@ -72,6 +72,14 @@ class WebStore(Store):
     def put(self, name: str, content: bytes | Path) -> None:
         """BadAddress."""
         self._takes_nothing(name, content)
+
+    def publish(self, name: str, file: Path, still_mine: StillMine) -> None:  # noqa: ARG002
+        """BadAddress."""
+        self._takes_nothing(name, file)
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Nothing was ever begun."""
+        return iter(())
 
     def create(self, name: str, content: bytes) -> bool:
         """BadAddress."""
