@@ -111,7 +111,7 @@ class VideoFile(FrameSource):
         """Frames by index, up to the first one that does not come."""
         if not indices:
             return
-        seeks = indices[0] > 0 and self._index.has_true_times
+        seeks = indices[0] > 0 and self._index.seeks
         found = self._decode(indices, seeks=seeks)
         head = next(found, None)
         if seeks and (head is None or head[0] > indices[0]):
@@ -146,6 +146,8 @@ class VideoFile(FrameSource):
                             return
                         raise self._damaged(number)
                     yield number, frame
+            except FrameSourceError:  # says its place already
+                raise
             except damage as error:
                 place = f"behind frame {number}" if number >= 0 else "before its first frame"
                 raise FrameSourceError(

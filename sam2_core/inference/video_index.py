@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 # Only in these do frames keep their times after a seek; in others, AVI for one, the numbers that a
 # decoder gives depend on where it began, and a wrong picture would pass for the right one.
-_TRUE_TIMES = ("mov", "matroska")
+_SOUGHT_IN = ("mov", "matroska")
+_TRUE_TIMES = (*_SOUGHT_IN, "gif")  # of a GIF each picture builds on those before
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _BOXES_WITH_FRAMES = (b"mdat", b"moof")
@@ -51,6 +52,11 @@ class VideoIndex:
         if self.unit_s is not None:
             return (self.times[frame] - self.times[0]) * self.unit_s
         return frame / self.frames_per_s if self.frames_per_s else None
+
+    @property
+    def seeks(self) -> bool:
+        """Whether decoding may begin anywhere but at the start."""
+        return self.has_true_times and len(self.key_times) > 1
 
     def number_at(self, time: int | None) -> int | None:
         """The frame that is shown at a time; None if none begins then."""
@@ -113,6 +119,7 @@ def read_index(path: Path) -> VideoIndex:
         codec = stream.codec_context
         tally = _Tally(hides_frames=codec.name == "vp8", announced=stream.frames)
         keeps_times = container.format.name.startswith(_TRUE_TIMES)
+        is_sought_in = container.format.name.startswith(_SOUGHT_IN)
         rate = float(stream.average_rate) if stream.average_rate else None
         unit_s = float(stream.time_base) if stream.time_base else None
         gate = PacketGate(
@@ -128,7 +135,8 @@ def read_index(path: Path) -> VideoIndex:
     tally.fault, tally.ends_at = gate.fault, gate.ends_at
     times = tally.true_times()
     if keeps_times and times is not None:
-        return replace(_index_by_time(path, tally, times), frames_per_s=rate, unit_s=unit_s)
+        index = replace(_index_by_time(path, tally, times), frames_per_s=rate, unit_s=unit_s)
+        return index if is_sought_in else replace(index, key_times=index.times[:1])
     count = tally.shown if times is None else bisect_right(times, tally.safe_until())
     by_number = VideoIndex(
         range(count),
