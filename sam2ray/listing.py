@@ -85,6 +85,7 @@ def source_of(config: JobConfig) -> Source:
         uri_column=config.source.uri_column,
         bytes_column=config.source.bytes_column,
         prompts=prompts,
+        animations="video" if config.mode in ("track", "auto_track") else "image",
     )
 
 

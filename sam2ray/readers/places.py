@@ -86,6 +86,11 @@ def media_kind(name: str) -> Kind | None:
     return None
 
 
+def is_animation(name: str) -> bool:
+    """Whether a picture of this name may move, and is a clip to who follows things through time."""
+    return suffix_of(name) == ".gif"
+
+
 def is_hidden(name: str) -> bool:
     """Whether a name, or a folder on the way to it, begins with a dot."""
     if not name.startswith(".") and "/." not in name:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, get_args
 
 from ..addresses import take_apart
 from ..errors import UsageError
-from ..records import Unit
+from ..records import Kind, Unit
 from ..storage import Entry, Options
 from .files import FileReader, addressed
 from .frames import FramesReader
@@ -20,6 +20,7 @@ from .patterns import all_files
 from .places import (
     absolute,
     base_name,
+    is_animation,
     is_compressed_tar,
     is_hidden,
     is_web,
@@ -59,6 +60,7 @@ class Source:
     readers: Mapping[ReaderName, Reader]
     prompts: PromptSource | None  # in a file of their own; those in columns are the readers'
     options: Options
+    animations: Kind = "image"  # what a GIF is
 
     def slices(self) -> Iterator[Slice]:
         """Parts that can be listed side by side; cheap, for the driver."""
@@ -67,7 +69,12 @@ class Source:
 
     def units(self, piece: Slice) -> Iterator[Unit | Ignored]:
         """What is in one part; for a task. Prompts of a file come later, by `join`."""
-        yield from self.readers[piece.reader].units(piece, self.options)
+        for item in self.readers[piece.reader].units(piece, self.options):
+            is_clip = isinstance(item, Unit) and item.kind == "image"
+            if is_clip and is_animation(item.member or item.source_uri):
+                yield replace(item, kind=self.animations)
+            else:
+                yield item
 
     def prompt_slices(self) -> Iterator[Slice]:
         """Parts of the file of prompts; none if there is no such file."""
@@ -104,11 +111,13 @@ def open_source(
     uri_column: str | None = None,
     bytes_column: str | None = None,
     prompts: PromptSource | None = None,
+    animations: Kind = "image",
 ) -> Source:
     """Choose readers for an archive, and say now whatever would fail in every task.
 
     `uri_column` names the files in a list, `bytes_column` holds them in a Parquet file, where their
     names leave a choice. `keep` are columns, or fields of a shard's JSON files, for Unit.user.
+    `animations` says whether a GIF is a picture, its first, or a video.
     """
     known = options or {}
     if kind not in get_args(SourceKind):
@@ -124,6 +133,7 @@ def open_source(
         readers=_readers(tuple(keep), uri_column, bytes_column, _of_columns(prompts)),
         prompts=prompts.resolved(known) if prompts and prompts.uri is not None else None,
         options=known,
+        animations=animations,
     )
     _refuse_unread(parts, "list", "source.uri_column", uri_column)
     _refuse_unread(parts, "parquet", "source.bytes_column", bytes_column)

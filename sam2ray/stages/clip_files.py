@@ -25,7 +25,7 @@ from ..records import ErrorClass, Failure, Unit
 from ..storage import Options, local_path
 from .clip_frames import BrokenClip
 from .fetch import fetch
-from .sniff import HEAD_BYTES, describe, sniff
+from .sniff import HEAD_BYTES, can_be_clip, describe
 
 Fact = TypeVar("Fact")
 
@@ -83,7 +83,7 @@ def bring(
     head = first[:HEAD_BYTES]
     content = describe(head)
     # Not for tidiness alone: playlists and the like make decoders open other files.
-    if sniff(head) != "video":
+    if not can_be_clip(head):
         empty = ErrorClass.UNSUPPORTED if head else ErrorClass.TRUNCATED
         raise UnitFailed(empty, f"not a video but {content}")
     path = local_path(unit.source_uri) if unit.member is None else None

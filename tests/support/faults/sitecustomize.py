@@ -1,7 +1,7 @@
 """Units and moments that break things; every Python process with this folder on its path loads it.
 
 A file whose bytes hold one of the words below makes the process that decodes it die, as a damaged
-file may do to a decoder in C, or take its time. KILL_BETWEEN_WRITES names a file: the first process
+file may do to a decoder in C, or take its time; a video does so at its fourth frame. KILL_BETWEEN_WRITES names a file: the first process
 that has written a file of masks creates it and dies before it copies the outcomes.
 KILL_IN_A_TASK names one as well: the first actor that gets to the third batch of a task creates it
 and dies.
@@ -17,6 +17,9 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 DEADLY, SLOW, ENDLESS = b"this unit kills", b"this unit is slow", b"this unit never ends"
+
+
+_WORD_BYTES = 32  # where the end of a file has one
 
 
 def _break(data: bytes) -> None:
@@ -37,6 +40,19 @@ def _wrap_decode() -> None:
         return through(data, **options)
 
     module.decode_picture = decode_picture
+
+
+def _wrap_video() -> None:
+    module = importlib.import_module("sam2ray.stages.clip_frames")
+    through = module.BoundedVideoFile._decoded
+
+    def decoded(self, container, stream):
+        for number, frame in enumerate(through(self, container, stream)):
+            if number == 3:
+                _break(self.path.read_bytes()[-_WORD_BYTES:])
+            yield frame
+
+    module.BoundedVideoFile._decoded = decoded
 
 
 def _wrap_copy() -> None:
@@ -79,6 +95,7 @@ def _wrap_labeller() -> None:
 # By the module that uses what is wrapped, so that it finds the wrapped one.
 _WRAPS = {
     "sam2ray.stages.prepare": _wrap_decode,
+    "sam2ray.stages.clips": _wrap_video,
     "sam2ray.sinks.commit": _wrap_copy,
     "sam2ray.processes": _wrap_labeller,
 }
