@@ -31,8 +31,8 @@ CORE_PARTS = {
     "errors": set(),
 }
 
-EVERYWHERE = {*sys.stdlib_module_names, "torch", "torchvision", "numpy", "PIL"}
-WHERE_USED = {"safetensors", "fsspec", "av"}
+EVERYWHERE = {*sys.stdlib_module_names, "torch", "numpy", "PIL"}
+WHERE_USED = {"torchvision", "safetensors", "fsspec", "av"}
 USERS = ("sam2_core/checkpoint", "sam2_core/download", "sam2_core/inference/frame_sources")
 
 PUBLIC_NAMES = (
@@ -195,7 +195,7 @@ def test_ops_and_the_core_import_nothing_beyond_their_few_dependencies(path):
 
 
 @one_per_file(*WITHOUT_RAY)
-def test_safetensors_fsspec_and_av_are_loaded_only_where_they_are_used(path):
+def test_what_few_processes_need_is_loaded_only_where_it_is_used(path):
     if not path.startswith(USERS):
         loaded = [found for found in imports_of(path) if found.at_import]
         expect_none([found for found in loaded if found.package in WHERE_USED])
