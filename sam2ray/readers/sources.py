@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
 from ..addresses import take_apart
 from ..errors import UsageError
@@ -70,11 +70,7 @@ class Source:
     def units(self, piece: Slice) -> Iterator[Unit | Ignored]:
         """What is in one part; for a task. Prompts of a file come later, by `join`."""
         for item in self.readers[piece.reader].units(piece, self.options):
-            is_clip = isinstance(item, Unit) and item.kind == "image"
-            if is_clip and is_animation(item.member or item.source_uri):
-                yield replace(item, kind=self.animations)
-            else:
-                yield item
+            yield replace(item, kind=self.animations) if _is_animated(item) else item
 
     def prompt_slices(self) -> Iterator[Slice]:
         """Parts of the file of prompts; none if there is no such file."""
@@ -291,3 +287,11 @@ def _check_first(source: Source, part: SourcePart) -> None:
         schema = parquet_schema(table, source.options)
         find_bytes_column(schema, table.name, reader.bytes_column)
         reader.check(schema, table)
+
+
+def _is_animated(item: Unit | Ignored) -> TypeGuard[Unit]:
+    return (
+        isinstance(item, Unit)
+        and item.kind == "image"
+        and is_animation(item.member or item.source_uri)
+    )

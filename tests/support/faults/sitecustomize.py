@@ -1,10 +1,11 @@
 """Units and moments that break things; every Python process with this folder on its path loads it.
 
 A file whose bytes hold one of the words below makes the process that decodes it die, as a damaged
-file may do to a decoder in C, or take its time; a video does so at its fourth frame. KILL_BETWEEN_WRITES names a file: the first process
-that has written a file of masks creates it and dies before it copies the outcomes.
-KILL_IN_A_TASK names one as well: the first actor that gets to the third batch of a task creates it
-and dies.
+file may do to a decoder in C, or take its time; a video does
+so at its fourth frame. Other faults happen once, to who gets there first
+after a test has put a file of their name into the folder that ARMED_FAULTS names:
+`kill-between-writes` to a process that has written a file of masks, before it copies the outcomes,
+and `kill-in-a-task` to an actor that gets to the third batch of a task.
 """
 
 import importlib
@@ -29,6 +30,19 @@ def _break(data: bytes) -> None:
         time.sleep(3600)
     if SLOW in data:
         time.sleep(0.25)
+
+
+def _die_if_armed(fault: str, done: str) -> None:
+    """Die, and leave word of what was done last."""
+    folder = os.environ.get("ARMED_FAULTS")
+    if folder is None:
+        return
+    try:
+        (Path(folder) / fault).unlink()  # of several processes one can do that
+    except FileNotFoundError:
+        return
+    (Path(folder) / f"{fault}.done").write_text(done)
+    os.kill(os.getpid(), 9)
 
 
 def _wrap_decode() -> None:
@@ -60,10 +74,7 @@ def _wrap_copy() -> None:
     through = module.copy_outcomes
 
     def copy_outcomes(store, name, outcomes):
-        mark = os.environ.get("KILL_BETWEEN_WRITES")
-        if mark is not None and not Path(mark).exists():
-            Path(mark).write_text(name)
-            os.kill(os.getpid(), 9)
+        _die_if_armed("kill-between-writes", name)
         through(store, name, outcomes)
 
     module.copy_outcomes = copy_outcomes
@@ -78,13 +89,10 @@ def _wrap_labeller() -> None:
         label, batches = through(*arguments), Counter()
 
         def label_or_die(prepared):
-            mark = os.environ.get("KILL_IN_A_TASK")
-            if mark is not None:
-                task = ray.get_runtime_context().get_task_id()
-                batches[task] += 1
-                if batches[task] == 3 and not Path(mark).exists():
-                    Path(mark).touch()
-                    os.kill(os.getpid(), 9)
+            task = ray.get_runtime_context().get_task_id()
+            batches[task] += 1
+            if batches[task] == 3:
+                _die_if_armed("kill-in-a-task", "two batches")
             return label(prepared)
 
         return label_or_die
