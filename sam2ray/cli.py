@@ -133,7 +133,7 @@ def _run(settings: JobConfig, chosen: Selection) -> int:
     from .config_section import public_uri
     from .metrics import RunGauges
     from .progress import RunProgress, told_to_all
-    from .report import report_table
+    from .report import report_table, what_waits_in_words
     from .run import run_job
 
     uri = public_uri(settings.output.uri)
@@ -142,6 +142,8 @@ def _run(settings: JobConfig, chosen: Selection) -> int:
     console().print(report_table(report, uri))
     if report.tally.stop is not None:
         complain(f"sam2ray: stopped: {report.tally.stop.reason}")
+    elif words := what_waits_in_words(report):
+        complain(f"sam2ray: {words}.")
     return report.exit_code
 
 

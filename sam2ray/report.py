@@ -21,6 +21,7 @@ from .waiting import Wait, what_it_waited_for
 
 Made = TypeVar("Made")
 
+_CRASHED = 1  # exit code
 _STAGES = {"fetch": "fetching", "decode": "decoding", "model": "the model", "pack": "packing"}
 
 
@@ -156,6 +157,8 @@ def report_rows(report: RunReport) -> Iterator[tuple[str, str]]:
     now, tally = report.standing, report.tally
     yield "units", f"{now.units:,}"
     yield from standing_rows(now)
+    if words := what_waits_in_words(report):
+        yield "", words
     if report.listed.ignored:
         yield "ignored files", counted(report.listed.ignored)
     if report.listed.note:
@@ -174,6 +177,16 @@ def report_rows(report: RunReport) -> Iterator[tuple[str, str]]:
         yield "waited for", str(report.waited_for)
     if tally.stop is not None:
         yield "stopped", tally.stop.reason
+
+
+def what_waits_in_words(report: RunReport) -> str:
+    """Why units wait after a run that nothing stopped; else nothing."""
+    now = report.standing
+    if now.is_complete or report.tally.stop is not None:
+        return ""
+    if report.exit_code == _CRASHED:
+        return "some units wait, though nothing stopped the run: run the same command again"
+    return "what waits was left by --limit: the same command without it goes on"
 
 
 def late_in_words(late: Sequence[str]) -> str:

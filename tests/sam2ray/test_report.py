@@ -25,6 +25,7 @@ from sam2ray.report import (
     reports_table,
     write_report,
 )
+from sam2ray.root import Standing
 from sam2ray.storage import LocalStore
 from sam2ray.waiting import what_it_waited_for
 
@@ -93,6 +94,7 @@ def test_the_table_says_what_was_done_what_failed_and_how_fast():
         "failed: io": "4",
         "failed: corrupt": "3",
         "waiting": "8",
+        "": "what waits was left by --limit: the same command without it goes on",
         "ignored files": ".txt 2, hidden 1",
         "this run": "95 units, 4,500 masks in 1 min 40 s, 100 new in the manifest",
         "rate": "1.90 units/s",
@@ -194,3 +196,15 @@ def test_models_are_never_busier_than_all_the_time():
 )
 def test_nothing_is_said_of_a_run_that_did_nothing(seconds: dict[str, float], elapsed: float):
     assert what_it_waited_for(seconds, elapsed, CPU) is None
+
+
+def test_units_that_wait_after_a_run_are_explained():
+    waiting = Standing(110, {"ok": 95, "corrupt": 3})
+    limited = dict(report_rows(made_report(standing=waiting, exit_code=3)))
+    assert (limited["waiting"], limited[""]) == (
+        "12",
+        "what waits was left by --limit: the same command without it goes on",
+    )
+    unasked = dict(report_rows(made_report(standing=waiting, exit_code=1)))
+    assert "though nothing stopped the run" in unasked[""]
+    assert "" not in dict(report_rows(made_report(standing=Standing(98, waiting.ended))))
