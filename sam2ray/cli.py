@@ -149,13 +149,12 @@ def _run(settings: JobConfig, chosen: Selection) -> int:
 def _show_plan(settings: JobConfig, store: Store, chosen: Selection) -> None:
     from .cluster import cluster, ensure_ray
     from .dry_run import plan_table, prospect, refuse_another_config
-    from .planner import make_plan
     from .weights import weights_digest
 
     refuse_another_config(store, settings, weights_digest(settings))
     seen = prospect(settings, store, chosen)
     ensure_ray()
-    console().print(plan_table(settings, make_plan(settings, cluster()), seen, store))
+    console().print(plan_table(settings, cluster(), seen, store))
 
 
 @app.command()

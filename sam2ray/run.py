@@ -30,7 +30,7 @@ from .listing import list_source, source_of
 from .outcomes import OutcomeIndex, latest_outcomes, mend_copies
 from .patience import Patience
 from .pipeline import run_wave
-from .planner import Plan, make_plan, needs_own_pixels, shape_of_wave
+from .planner import Plan, make_plan, needs_own_pixels, remark_on_device, shape_of_wave
 from .processes import Job, LoadLabeller, RunHandles, load_labeller, start_ledger
 from .ray_addresses import RayAddresses, address_book
 from .ray_jobs import RayJobs, this_driver
@@ -96,7 +96,9 @@ def run_job(
     ensure_ray()
     there = cluster()
     plan = make_plan(config, there)
-    say(f"{plan.in_words}; the cluster has {there.cpus:g} CPUs and {there.gpus:g} GPUs")
+    say(f"{plan.in_words}; the cluster has {there}")
+    if remark := remark_on_device(config, plan):
+        say(remark)
     run_id = new_run_id()
     with holding(store, run_id) as held, addresses_of(source) as addresses:
         sweep(store)

@@ -46,6 +46,8 @@ def end_of(
             f"{now.again:,} of the failed units again",
         )
     code = SOME_FAILED if now.failed > accepted_failed_fraction * now.units else DONE
+    if waiting:
+        return RunEnd(code, "what waits was left by --limit: the same command without it goes on")
     return RunEnd(code, _try_again(now.again, chosen.max_attempts) if now.again else "")
 
 

@@ -25,6 +25,7 @@ from sam2ray.processes import (
     start_ledger,
     this_process,
 )
+from sam2ray.room import Machine
 from sam2ray.run import prepare_spec
 from sam2ray.sinks.commit import Committer
 from sam2ray.sinks.result_files import EMBEDDINGS, ResultPlace, read_outcomes
@@ -81,7 +82,7 @@ def test_a_labeller_commits_videos_by_itself(tmp_path):
     store = LocalStore(tmp_path / "out")
     job = Job(
         told,
-        make_plan(told, Cluster(2, 0)),
+        make_plan(told, Cluster((Machine(2),))),
         Stamp("nano", "config", "run"),
         prepare_spec(told),
         Committer(ResultPlace(store, EMBEDDINGS, "run"), 0, 256, 1 << 28, "zstd"),

@@ -104,7 +104,8 @@ def test_units_that_wait_though_nobody_asked_for_it_are_said_with_the_next_comma
         "sam2ray verify",
     ):
         assert words in end.advice
-    assert _end(Standing(9, {"ok": 7}), {"ok": 7}, limit=7) == RunEnd(DONE)
+    limited = _end(Standing(9, {"ok": 7}), {"ok": 7}, limit=7)
+    assert (limited.exit_code, "left by --limit" in limited.advice) == (DONE, True)
 
 
 def test_what_stopped_a_run_comes_before_all_else():
