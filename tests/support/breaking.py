@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -53,11 +54,19 @@ def spoil(path: Path, word: bytes) -> None:
         file.write(word)
 
 
+Source = Path | str | Sequence[Path]
+
+
 def start(
-    source: Path | str, output: Path | str, *settings: str, **environment: str
+    source: Source, output: Path | str, *settings: str, **environment: str
 ) -> subprocess.Popen[str]:
     """`sam2ray run` with the smallest model, in a process group of its own."""
-    command = [sys.executable, "-m", "sam2ray", "run", str(source), str(output), "--model", "nano"]
+    command = [sys.executable, "-m", "sam2ray", "run", "--model", "nano"]
+    if isinstance(source, Path | str):
+        command += [str(source), str(output)]
+    else:  # the command line has room for one
+        uris = json.dumps([str(one) for one in source])
+        settings = (f"source.uri={uris}", f"output.uri={output}", *settings)
     for setting in (*SETTINGS, *settings):
         command += ["--set", setting]
     own = {
@@ -81,7 +90,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def finish(
-    source: Path | str, output: Path | str, *settings: str, **environment: str
+    source: Source, output: Path | str, *settings: str, **environment: str
 ) -> tuple[int, str]:
     """A run from its start to its end."""
     with running(source, output, *settings, **environment) as process:
@@ -90,7 +99,7 @@ def finish(
 
 @contextmanager
 def running(
-    source: Path | str, output: Path | str, *settings: str, **environment: str
+    source: Source, output: Path | str, *settings: str, **environment: str
 ) -> Iterator[subprocess.Popen[str]]:
     """A run that does not outlive the context, nor does anything that it started."""
     process = start(source, output, *settings, **environment)
