@@ -28,6 +28,8 @@ def _rows(listed: Listed, merged: Merged) -> Iterator[tuple[str, str]]:
         yield "listed twice", f"{merged.duplicates:,}"
     if listed.unchanged:
         yield "unchanged shards", f"{listed.unchanged:,}, not read again"
+    if listed.damaged:
+        yield "damaged places", f"{listed.damaged:,}: each is a unit that a run ends as failed"
     if listed.note:
         yield "prompts", listed.note
     if listed.late:

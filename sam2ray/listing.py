@@ -17,6 +17,7 @@ from .manifest import (
     buckets_for,
     complete,
     forget,
+    known_damages,
     known_shards,
     late_columns,
     manifest_parts,
@@ -51,7 +52,9 @@ def list_source(
     """
     known, keep = tuple(manifest_parts(store)), config.source.keep
     source = source_of(config)
-    columns = Listed(keep=keep, late=late_columns(store, keep))
+    columns = Listed(
+        keep=keep, late=late_columns(store, keep), looked_at=_now_of_damaged(source, store)
+    )
     listed = columns + _list(source, store, index_id, addresses)
     count = buckets_for(listed.units) if listed.runs else 0
 
@@ -104,6 +107,16 @@ def _list(source: Source, store: Store, index_id: str, addresses: RayAddresses |
 
     start = Listed(unchanged=len(found) - len(slices))
     return _sum(write, list(range(len(groups))), start, in_tasks=len(slices) > _WORTH_TASKS)
+
+
+def _now_of_damaged(source: Source, store: Store) -> dict[str, str]:
+    """The versions of files that were damaged once: where they are as they were, they still are."""
+    damaged = {damage.source_uri for damage in known_damages(store)}
+    if not damaged:
+        return {}
+    with_files = (piece for piece in source.slices() if piece.files)
+    files = (one for piece in with_files for one in addressed(piece, source.options))
+    return {one.name: one.version for one in files if one.name in damaged}
 
 
 def _is_known(piece: Slice, versions: Mapping[str, str], options: Options) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,8 @@ class Listed:
     unchanged: int = 0  # shards whose members an earlier index knows
     keep: tuple[str, ...] = ()  # columns of the source that go with its units
     late: tuple[str, ...] = ()  # of these, what units of earlier indexes were listed without
+    damaged: int = 0  # of the units, those that stand for what cannot be read
+    looked_at: Mapping[str, str] = field(default_factory=dict)  # versions; see mended_ids
 
     def __add__(self, other: Listed) -> Listed:
         return Listed(
@@ -59,6 +61,8 @@ class Listed:
             self.unchanged + other.unchanged,
             self.keep or other.keep,
             self.late or other.late,
+            self.damaged + other.damaged,
+            {**self.looked_at, **other.looked_at},
         )
 
 
@@ -111,14 +115,15 @@ def write_runs(
                     said = f"{item.name} ({item.detail or item.reason})"
                     examples.append(without_secrets(public_text(said)))
 
-    stream, runs, count = map(_public, through(units())), [], 0
+    stream, runs, count, damaged = map(_public, through(units())), [], 0, 0
     while batch := list(islice(stream, UNITS_PER_RUN)):
         name = f"{RUNS}/{index_id}/{number:05}-{len(runs):05}.parquet"
         store.put(name, _encoded(unit_table(batch).sort_by("source_key")))
         keep_whole([unit for unit in batch if unit.whole_uri is not None])
         runs.append(name)
         count += len(batch)
-    return Listed(count, dict(ignored), tuple(examples), tuple(runs))
+        damaged += sum(unit.fault is not None for unit in batch)
+    return Listed(count, dict(ignored), tuple(examples), tuple(runs), damaged=damaged)
 
 
 def merge_bucket(
@@ -175,44 +180,112 @@ def complete(
 
 def manifest_parts(store: Store) -> list[str]:
     """Parts of all complete indexes, oldest index first."""
-    markers = sorted(e.name for e in store.list(FOLDER) if e.name.endswith(".json"))
-    return [part for name in markers for part in json.loads(store.read(name))["parts"]]
+    return [part for facts in _markers(store) for part in facts["parts"]]
+
+
+def _markers(store: Store) -> list[dict[str, Any]]:
+    """What complete indexes say of themselves, oldest index first."""
+    names = sorted(e.name for e in store.list(FOLDER) if e.name.endswith(".json"))
+    return [json.loads(store.read(name)) for name in names]
 
 
 def late_columns(store: Store, keep: Sequence[str]) -> tuple[str, ...]:
     """Columns to be kept that units were listed without, before they were named."""
-    markers = [e.name for e in store.list(FOLDER) if e.name.endswith(".json")]
-    indexes = [json.loads(store.read(name)) for name in markers]
-    kept = [facts.get("keep", ()) for facts in indexes if facts["added"]]
+    kept = [facts.get("keep", ()) for facts in _markers(store) if facts["added"]]
     return tuple(name for name in keep if any(name not in columns for columns in kept))
 
 
 def known_shards(store: Store) -> dict[str, str]:
-    """The version of each shard that the latest index with members of it has seen."""
+    """The version of each shard that the latest index with members of it has seen.
+
+    Damaged ones are left out: they are to be looked at each time.
+    """
     versions: dict[str, str] = {}
-    for table in read_manifest(store, ["source_uri", "version", "member", "length"]):
+    damaged: set[tuple[str, str]] = set()
+    for table in read_manifest(store, ["source_uri", "version", "member", "length", "fault"]):
         # Rows of tables are members as well, but have no length.
         is_inside = [table[name].is_valid().to_numpy() for name in ("member", "length")]
         inside = table.filter(pa.array(is_inside[0] & is_inside[1]))
         shards = inside.select(["source_uri", "version"])
         for row in shards.group_by(["source_uri", "version"]).aggregate([]).to_pylist():
             versions[row["source_uri"]] = row["version"]
-    return versions
+        for row in inside.filter(inside["fault"].is_valid()).to_pylist():
+            damaged.add((row["source_uri"], row["version"]))
+    return {uri: version for uri, version in versions.items() if (uri, version) not in damaged}
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A unit that stands for what cannot be read in a file."""
+
+    unit_id: str
+    source_uri: str
+    version: str
+
+
+def known_damages(store: Store) -> list[Damage]:
+    """What indexes found to be damaged, in whatever version of a file."""
+    found: list[Damage] = []
+    for group in _row_groups(store):
+        faults = group.read(["fault"])["fault"]
+        if faults.null_count < len(faults):  # of most groups nothing else is read
+            table = group.read(["unit_id", "source_uri", "version"]).filter(faults.is_valid())
+            found += [Damage(**row) for row in table.to_pylist()]
+    return found
+
+
+def mended_ids(store: Store) -> Ids:
+    """Units that stand for damage in files that had other content when they were listed last.
+
+    What takes a mended shard's place are its members: none of them names the damage. It counts
+    again if the shard goes back to what it was.
+    """
+    versions: dict[str, str] = {}
+    for facts in _markers(store):
+        versions |= facts.get("looked_at", {})
+    # No damage counts for mended before an index says so: most outputs know of none.
+    damages = known_damages(store) if versions else []
+    mended = (one for one in damages if versions.get(one.source_uri, one.version) != one.version)
+    return as_ids([one.unit_id for one in mended])
 
 
 def superseded_ids(store: Store) -> Ids:
-    """Units that a newer one of the same source has taken the place of, sorted."""
+    """Units that count no more, sorted: a newer one has taken their place, or they were mended."""
     tables = read_manifest(store, ["supersedes"])
-    return sorted_ids(as_ids(table["supersedes"].drop_null()) for table in tables)
+    named = (as_ids(table["supersedes"].drop_null()) for table in tables)
+    return sorted_ids(chain(named, [mended_ids(store)]))
 
 
 def read_manifest(store: Store, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The whole manifest, some thousand units at a time."""
+    wanted = UNIT_COLUMNS.names if columns is None else columns
+    return (group.read(wanted) for group in _row_groups(store))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _RowGroup:
+    """Some thousand units of an index."""
+
+    file: pq.ParquetFile
+    number: int
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """These columns; one is empty where the index was written before there was such a one."""
+        there = [name for name in columns if name in self.file.schema_arrow.names]
+        table = self.file.read_row_group(self.number, columns=there)
+        for name in columns:
+            if name not in there:
+                added = UNIT_COLUMNS.field(name)
+                table = table.append_column(added, pa.nulls(table.num_rows, added.type))
+        return table.select([*columns])
+
+
+def _row_groups(store: Store) -> Iterator[_RowGroup]:
     for name in manifest_parts(store):
         with store.open(name) as file:
             parquet = pq.ParquetFile(file)
-            for group in range(parquet.num_row_groups):
-                yield parquet.read_row_group(group, columns=columns)
+            for number in range(parquet.num_row_groups):
+                yield _RowGroup(parquet, number)
 
 
 def unit_table(units: Sequence[Unit]) -> pa.Table:
@@ -282,11 +355,12 @@ class _Past:
 
 def _public(unit: Unit) -> Unit:
     """The unit without secrets in what is kept of its columns: they may repeat the address."""
+    fault = None if unit.fault is None else without_secrets(public_text(unit.fault))
     user = {name: public_text(text) for name, text in unit.user.items()}
     prompts = None if unit.prompts is None else public_text(unit.prompts)
-    if user == unit.user and prompts == unit.prompts:
+    if (user, prompts, fault) == (unit.user, unit.prompts, unit.fault):
         return unit
-    return replace(unit, user=user, prompts=prompts)
+    return replace(unit, user=user, prompts=prompts, fault=fault)
 
 
 def _without_duplicates(table: pa.Table) -> tuple[pa.Table, int]:

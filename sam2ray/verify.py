@@ -15,7 +15,7 @@ import numpy as np
 from .compact import MARK, broke_off
 from .kept_config import CONFIG, kept_config
 from .live_units import require_output
-from .manifest import FOLDER, read_manifest
+from .manifest import FOLDER, mended_ids, read_manifest
 from .outcomes import OK, OutcomeIndex, count_codes, in_advance, named, result_names
 from .packed import (
     PackedRows,
@@ -216,6 +216,7 @@ def _read_manifest(store: Store) -> _Manifest:
     for table in read_manifest(store, ["unit_id", "supersedes"]):
         ids.add(as_ids(table["unit_id"]))
         superseded.add(as_ids(table["supersedes"].drop_null()))
+    superseded.add(mended_ids(store))
     kept, hidden = (keep_last_of_each(packed.take()) for packed in (ids, superseded))
     return _Manifest(has_index, kept, hidden)
 

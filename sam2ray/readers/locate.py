@@ -11,7 +11,7 @@ from threading import Lock
 
 from ..addresses import take_apart
 from ..errors import UnitFailed
-from ..records import ErrorClass, Unit
+from ..records import ErrorClass, Failure, Unit
 from ..storage import Entry, Options, open_store
 from ..web import read_web
 from .frames import frames_in_order, version_of_frames
@@ -55,6 +55,9 @@ def read_unit(unit: Unit, options: Options, limit_bytes: int | None = None) -> b
     UnitFailed if the unit is to blame: changed since it was indexed, cut off, or too large.
     """
     assert unit.kind != "frames", "frames are read one by one: see frames_of"
+    if unit.fault is not None:  # of this very version: reading it again would find nothing else
+        failure = Failure.of_text(unit.fault)
+        raise UnitFailed(failure.error_class, failure.message)
     if unit.member is None and is_web(unit.source_uri):
         return _read_web(unit, options, limit_bytes)
     _refuse_secret(unit)

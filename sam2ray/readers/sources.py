@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Literal, TypeGuard, get_args
 
+import pyarrow as pa
+
 from ..addresses import take_apart
-from ..errors import UsageError
+from ..errors import BrokenTable, UsageError
 from ..records import Kind, Unit
 from ..storage import Entry, Options
 from .files import FileReader, addressed
@@ -183,7 +185,7 @@ def _kind_of(uri: str, bytes_column: str | None, options: Options) -> ReaderName
         compressed += is_compressed_tar(entry.name)
         if (found := _kind_by_name(entry.name)) is not None:
             seen[found] += 1
-            if found in _HAVE_COLUMNS and not tables:
+            if found in _HAVE_COLUMNS:
                 tables += addressed(Slice(found, store_uri, files=(entry,)), options)
     if seen["files"] and not seen["tar"]:
         return "files"  # tables beside pictures are their metadata
@@ -192,7 +194,7 @@ def _kind_of(uri: str, bytes_column: str | None, options: Options) -> ReaderName
     if seen["files"]:
         raise _unclear(uri, f"holds both shards ({seen['tar']}) and loose media ({seen['files']})")
     if tables:
-        return _kind_of_table(tables[0], bytes_column, options)
+        return _kind_of_tables(tables, bytes_column, options)
     if is_web(uri):
         return "files"
     if not names:
@@ -216,11 +218,16 @@ def _kind_by_name(name: str) -> ReaderName | None:
     return "files" if media_kind(name) is not None else None
 
 
-def _kind_of_table(table: Entry, bytes_column: str | None, options: Options) -> ReaderName:
-    if table_suffix(table.name) not in PARQUET_SUFFIXES:
+def _kind_of_tables(
+    tables: Sequence[Entry], bytes_column: str | None, options: Options
+) -> ReaderName:
+    """What the first table is that can be read; BrokenTable if none can."""
+    if table_suffix(tables[0].name) not in PARQUET_SUFFIXES:
         return "list"
-    schema = parquet_schema(table, options)
-    return "parquet" if bytes_column is not None or bytes_columns(schema) else "list"
+    parquet = (one for one in tables if table_suffix(one.name) in PARQUET_SUFFIXES)
+    readable = _first_readable(parquet, options)
+    assert readable is not None
+    return "parquet" if bytes_column is not None or bytes_columns(readable.schema) else "list"
 
 
 def _unclear(uri: str, what: str) -> UsageError:
@@ -273,20 +280,54 @@ def _refuse_columns(part: SourcePart, keep: Sequence[str], prompts: PromptSource
 def _check_first(source: Source, part: SourcePart) -> None:
     """Look at a part's first file: it must be there, and have the columns that are asked for."""
     reader = source.readers[part.reader]
-    first = next(reader.slices(part.uris, source.options), None)
+    slices = reader.slices(part.uris, source.options)
+    first = next(slices, None)
     if first is None or first.files == ():
         raise UsageError(f"{', '.join(part.uris)}: there is no such file or folder.")
-    listed = addressed(first, source.options) if first.files else ()
-    tables = (f for f in listed if table_suffix(f.name) and not is_hidden(base_name(f.name)))
-    table = next(tables, None)
-    if table is None:
-        return
     if isinstance(reader, ListReader):
-        reader.columns(table, source.options)
+        for table in _tables_in([first], source.options):
+            reader.columns(table, source.options)
+            break
     elif isinstance(reader, ParquetReader):
-        schema = parquet_schema(table, source.options)
-        find_bytes_column(schema, table.name, reader.bytes_column)
-        reader.check(schema, table)
+        tables = _tables_in(chain([first], slices), source.options)
+        if (table := _first_readable(tables, source.options)) is not None:
+            find_bytes_column(table.schema, table.entry.name, reader.bytes_column)
+            reader.check(table.schema, table.entry)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Readable:
+    """A Parquet file with a sound footer."""
+
+    entry: Entry
+    schema: pa.Schema
+
+
+def _first_readable(tables: Iterable[Entry], options: Options) -> _Readable | None:
+    """The first table that can be read; None if there is none. BrokenTable if all are broken."""
+    broken: BrokenTable | None = None
+    for table in tables:
+        found = _readable(table, options)
+        if isinstance(found, _Readable):
+            return found
+        broken = broken or found
+    if broken is not None:
+        raise broken
+    return None
+
+
+def _readable(table: Entry, options: Options) -> _Readable | BrokenTable:
+    try:
+        return _Readable(table, parquet_schema(table, options))
+    except BrokenTable as error:
+        return error
+
+
+def _tables_in(slices: Iterable[Slice], options: Options) -> Iterator[Entry]:
+    for piece in slices:
+        for file in addressed(piece, options) if piece.files else ():
+            if table_suffix(file.name) and not is_hidden(base_name(file.name)):
+                yield file
 
 
 def _is_animated(item: Unit | Ignored) -> TypeGuard[Unit]:

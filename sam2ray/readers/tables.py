@@ -16,11 +16,11 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from ..errors import UsageError
 from ..storage import Entry, Options
 from .cells import plain
+from .parquet_files import ParquetTable
 from .places import path_of
 from .slices import Ignored
 from .store_file import open_at
@@ -78,8 +78,7 @@ def column_names(entry: Entry, options: Options) -> list[str]:
 
 def parquet_schema(entry: Entry, options: Options) -> pa.Schema:
     """Columns and types of a Parquet file."""
-    with table_errors(entry.name), open_at(entry, options, 64 << 10) as file:
-        return pq.ParquetFile(file).schema_arrow
+    return ParquetTable(entry, options).schema
 
 
 def read_chunks(entry: Entry, columns: Sequence[str], options: Options) -> Iterator[Chunk]:
@@ -109,10 +108,9 @@ def table_errors(uri: str) -> Iterator[None]:
 
 
 def _parquet_chunks(entry: Entry, columns: Sequence[str], options: Options) -> Iterator[Chunk]:
-    with open_at(entry, options, 64 << 10) as file:
-        table = pq.ParquetFile(file)
-        first = 0
-        for batch in table.iter_batches(_ROWS_A_CHUNK, columns=list(columns), use_threads=False):
+    table, first = ParquetTable(entry, options), 0
+    for group in table.groups:
+        for batch in table.batches(group, columns, _ROWS_A_CHUNK):
             yield Chunk(first, batch.to_pylist())
             first += batch.num_rows
 

@@ -25,7 +25,6 @@ from sam2ray.report import (
     reports_table,
     write_report,
 )
-from sam2ray.root import Standing
 from sam2ray.storage import LocalStore
 from sam2ray.waiting import what_it_waited_for
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -52,15 +53,23 @@ def spoil(path: Path, word: bytes) -> None:
         file.write(word)
 
 
+Source = Path | str | Sequence[Path]
+
+
 def start(
-    source: Path | str,
+    source: Source,
     output: Path | str,
     *settings: str,
     ray: SharedRay | None = None,
     **environment: str,
 ) -> subprocess.Popen[str]:
     """`sam2ray run` with the smallest model, on a Ray of its own or on one that is there."""
-    command = [sys.executable, "-m", "sam2ray", "run", str(source), str(output), "--model", "nano"]
+    command = [sys.executable, "-m", "sam2ray", "run", "--model", "nano"]
+    if isinstance(source, Path | str):
+        command += [str(source), str(output)]
+    else:  # the command line has room for one
+        uris = json.dumps([str(one) for one in source])
+        settings = (f"source.uri={uris}", f"output.uri={output}", *settings)
     for setting in (*SETTINGS, *settings):
         command += ["--set", setting]
     own = {
@@ -86,7 +95,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def finish(
-    source: Path | str,
+    source: Source,
     output: Path | str,
     *settings: str,
     ray: SharedRay | None = None,
@@ -99,7 +108,7 @@ def finish(
 
 @contextmanager
 def running(
-    source: Path | str,
+    source: Source,
     output: Path | str,
     *settings: str,
     ray: SharedRay | None = None,
