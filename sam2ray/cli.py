@@ -185,7 +185,7 @@ def index(
         sweep(store)
         still_mine = partial(lease.check_still_held, store, held.number)
         listed, merged = list_source(settings, store, index_id, still_mine)
-        unmark_if_more_waits(store)
+        unmark_if_more_waits(store, settings.limits.max_attempts)
     console().print(index_table(store.uri, listed, merged))
 
 
