@@ -187,7 +187,7 @@ def index(
         still_mine = partial(lease.check_still_held, store, held.number)
         with ListingProgress(console(stderr=True)) as watch:
             listed, merged = list_source(settings, store, index_id, still_mine, watch=watch)
-        unmark_if_more_waits(store)
+        unmark_if_more_waits(store, settings.limits.max_attempts)
     console().print(index_table(store.uri, listed, merged))
 
 

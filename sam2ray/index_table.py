@@ -38,7 +38,9 @@ def _rows(listed: Listed, merged: Merged) -> Iterator[tuple[str, str]]:
         yield "ignored files", f"{counted(listed.ignored)}, such as {', '.join(listed.examples)}"
 
 
-def unmark_if_more_waits(store: Store) -> None:
+def unmark_if_more_waits(store: Store, max_attempts: int) -> None:
     """Take the mark of completeness away from an output that has new units."""
-    if store.exists(SUCCESS) and not standing(store, latest_outcomes(store)).earns_mark:
+    if not store.exists(SUCCESS):
+        return
+    if not standing(store, latest_outcomes(store), max_attempts).earns_mark:
         store.delete(SUCCESS)

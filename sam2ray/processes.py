@@ -31,7 +31,7 @@ from .stages.make_labeller import make_labeller
 from .stages.outcome_rows import Stamp
 from .stages.prepare import Preparer, PrepareSpec
 from .stages.warm_up import warm_up
-from .weights import local_weights
+from .weights import checked_weights
 
 
 def start_ledger(config: JobConfig) -> ActorHandle:
@@ -97,6 +97,7 @@ class Job:
     committer: Committer
     handles: RunHandles
     load: LoadLabeller
+    weights: str  # their digest, as the driver recorded it
 
 
 LoadLabeller = Callable[[Job], BatchWork]
@@ -109,7 +110,7 @@ def load_labeller(job: Job) -> BatchWork:
     torch.set_num_threads(plan.threads_per_actor)
     model = load_sam2(
         config.model.row(),
-        local_weights(config),
+        checked_weights(config, job.weights),
         device=plan.device,
         precision=config.model.precision,
         compile=config.model.compile,

@@ -72,6 +72,7 @@ class RunContext:
     held: lease.Lease
     config_id: str
     load: LoadLabeller
+    weights: str  # their digest
     addresses: RayAddresses | None
 
 
@@ -103,7 +104,7 @@ def run_job(
     with holding(store, run_id) as held, addresses_of(source) as addresses:
         sweep(store)
         own = pin_config(store, config, weights)
-        context = RunContext(config, store, run_id, held, own, load, addresses)
+        context = RunContext(config, store, run_id, held, own, load, weights, addresses)
         still_mine = partial(lease.check_still_held, store, held.number)
         listed, merged = list_source(context.config, store, run_id, still_mine, addresses)
         tally = _work(context, plan, chosen, watch)
@@ -192,6 +193,7 @@ def make_job(context: RunContext, plan: Plan, ledger: ActorHandle) -> Job:
         ),
         RunHandles(context.run_id, ledger, config.limits.unit_timeout_s, context.addresses),
         context.load,
+        context.weights,
     )
 
 

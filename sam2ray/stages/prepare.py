@@ -19,6 +19,7 @@ from ..records import ErrorClass, Failure, Unit
 from ..storage import Options
 from .columns import PREPARED_SCHEMA, TODO_SCHEMA
 from .decode import DecodedPicture, DecodeMode, PictureLimits, decode_picture
+from .faults import is_out_of_memory
 from .fetch import fetch
 from .hands import Hands
 
@@ -87,9 +88,9 @@ class Preparer:
                 return _columns_of(self._open(unit))
         except UnitFailed as failure:
             return _refused(Failure(failure.error_class, failure.message))
-        except MemoryError as error:
-            return _refused(Failure(ErrorClass.OOM, f"decoding it: {error or 'out of memory'}"))
         except Exception as error:  # a bug of ours, and one picture's: it has a row
+            if is_out_of_memory(error):
+                return _refused(Failure(ErrorClass.OOM, f"decoding it: {error or 'out of memory'}"))
             if is_of_the_job(error):
                 raise
             return _refused(failure_by_surprise(error))

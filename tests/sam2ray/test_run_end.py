@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from made_outputs import Ended, Output, picture
 
+from sam2ray.compact import compact_output
 from sam2ray.config import JobConfig
+from sam2ray.index_table import unmark_if_more_waits
 from sam2ray.ledger import Stop, Tally
 from sam2ray.outcomes import latest_outcomes
 from sam2ray.root import (
@@ -112,3 +114,19 @@ def test_what_stopped_a_run_comes_before_all_else():
     stop = Stop("SIGTERM was received", CRASHED)
     end = _end(Standing(9, {"io": 7}, again=7), {"io": 7}, stop)
     assert end == RunEnd(CRASHED, "stopped: SIGTERM was received")
+
+
+@pytest.mark.parametrize(("max_attempts", "is_marked"), [(1, True), (3, False)])
+def test_an_index_and_a_compaction_count_attempts_as_the_job_does(
+    tmp_path: Path, max_attempts: int, is_marked: bool
+):
+    output = Output(LocalStore(tmp_path / "out"), (f"limits.max_attempts={max_attempts}",))
+    every = [picture(n) for n in range(4)]
+    output.list(every, "1")
+    output.commit([*(Ended(unit) for unit in every[:3]), Ended(every[3], error_class="io")])
+    output.store.put(SUCCESS, b"{}")
+    unmark_if_more_waits(output.store, max_attempts)
+    assert output.store.exists(SUCCESS) is is_marked
+    new = LocalStore(tmp_path / "new")
+    compact_output(output.store, new, target_bytes=1 << 20)
+    assert new.exists(SUCCESS) is is_marked
