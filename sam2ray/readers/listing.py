@@ -18,7 +18,7 @@ from ..storage import (
     version_of,
 )
 from ..web_store import WebStore
-from .places import is_web, place_of
+from .places import is_folder_of_an_output, is_web, place_of
 
 _ENOUGH_FOLDERS = 32  # keep as many tasks busy
 _DEEPEST = 3
@@ -85,7 +85,7 @@ def survey(uri: str, options: Options) -> Level:
             level = look(uri, folder, options, _MOST_FILES)
             if level.is_whole:
                 files += level.files
-                below += level.folders
+                below += (one for one in level.folders if not is_folder_of_an_output(one))
             else:
                 large.append(folder)
         unseen = below

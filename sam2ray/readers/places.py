@@ -13,6 +13,14 @@ from ..storage import local_path
 
 _COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 
+# Names of sam2ray's outputs, which may lie in their own source.
+_OWN_FOLDER = "_sam2ray"
+_OWN = re.compile(
+    r"(?:.*/)?(?:_SUCCESS|_sam2ray/.*"
+    r"|(?:masks|embeddings|units)/[0-9]{8}T[0-9]{6}-[0-9a-f]{8}-[0-9a-f]{20}(?:-[0-9]+)?\.parquet)",
+    re.DOTALL,
+)
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -66,6 +74,14 @@ def path_of(uri: str) -> str:
     return path[found.end() :] if found else path
 
 
+def address_in(store_uri: str, name: str) -> str:
+    """What suffixes are read from: a name on the web is known by its whole address.
+
+    What follows a question mark is a query there, and anywhere else a part of the name.
+    """
+    return f"{store_uri}/{name}" if is_web(store_uri) else name
+
+
 def base_name(uri: str) -> str:
     """What stands behind the last slash of the path."""
     return path_of(uri).rstrip("/").rpartition("/")[2]
@@ -96,6 +112,16 @@ def is_hidden(name: str) -> bool:
     if not name.startswith(".") and "/." not in name:
         return False
     return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
+
+
+def is_of_an_output(name: str) -> bool:
+    """Whether sam2ray has written this file: no source holds it, even where it lies in one."""
+    return _OWN.fullmatch(name) is not None
+
+
+def is_folder_of_an_output(folder: str) -> bool:
+    """Whether all in this folder is an output's own."""
+    return base_name(folder) == _OWN_FOLDER
 
 
 def is_text(name: str) -> bool:

@@ -12,6 +12,7 @@ from ..storage import Entry, Options, open_store
 from .cells import as_text
 from .patterns import all_files
 from .places import (
+    address_in,
     base_name,
     is_compressed_tar,
     is_hidden,
@@ -74,7 +75,7 @@ class TarReader:
         store = open_store(piece.uri, options)
         for entry in piece.files or ():
             uri = store.uri_of(entry.name)
-            if (reason := _reason_against_shard(entry.name)) is not None:
+            if (reason := _reason_against_shard(address_in(store.uri, entry.name))) is not None:
                 yield Ignored(uri, reason)
                 continue
             with open_buffered(store, entry, _READ_AHEAD_BYTES) as file:
