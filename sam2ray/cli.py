@@ -178,13 +178,15 @@ def index(
     from .index_table import index_table, unmark_if_more_waits
     from .leftovers import sweep
     from .listing import list_source
+    from .listing_progress import ListingProgress
     from .root import new_run_id
 
     index_id = new_run_id()
     with closing(lease.acquire(store, lease.this_process(index_id))) as held:
         sweep(store)
         still_mine = partial(lease.check_still_held, store, held.number)
-        listed, merged = list_source(settings, store, index_id, still_mine)
+        with ListingProgress(console(stderr=True)) as watch:
+            listed, merged = list_source(settings, store, index_id, still_mine, watch=watch)
         unmark_if_more_waits(store)
     console().print(index_table(store.uri, listed, merged))
 

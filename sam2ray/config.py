@@ -79,6 +79,11 @@ class Source(Section):
     bytes_column: Text | None = run(
         None, "Column of a Parquet file that has the pictures; null: known by its type and name."
     )
+    ask_versions: bool = run(
+        True,
+        "Ask stores and servers which version of a file they have, where a list has no column "
+        "version or etag; false: nothing is asked, and new content under an old address not seen.",
+    )
 
 
 class Output(Section):
@@ -243,8 +248,6 @@ class Prompts(Section):
         if self.format != "auto" or self.file is None:
             return self.format
         name = self.file.lower()
-        if name.endswith(".json"):
-            return "coco"
         return "parquet" if name.endswith(_TABLE_SUFFIXES) else "auto"
 
 

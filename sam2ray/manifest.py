@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,8 @@ _EXAMPLES = 5
 WHOLE_URI = "whole_uri"
 _PAST_COLUMNS = ("source_key", "unit_id", "content_id")
 
+Item = TypeVar("Item")
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -50,6 +52,11 @@ class Listed:
     late: tuple[str, ...] = ()  # of these, what units of earlier indexes were listed without
     damaged: int = 0  # of the units, those that stand for what cannot be read
     looked_at: Mapping[str, str] = field(default_factory=dict)  # versions; see mended_ids
+
+    @property
+    def entries(self) -> int:
+        """Units, and all that is none."""
+        return self.units + sum(self.ignored.values())
 
     def __add__(self, other: Listed) -> Listed:
         return Listed(
@@ -90,6 +97,29 @@ def forget(_units: Sequence[Unit]) -> None:
     """An index fetches nothing."""
 
 
+@dataclass(slots=True)
+class Passed:
+    """What is found beside units, counted by its reason."""
+
+    _ignored: Counter[str] = field(default_factory=Counter)
+    _examples: list[str] = field(default_factory=list)
+
+    def without(self, found: Iterable[Item | Ignored]) -> Iterator[Item]:
+        """Take note of what is ignored, and pass on the rest."""
+        for item in found:
+            if not isinstance(item, Ignored):
+                yield item
+                continue
+            self._ignored[item.reason] += 1
+            if len(self._examples) < _EXAMPLES:
+                said = f"{item.name} ({item.detail or item.reason})"
+                self._examples.append(without_secrets(public_text(said)))
+
+    def as_listed(self) -> Listed:
+        """So far."""
+        return Listed(ignored=dict(self._ignored), examples=tuple(self._examples))
+
+
 def write_runs(
     store: Store,
     index_id: str,
@@ -102,28 +132,35 @@ def write_runs(
 
     Nothing secret of an address is written: `keep_whole` is given those that have any.
     """
-    ignored: Counter[str] = Counter()
-    examples: list[str] = []
-
-    def units() -> Iterator[Unit]:
-        for item in found:
-            if isinstance(item, Unit):
-                yield item
-            else:
-                ignored[item.reason] += 1
-                if len(examples) < _EXAMPLES:
-                    said = f"{item.name} ({item.detail or item.reason})"
-                    examples.append(without_secrets(public_text(said)))
-
-    stream, runs, count, damaged = map(_public, through(units())), [], 0, 0
+    passed = Passed()
+    stream, runs, count = map(_public, through(passed.without(found))), [], 0
+    damaged = 0
     while batch := list(islice(stream, UNITS_PER_RUN)):
         name = f"{RUNS}/{index_id}/{number:05}-{len(runs):05}.parquet"
-        store.put(name, _encoded(unit_table(batch).sort_by("source_key")))
+        store.put(name, encoded(unit_table(batch).sort_by("source_key")))
         keep_whole([unit for unit in batch if unit.whole_uri is not None])
         runs.append(name)
         count += len(batch)
         damaged += sum(unit.fault is not None for unit in batch)
-    return Listed(count, dict(ignored), tuple(examples), tuple(runs), damaged=damaged)
+    return replace(passed.as_listed(), units=count, runs=tuple(runs), damaged=damaged)
+
+
+@dataclass(frozen=True, slots=True)
+class ListingPlace:
+    """Where a listing is written, and what is told whole addresses; can be sent to tasks."""
+
+    store: Store
+    index_id: str
+    keep_whole: Callable[[Sequence[Unit]], None] = forget
+
+    def write(
+        self,
+        number: int,
+        found: Iterable[Unit | Ignored],
+        through: Callable[[Iterator[Unit]], Iterator[Unit]] = iter,
+    ) -> Listed:
+        """Sort a part of it into runs."""
+        return write_runs(self.store, self.index_id, number, found, through, self.keep_whole)
 
 
 def merge_bucket(
@@ -135,11 +172,13 @@ def merge_bucket(
     buckets: int,
 ) -> Merged:
     """Merge one range of keys of all runs, and write what is new in it."""
-    table = pa.concat_tables(_read_range(store, name, bucket, buckets) for name in runs)
+    table = pa.concat_tables(read_range(store, name, bucket, buckets) for name in runs)
     table, duplicates = _without_duplicates(table)
     past = _Past.of(table)
+    columns = (*_PAST_COLUMNS, "version") if past.unversioned.any() else _PAST_COLUMNS
     for name in known:
-        past.take(_read_range(store, name, bucket, buckets, _PAST_COLUMNS))
+        past.take(read_range(store, name, bucket, buckets, columns))
+    past.keep_unless_known_otherwise(table)
     new, changed = table.filter(pa.array(~past.known)), past.changed
     count = len(new) + int(changed.sum())
     result = Merged(count, int(changed.sum()), len(table) - count, duplicates)
@@ -148,7 +187,7 @@ def merge_bucket(
     successors = unit_table(past.successors(table.filter(pa.array(changed))))
     name = f"{FOLDER}/{index_id}/part-{bucket:05}-of-{buckets:05}.parquet"
     added = pa.concat_tables([new.cast(UNIT_COLUMNS), successors]).sort_by("source_key")
-    store.put(name, _encoded(added))
+    store.put(name, encoded(added))
     return replace(result, parts=(name,))
 
 
@@ -319,13 +358,17 @@ class _Past:
     latest_ids: Ids
     latest_contents: Ids
     repeats: np.ndarray  # how often a source had this very content
+    unversioned: np.ndarray  # bool: nobody could tell which version there is now
+    latest_versions: dict[int, str]  # of those, by their places
 
     @classmethod
     def of(cls, table: pa.Table) -> _Past:
         """Nothing is known yet."""
-        keys, contents = as_ids(table["source_key"]), as_ids(table["content_id"])
+        keys, contents = as_ids(table["source_key"]), as_ids(table["content_id"]).copy()
         known, repeats = np.zeros(len(keys), bool), np.zeros(len(keys), np.int32)
-        return cls(keys, contents, known, np.zeros_like(keys), np.zeros_like(keys), repeats)
+        latest = np.zeros_like(keys), np.zeros_like(keys)
+        unversioned = np.array([not one for one in table["version"].to_pylist()], bool)
+        return cls(keys, contents, known, *latest, repeats, unversioned, {})
 
     def take(self, table: pa.Table) -> None:
         """Take note of what an index says, the oldest first; it names a source once at most."""
@@ -337,6 +380,18 @@ class _Past:
         self.latest_ids[places] = as_ids(table["unit_id"])[listed]
         self.latest_contents[places] = contents
         self.repeats[places] += contents == self.contents[places]
+        if self.unversioned.any():
+            versions = table["version"].filter(pa.array(listed)).to_pylist()
+            told = zip(places.tolist(), versions, strict=True)
+            self.latest_versions |= {at: one for at, one in told if self.unversioned[at]}
+
+    def keep_unless_known_otherwise(self, table: pa.Table) -> None:
+        """What has no version now is taken for what it was: a server was away, or a file is."""
+        for at, version in self.latest_versions.items():
+            unit = unit_of(table.slice(at, 1).to_pylist()[0])
+            content = as_ids([replace(unit, version=version).content_id])
+            if content[0] == self.latest_contents[at]:
+                self.contents[at] = self.latest_contents[at]
 
     @property
     def changed(self) -> np.ndarray:
@@ -372,10 +427,10 @@ def _without_duplicates(table: pa.Table) -> tuple[pa.Table, int]:
     return kept, len(table) - len(kept)
 
 
-def _read_range(
+def read_range(
     store: Store, name: str, bucket: int, buckets: int, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """The rows of one bucket: files are sorted, so most of their row groups are passed over."""
+    """Rows of one range of keys: files are sorted, so most of their row groups are passed over."""
     low, high = _edge(bucket, buckets), _edge(bucket + 1, buckets)
     inside = pads.field("source_key") >= low
     if high is not None:
@@ -391,7 +446,8 @@ def _edge(bucket: int, buckets: int) -> str | None:
     return f"{bucket * 2**32 // buckets:08x}"
 
 
-def _encoded(table: pa.Table) -> bytes:
+def encoded(table: pa.Table) -> bytes:
+    """A table as the bytes of a Parquet file, in groups that a range of keys takes few of."""
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd", row_group_size=_ROW_GROUP)
     return buffer.getvalue().to_pybytes()

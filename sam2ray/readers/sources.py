@@ -21,6 +21,7 @@ from .parquet_rows import ParquetReader, bytes_columns, find_bytes_column
 from .patterns import all_files
 from .places import (
     absolute,
+    address_in,
     base_name,
     is_animation,
     is_compressed_tar,
@@ -71,7 +72,11 @@ class Source:
 
     def units(self, piece: Slice) -> Iterator[Unit | Ignored]:
         """What is in one part; for a task. Prompts of a file come later, by `join`."""
-        for item in self.readers[piece.reader].units(piece, self.options):
+        yield from self.of_its_kind(self.readers[piece.reader].units(piece, self.options))
+
+    def of_its_kind(self, found: Iterable[Unit | Ignored]) -> Iterator[Unit | Ignored]:
+        """The same, with animations as what they are taken for."""
+        for item in found:
             yield replace(item, kind=self.animations) if _is_animated(item) else item
 
     def prompt_slices(self) -> Iterator[Slice]:
@@ -110,12 +115,14 @@ def open_source(
     bytes_column: str | None = None,
     prompts: PromptSource | None = None,
     animations: Kind = "image",
+    ask_versions: bool = True,
 ) -> Source:
     """Choose readers for an archive, and say now whatever would fail in every task.
 
     `uri_column` names the files in a list, `bytes_column` holds them in a Parquet file, where their
     names leave a choice. `keep` are columns, or fields of a shard's JSON files, for Unit.user.
     `animations` says whether a GIF is a picture, its first, or a video.
+    `ask_versions` of what a list names elsewhere, where it has no column for them.
     """
     known = options or {}
     if kind not in get_args(SourceKind):
@@ -128,7 +135,9 @@ def open_source(
     parts = _parts(listed, kind, bytes_column, known)
     source = Source(
         parts=parts,
-        readers=_readers(tuple(keep), uri_column, bytes_column, _of_columns(prompts)),
+        readers=_readers(
+            tuple(keep), uri_column, bytes_column, _of_columns(prompts), ask_versions=ask_versions
+        ),
         prompts=prompts.resolved(known) if prompts and prompts.uri is not None else None,
         options=known,
         animations=animations,
@@ -146,12 +155,14 @@ def _readers(
     uri_column: str | None,
     bytes_column: str | None,
     prompts: PromptSource | None,
+    *,
+    ask_versions: bool,
 ) -> dict[ReaderName, Reader]:
     return {
         "files": FileReader(),
         "frames": FramesReader(),
         "tar": TarReader(keep),
-        "list": ListReader(keep, uri_column, prompts),
+        "list": ListReader(keep, uri_column, prompts, ask_versions),
         "parquet": ParquetReader(keep, bytes_column, prompts),
     }
 
@@ -182,8 +193,9 @@ def _kind_of(uri: str, bytes_column: str | None, options: Options) -> ReaderName
     names = compressed = 0
     for store_uri, entry in islice(_names_of(uri, options), _LOOKED_AT):
         names += 1
-        compressed += is_compressed_tar(entry.name)
-        if (found := _kind_by_name(entry.name)) is not None:
+        name = address_in(store_uri, entry.name)
+        compressed += is_compressed_tar(name)
+        if (found := _kind_by_name(name)) is not None:
             seen[found] += 1
             if found in _HAVE_COLUMNS:
                 tables += addressed(Slice(found, store_uri, files=(entry,)), options)

@@ -67,18 +67,12 @@ class Spill:
                 file = self._resources.enter_context(TemporaryFile(dir=folder))  # noqa: SIM115
                 self._files.append(cast("BinaryIO", file))
         for key, line in self._held:
-            self._files[(_hash(key) >> 32) % _SHARES].write(line + b"\n")
+            self._files[_hash(key) % _SHARES].write(line + b"\n")
         self._held.clear()
         self._held_bytes = 0
 
 
-def share_of(key: str, shares: int) -> int:
-    """Which of so many shares a key belongs to, in every process alike."""
-    return (_hash(key) & 0xFFFFFFFF) % shares
-
-
 def _hash(key: str) -> int:
-    # 64 bits: the lower half deals keys out to tasks, the upper one to the files of a task.
     text = key.encode("utf-8", "backslashreplace")
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
 
