@@ -130,7 +130,8 @@ class DealtList:
         return Dealt(len(table), table["said"].nbytes, (name,), passed.as_listed())
 
     def _join(self, files: tuple[str, ...], ranges: int, first_run: int, number: int) -> Listed:
-        return self.place.write(first_run + number, self._units(files, ranges, number))
+        units = self.source.of_its_kind(self._units(files, ranges, number))
+        return self.place.write(first_run + number, units)
 
     def _units(self, files: tuple[str, ...], ranges: int, number: int) -> Iterator[Unit]:
         tables = [read_range(self.place.store, name, number, ranges) for name in files]

@@ -133,7 +133,8 @@ def write_runs(
     Nothing secret of an address is written: `keep_whole` is given those that have any.
     """
     passed = Passed()
-    stream, runs, count, damaged = map(_public, through(passed.without(found))), [], 0, 0
+    stream, runs, count = map(_public, through(passed.without(found))), [], 0
+    damaged = 0
     while batch := list(islice(stream, UNITS_PER_RUN)):
         name = f"{RUNS}/{index_id}/{number:05}-{len(runs):05}.parquet"
         store.put(name, encoded(unit_table(batch).sort_by("source_key")))
@@ -141,8 +142,7 @@ def write_runs(
         runs.append(name)
         count += len(batch)
         damaged += sum(unit.fault is not None for unit in batch)
-    listed = passed.as_listed()
-    return replace(listed, units=count, runs=tuple(runs), damaged=damaged)
+    return replace(passed.as_listed(), units=count, runs=tuple(runs), damaged=damaged)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,11 @@ class Source:
 
     def units(self, piece: Slice) -> Iterator[Unit | Ignored]:
         """What is in one part; for a task. Prompts of a file come later, by `join`."""
-        for item in self.readers[piece.reader].units(piece, self.options):
+        yield from self.of_its_kind(self.readers[piece.reader].units(piece, self.options))
+
+    def of_its_kind(self, found: Iterable[Unit | Ignored]) -> Iterator[Unit | Ignored]:
+        """The same, with animations as what they are taken for."""
+        for item in found:
             yield replace(item, kind=self.animations) if _is_animated(item) else item
 
     def prompt_slices(self) -> Iterator[Slice]:

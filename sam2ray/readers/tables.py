@@ -153,17 +153,14 @@ def _parquet_chunks(
     entry: Entry, columns: Sequence[str], options: Options, block: Block | None = None
 ) -> Iterator[Chunk]:
     table = ParquetTable(entry, options)
-    first = 0 if block is None else block.first_row
     for group in table.groups if block is None else [block.group]:
-        for batch in table.batches(group, columns, _ROWS_A_CHUNK):
-            yield Chunk(first, batch.to_pylist())
-            first += batch.num_rows
+        batches = table.batches(group, columns, _ROWS_A_CHUNK)
+        yield from _chunks_of_batches(batches, table.starts[group], [])
 
 
 def _parquet_blocks(entry: Entry, options: Options) -> Iterator[Block]:
     table = ParquetTable(entry, options)
-    for group in table.groups:
-        yield Block(table.starts[group], b"", group)
+    yield from (Block(table.starts[group], b"", group) for group in table.groups)
 
 
 def _chunks_of_batches(
