@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from . import publishing
 from .addresses import without_secrets
 from .claims import Claim
 from .errors import StorageError
@@ -30,17 +31,7 @@ from .patience import (
     patiently,
     said_without_secrets,
 )
-from .publishing import (
-    TEMPORARY,
-    StillMine,
-    Unfinished,
-    asides,
-    flush_folder,
-    show,
-    upload,
-    uploads,
-    write_aside,
-)
+from .publishing import TEMPORARY, StillMine, Unfinished
 from .range_file import RangeFile
 from .records import ErrorClass
 from .store_pages import facts_of_level
@@ -183,28 +174,28 @@ class LocalStore(Store):
     def put(self, name: str, content: bytes | Path) -> None:
         """Write aside, flush to the disk, rename."""
         target = self.folder / name
-        show(write_aside(target, content), target)
+        publishing.show(publishing.write_aside(target, content), target)
 
     def publish(self, name: str, file: Path, still_mine: StillMine) -> None:
         """Write aside, flush to the disk, ask, rename."""
         target = self.folder / name
-        show(write_aside(target, file), target, still_mine)
+        publishing.show(publishing.write_aside(target, file), target, still_mine)
 
     def unfinished(self) -> Iterator[Unfinished]:
         """Files that were written aside and never renamed."""
-        return asides(self.folder)
+        return publishing.asides(self.folder)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write aside, and link under the name unless it is taken."""
         target = self.folder / name
-        aside = write_aside(target, content)
+        aside = publishing.write_aside(target, content)
         try:
             os.link(aside, target)
         except FileExistsError:
             return False
         finally:
             aside.unlink()
-        flush_folder(target.parent)
+        publishing.flush_folder(target.parent)
         return True
 
     def delete(self, name: str) -> None:
@@ -306,11 +297,11 @@ class ObjectStore(Store):
     def publish(self, name: str, file: Path, still_mine: StillMine) -> None:
         """An upload whose last request is held back until `still_mine` has answered."""
         path = self._path(name)
-        self._asked("written", name, lambda: upload(self._fs, file, path, still_mine))
+        self._asked("written", name, lambda: publishing.upload(self._fs, file, path, still_mine))
 
     def unfinished(self) -> Iterator[Unfinished]:
         """Uploads without their last request."""
-        yield from self._asked("listed", "", lambda: list(uploads(self._fs, self._root)))
+        yield from self._asked("listed", "", lambda: list(publishing.uploads(self._fs, self._root)))
 
     def create(self, name: str, content: bytes) -> bool:
         """A conditional PUT, where the store knows it."""
