@@ -191,9 +191,9 @@ def _answer(
             raise _refusal(address, error) from None
     except BadAddress:
         raise
-    except InvalidURL:
+    except (InvalidURL, ValueError):
         raise WebError("this, or where it leads, is no address") from None
-    except (HTTPException, ValueError) as error:  # a broken answer
+    except HTTPException as error:
         said = address.hide(str(error)) or "the answer is broken"
         raise WebError(f"{type(error).__name__}: {said}") from None
 
