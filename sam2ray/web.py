@@ -71,7 +71,13 @@ class WebFacts:
     """What a server says of a file."""
 
     size: int
-    version: str
+    etag: str = ""
+    changed: str = ""  # when, in the server's words
+
+    @property
+    def version(self) -> str:
+        """Another one means other content."""
+        return version_of({"ETag": self.etag, "LastModified": self.changed, "size": self.size})
 
 
 def read_web(
@@ -89,14 +95,18 @@ def read_web(
     return content
 
 
-def read_web_range(uri: str, options: Options, start: int, length: int) -> bytes:
-    """Part of a file; shorter where the file ends."""
+def read_web_range(
+    uri: str, options: Options, start: int, length: int, known: WebFacts | None = None
+) -> bytes:
+    """Part of a file, which must still be the `known` one; shorter where the file ends."""
     if not length:
         return b""
     wanted = {"Range": f"bytes={start}-{start + length - 1}"}
     try:
         with _answer(uri, options, headers=wanted) as answer:
             due = _length_of_part(answer, start, length)
+            if known is not None and _is_another(answer, known):
+                raise WebError("it changed while it was read")
             content = _body(answer, due, web_timeout_s(options))
     except WebError as error:
         if error.status == 416:  # it starts behind the end
@@ -129,8 +139,18 @@ def look_at_web(uri: str, options: Options) -> WebFacts:
 def _facts_of(answer: HTTPResponse, size: int | None) -> WebFacts | None:
     if size is None or answer.headers.get("Content-Encoding", "identity") != "identity":
         return None
-    said = {"ETag": answer.headers.get("ETag"), "LastModified": answer.headers.get("Last-Modified")}
-    return WebFacts(size, version_of({**said, "size": size}))
+    etag = (answer.headers.get("ETag") or "").strip('"')
+    return WebFacts(size, etag, answer.headers.get("Last-Modified") or "")
+
+
+def _is_another(answer: HTTPResponse, known: WebFacts) -> bool:
+    """Whether an answer is of another content, by what both say: HEAD and GET may say different."""
+    now = _facts_of(answer, known.size)
+    if now is None:
+        return True
+    total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    told = [(now.etag, known.etag), (now.changed, known.changed), (total, str(known.size))]
+    return any(a and b and "*" not in (a, b) and a != b for a, b in told)
 
 
 def _length_of(answer: HTTPResponse) -> int | None:

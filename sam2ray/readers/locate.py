@@ -65,7 +65,7 @@ def read_unit(unit: Unit, options: Options, limit_bytes: int | None = None) -> b
         if unit.member is None:
             return _read_file(unit, options, limit_bytes)
         entry = _SHARDS.get(unit.source_uri, options)
-        _refuse_change(unit, entry.version)
+        refuse_change(unit, entry.version)
         if unit.length is not None:
             return _read_member(unit, entry, options, limit_bytes)
         content = _TABLES.read(unit.source_uri, entry, row_place(unit.member), options)
@@ -80,13 +80,13 @@ def frames_of(unit: Unit, options: Options) -> list[Entry]:
         frames = frames_in_order(look(unit.source_uri, "", options).files)
     if not frames:
         raise FileNotFoundError(f"{unit.source_uri}: no pictures in this folder.")
-    _refuse_change(unit, version_of_frames(frames))
+    refuse_change(unit, version_of_frames(frames))
     return frames
 
 
 def _read_file(unit: Unit, options: Options, limit_bytes: int | None) -> bytes:
     entry = entry_at(unit.source_uri, options)
-    _refuse_change(unit, entry.version)
+    refuse_change(unit, entry.version)
     _refuse_size(entry.size, limit_bytes)
     content = read_at(unit.source_uri, options)
     if len(content) != entry.size:
@@ -112,7 +112,7 @@ def _read_member(unit: Unit, entry: Entry, options: Options, limit_bytes: int | 
 def _read_web(unit: Unit, options: Options, limit_bytes: int | None) -> bytes:
     def judge(etag: str, size: int | None) -> None:
         if etag:
-            _refuse_change(unit, etag)
+            refuse_change(unit, etag)
         _refuse_size(size or 0, limit_bytes)
 
     content = read_web(unit.address, options, limit_bytes, judge)
@@ -132,7 +132,8 @@ def _refuse_secret(unit: Unit) -> None:
         )
 
 
-def _refuse_change(unit: Unit, version: str) -> None:
+def refuse_change(unit: Unit, version: str) -> None:
+    """UnitFailed if the unit was listed with other content."""
     if unit.version and unit.version != version:
         raise UnitFailed(
             ErrorClass.IO,

@@ -210,13 +210,19 @@ def _without_head(request: str, connection: socket.socket) -> None:
     ("answer", "facts"),
     [
         (saying('200 OK\nContent-Length: 7\nETag: "e"'), WebFacts(7, "e")),
-        (saying("200 OK\nContent-Length: 7\nLast-Modified: Mon"), WebFacts(7, "7-Mon")),
-        (_without_head, WebFacts(10, "10-")),
+        (saying("200 OK\nContent-Length: 7\nLast-Modified: Mon"), WebFacts(7, "", "Mon")),
+        (_without_head, WebFacts(10)),
     ],
 )
 def test_a_server_says_how_large_a_file_is_and_which(answer, facts):
     with rude_web(answer) as web:
         assert look_at_web(web.url, {}) == facts
+    versions = [
+        WebFacts(7, "e", "Mon").version,
+        WebFacts(7, "", "Mon").version,
+        WebFacts(7).version,
+    ]
+    assert versions == ["e", "7-Mon", "7-"]
 
 
 @pytest.mark.parametrize(
