@@ -11,6 +11,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 from rude_web import Answer, rude_web, saying
 
 from sam2ray.errors import BadAddress, UnitFailed
@@ -321,6 +322,13 @@ def test_a_wish_of_a_server_may_be_a_date_and_is_not_followed_for_ever(monkeypat
     with pytest.raises(WebError):
         patiently(lambda: _raise(error), Patience(2, 0.0), lambda last, _: last)
     assert pauses == [30.0]
+
+
+def test_a_store_that_speaks_through_a_client_of_its_own_is_heard_as_well():
+    headers = {"HTTPStatusCode": 503, "HTTPHeaders": {"retry-after": "7"}}
+    error = ClientError({"Error": {}, "ResponseMetadata": headers}, "GetObject")  # pyright: ignore[reportArgumentType]
+    assert retry_after_s(error) == 7.0
+    assert retry_after_s(ClientError({"Error": {}}, "GetObject")) is None
 
 
 def _raise(error: Exception) -> None:

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,9 +16,11 @@ from label_bench import ledger
 from make_archive import write_parquet
 from make_clip import textured_picture
 from PIL import Image
+from s3_server import BUCKET
 from signed_web import signed_web
 
 from sam2ray.address_book import AddressBook
+from sam2ray.addresses import take_apart
 from sam2ray.errors import failure_by_surprise
 from sam2ray.ledger import Process
 from sam2ray.manifest import complete, merge_bucket, read_manifest, write_runs
@@ -102,6 +105,19 @@ def test_pictures_are_fetched_by_addresses_that_no_table_has(tmp_path: Path):
     failed = [row for row in forgotten if row["kind"] == "image"]
     assert [row["error_class"] for row in failed] == ["forbidden"] * 2
     assert all("came without a signature" in row["error_message"] for row in failed)
+
+
+def test_presigned_addresses_of_an_s3_server_are_read_by_its_web_side(tmp_path: Path, s3_options):
+    bucket = fsspec.filesystem("s3", **s3_options["s3"])
+    bucket.pipe_file(f"{BUCKET}/{tmp_path.name}/m.png", _png(3))
+    address = bucket.sign(f"{BUCKET}/{tmp_path.name}/m.png", expiration=600)
+    signature = take_apart(address).whole.rpartition("ignature=")[2].partition("&")[0]
+    book, store = AddressBook(), LocalStore(tmp_path / "out")
+    manifest = _index(store, write_parquet(tmp_path / "list.parquet", {"uri": [address]}), book)
+    (row,) = _prepare(manifest.append_column("attempt", pa.array([1], pa.int32())), book)
+    assert row["source_uri"] == f"{s3_options['s3']['endpoint_url']}/{BUCKET}/{tmp_path.name}/m.png"
+    assert row["pixels"] is not None
+    assert all(signature.encode() not in store.read(entry.name) for entry in store.list())
 
 
 def test_a_list_and_its_prompts_may_be_signed_apart(tmp_path: Path):
