@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 from .config import JobConfig
 from .crash import explain_crash
 from .dealt_lists import Dealt, beside_lists, dealt_list
+from .index_facts import known_damages, known_shards, late_columns
 from .listing_progress import ListingState, ListingWatch, unwatched
 from .manifest import (
     Listed,
@@ -21,9 +22,6 @@ from .manifest import (
     buckets_for,
     complete,
     forget,
-    known_damages,
-    known_shards,
-    late_columns,
     manifest_parts,
     merge_bucket,
 )

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .manifest import read_manifest, superseded_ids
+from .index_facts import superseded_ids
+from .manifest import read_manifest
 from .outcomes import OutcomeIndex, count_codes, named
 from .own_folder import OwnFolder
 from .packed import is_in

@@ -14,8 +14,9 @@ from rich.table import Table
 from . import lease
 from .compact import broke_off
 from .errors import StorageError
+from .index_facts import superseded_ids
 from .live_units import require_output
-from .manifest import FOLDER, superseded_ids
+from .manifest import FOLDER
 from .outcomes import latest_outcomes, mend_copies, result_names
 from .report import RunReport, counted, duration, moment, read_reports, standing_rows
 from .root import SUCCESS, Standing, standing

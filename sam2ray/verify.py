@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .compact import MARK, broke_off
+from .index_facts import mended_ids
 from .kept_config import CONFIG, kept_config
 from .live_units import require_output
-from .manifest import FOLDER, mended_ids, read_manifest
+from .manifest import FOLDER, read_manifest
 from .outcomes import OK, OutcomeIndex, count_codes, in_advance, named, result_names
 from .packed import (
     PackedRows,

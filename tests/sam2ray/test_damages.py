@@ -12,16 +12,10 @@ from made_outputs import Ended, Output
 from make_archive import jpeg, tar_bytes, write_picture_table
 
 from sam2ray.config_file import load_config
+from sam2ray.index_facts import superseded_ids
 from sam2ray.index_table import index_table
 from sam2ray.listing import list_source
-from sam2ray.manifest import (
-    Listed,
-    Merged,
-    manifest_parts,
-    read_manifest,
-    superseded_ids,
-    unit_of,
-)
+from sam2ray.manifest import Listed, Merged, manifest_parts, read_manifest, unit_of
 from sam2ray.outcomes import latest_outcomes
 from sam2ray.records import UNIT_COLUMNS, ErrorClass, Failure, Unit, as_hex
 from sam2ray.root import Selection, due_units
