@@ -48,6 +48,7 @@ from .root import (
     write_waves,
 )
 from .run_end import CRASHED, end_of
+from .shared_disk import require_shared_disks
 from .sinks.commit import Committer
 from .sinks.result_files import EMBEDDINGS, MASKS, ResultPlace
 from .stages.decode import PictureLimits
@@ -103,6 +104,7 @@ def run_job(
     run_id = new_run_id()
     with holding(store, run_id) as held, addresses_of(source) as addresses:
         sweep(store)
+        require_shared_disks(config, store)
         own = pin_config(store, config, weights)
         context = RunContext(config, store, run_id, held, own, load, weights, addresses)
         still_mine = partial(lease.check_still_held, store, held.number)
