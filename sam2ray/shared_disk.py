@@ -6,12 +6,14 @@ would fail as missing on all others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from . import lease
@@ -73,7 +75,7 @@ def require_seen(samples: Sequence[Sample], nodes: Sequence[Node]) -> None:
     """Ask each node; one that does not answer in time is not known to see less."""
     asked = {_ask(node, samples): node for node in nodes}
     answered, _ = ray.wait([*asked], num_returns=len(asked), timeout=_ANSWER_WITHIN_S)
-    seen = {asked[answer].address: ray.get(answer) for answer in answered}
+    seen = dict(_answers({answer: asked[answer] for answer in answered}))
     faults = [
         _words(sample, [address for address, sees in seen.items() if not sees[number]], len(nodes))
         for number, sample in enumerate(samples)
@@ -84,6 +86,13 @@ def require_seen(samples: Sequence[Sample], nodes: Sequence[Node]) -> None:
             "\n".join(faults) + "\nName a store that all nodes reach, such as s3://, or a folder "
             "of a disk that they share."
         )
+
+
+def _answers(asked: Mapping[ray.ObjectRef[list[bool]], Node]) -> Iterator[tuple[str, list[bool]]]:
+    """What nodes said, by their addresses; one that was lost meanwhile has said nothing."""
+    for answer, node in asked.items():
+        with suppress(RayError):
+            yield node.address, ray.get(answer)
 
 
 def _ask(node: Node, samples: Sequence[Sample]) -> ray.ObjectRef[list[bool]]:

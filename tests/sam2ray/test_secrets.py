@@ -24,7 +24,8 @@ from sam2ray.errors import RunCrashed
 from sam2ray.processes import Job, load_labeller
 from sam2ray.report import RunReport
 from sam2ray.root import Selection
-from sam2ray.run import DONE, SOME_FAILED, run_job
+from sam2ray.run import run_job
+from sam2ray.run_end import DONE, SOME_FAILED
 from sam2ray.stages.label import Labeller
 from sam2ray.storage import LocalStore, Options
 from sam2ray.verify import verify_output
