@@ -18,7 +18,6 @@ from itertools import groupby
 from operator import itemgetter
 
 import pyarrow as pa
-import ray
 
 from .addresses import last_to_end, public_text
 from .cluster import ensure_ray
@@ -38,7 +37,7 @@ from .readers.sources import Source
 from .readers.tables import Block, chunks_of, read_blocks
 from .readers.versions import Versions
 from .records import Unit, canonical_json
-from .side_by_side import Answer, answers, in_a_task, pickled_error, side_by_side
+from .side_by_side import Answer, answers, in_a_task, one_a_task, pickled_error, side_by_side
 from .storage import Entry
 
 _READERS = 4  # files at a time
@@ -92,7 +91,7 @@ class DealtList:
         """Read all rows, and write what they say, block by block."""
         ensure_ray()
         rows = [{"file": number} for number in range(len(self.tables))]
-        files = ray.data.from_items(rows, override_num_blocks=len(rows))
+        files = one_a_task(rows)
         files.context.target_max_block_size = _BLOCK_OF_RAY
         # Readers wait until their blocks are taken: if they held the CPUs, nobody could take any.
         blocks = files.map_batches(

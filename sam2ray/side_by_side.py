@@ -27,8 +27,17 @@ def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> Itera
     """Results as they come; a task each."""
     ensure_ray()
     rows = [{"number": number, "item": pickle.dumps(item)} for number, item in enumerate(items)]
+    yield from answers(one_a_task(rows).map(in_a_task(work)))
+
+
+def one_a_task(rows: list[dict[str, Any]]) -> Dataset:
+    """Rows that a task each is started for; errors in these stay what they are, and none passes."""
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
-    yield from answers(dataset.map(in_a_task(work)))
+    context = dataset.context  # this one's, and that of all that is made of it
+    context.raise_original_map_exception = True
+    context.max_errored_blocks = 0
+    context.enable_progress_bars = False  # sam2ray shows its own
+    return dataset
 
 
 def in_a_task(work: Callable[[Item], Result]) -> Callable[[dict[str, Any]], dict[str, Any]]:

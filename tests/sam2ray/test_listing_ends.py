@@ -52,14 +52,16 @@ def test_a_signal_ends_a_listing_before_anything_is_added(
     assert len(manifest_parts(store)) == 1
 
 
-def _nap(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
+# What tasks work on is made in the tests: other processes cannot import these modules.
 
 
 def _stop_after_the_first() -> None:
+    def nap(seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
     with raising_on_signals():
-        for answer in side_by_side(_nap, [0.0, 3.0]):
+        for answer in side_by_side(nap, [0.0, 3.0]):
             assert answer.result == 0.0
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -70,16 +72,13 @@ def test_a_signal_ends_the_waiting_for_tasks():
         _stop_after_the_first()
 
 
-def _fail(number: int) -> int:
-    if number == 1:
-        raise PermissionError(13, "Permission denied", "/archive/locked")
-    raise RuntimeError("of our own")
-
-
 @pytest.mark.usefixtures("two_cpus")
 def test_what_a_task_may_not_read_is_the_error_that_it_is():
+    def fail(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
     with pytest.raises(PermissionError) as refused:
-        list(side_by_side(_fail, [1]))
+        list(side_by_side(fail, ["/archive/locked"]))
     assert refused.value.filename == "/archive/locked"
     assert exit_code_of(refused.value) == CRASHED
 
