@@ -4,7 +4,6 @@
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 
 def suppress(
@@ -14,6 +13,10 @@ def suppress(
 
     A box is dropped when its IoU with a kept box of its own group is above iou_threshold.
     """
+    # Not with the module: torchvision brings torch._dynamo along, which costs each process of a job
+    # two seconds, and most of them suppress nothing.
+    from torchvision.ops import batched_nms
+
     if groups is None:
         groups = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
     # float32 as in the reference: with half-precision boxes other neighbours would survive.

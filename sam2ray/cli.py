@@ -136,26 +136,26 @@ def _run(settings: JobConfig, chosen: Selection) -> int:
     from .progress import RunProgress, told_to_all
     from .report import report_table
     from .run import run_job
+    from .run_end import CRASHED, STOPPED_EARLY
 
     uri = public_uri(settings.output.uri)
     with RunProgress(console(stderr=True), chosen) as progress:
         report = run_job(settings, chosen, told_to_all(progress, RunGauges(uri)), say=progress.say)
     console().print(report_table(report, uri))
-    if report.tally.stop is not None:
-        complain(f"sam2ray: stopped: {report.tally.stop.reason}")
+    if report.advice and report.exit_code in (CRASHED, STOPPED_EARLY):
+        complain(f"sam2ray: {report.advice}")
     return report.exit_code
 
 
 def _show_plan(settings: JobConfig, store: Store, chosen: Selection) -> None:
     from .cluster import cluster, ensure_ray
     from .dry_run import plan_table, prospect, refuse_another_config
-    from .planner import make_plan
     from .weights import weights_digest
 
     refuse_another_config(store, settings, weights_digest(settings))
     seen = prospect(settings, store, chosen)
     ensure_ray()
-    console().print(plan_table(settings, make_plan(settings, cluster()), seen, store))
+    console().print(plan_table(settings, cluster(), seen, store))
 
 
 @app.command()
@@ -177,14 +177,18 @@ def index(
     require_source(settings)
     from . import lease
     from .index_table import index_table, unmark_if_more_waits
+    from .leftovers import sweep
     from .listing import list_source
+    from .listing_progress import ListingProgress
     from .root import new_run_id
 
     index_id = new_run_id()
     with closing(lease.acquire(store, lease.this_process(index_id))) as held:
+        sweep(store)
         still_mine = partial(lease.check_still_held, store, held.number)
-        listed, merged = list_source(settings, store, index_id, still_mine)
-        unmark_if_more_waits(store)
+        with ListingProgress(console(stderr=True)) as watch:
+            listed, merged = list_source(settings, store, index_id, still_mine, watch=watch)
+        unmark_if_more_waits(store, settings.limits.max_attempts)
     console().print(index_table(store.uri, listed, merged))
 
 

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 Source = Annotated[
     str | None,
-    typer.Argument(metavar="SOURCE", help="The archive: folder, prefix, pattern, shards or list."),
+    typer.Argument(
+        metavar="SOURCE",
+        help="The archive: folder, prefix, pattern, shards or list. Folders of frames, each a "
+        "clip: --set source.kind=frames.",
+    ),
 ]
 NewOut = Annotated[
     str | None, typer.Argument(metavar="OUT", help="Folder or prefix of the dataset of masks.")

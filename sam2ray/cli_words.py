@@ -13,6 +13,7 @@ from rich.console import Console
 from typer.core import TyperCommand
 
 from .errors import RootRefused, Sam2RayError, UsageError
+from .interrupts import Interrupted, raising_on_signals
 from .patience import is_of_a_package
 from .records import ErrorClass
 from .tables import harmless
@@ -45,7 +46,11 @@ def said_in_words(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401 whatever the command takes
         try:
-            command(*args, **kwargs)
+            with raising_on_signals():
+                command(*args, **kwargs)
+        except Interrupted as error:
+            complain(f"sam2ray: stopped: {error}")
+            raise typer.Exit(CRASHED) from error
         except Exception as error:
             code = exit_code_of(error)
             if code is None:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from . import lease
 from .errors import RootRefused, StorageError, UsageError
-from .kept_config import CONFIG
+from .kept_config import CONFIG, kept_config
 from .live_units import LiveUnits, read_live_units, require_output
 from .manifest import FOLDER, manifest_parts
 from .outcomes import latest_outcomes, reading
@@ -75,7 +75,8 @@ def compact_output(
         compacted = _compare(old, live, new, watch)
         new.put(MARK, json.dumps(facts | {"ended": True}).encode())
         if compacted.is_complete:
-            mark_success(new, standing(new, latest_outcomes(new)))
+            attempts = kept_config(new).config.limits.max_attempts
+            mark_success(new, standing(new, latest_outcomes(new), attempts))
     return compacted
 
 

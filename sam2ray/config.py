@@ -7,6 +7,7 @@ former, so nobody adds one without deciding. Sizes are in bytes, times in second
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -18,12 +19,26 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import InitErrorDetails
 
 from sam2_core import RELEASED, AutoMaskConfig, ConfigError, ModelConfig, TrackingConfig
 from sam2_core.config import Compile, Precision, model_config
 from sam2_core.inference.tracking_config import Direction
 
-from .config_section import Section, Text, Texts, Uri, Uris, fault, frozen, result, run, section
+from .config_decode import Decode
+from .config_section import (
+    Contradiction,
+    Section,
+    Text,
+    Texts,
+    Uri,
+    Uris,
+    fault,
+    frozen,
+    result,
+    run,
+    section,
+)
 from .config_storage import Storage
 from .file_systems import Options, with_timeout
 from .readers.prompts.columns import BoxFormat, Part
@@ -31,7 +46,6 @@ from .readers.prompts.columns import BoxFormat, Part
 Mode = Literal["auto", "prompt", "track", "auto_track", "embed"]
 SourceKind = Literal["auto", "files", "frames", "tar", "list", "parquet"]
 PromptFormat = Literal["auto", "columns", "coco", "parquet", "sav", "davis"]
-DecodeMode = Literal["rounded", "exact", "scaled"]
 Auto = Literal["auto"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -64,6 +78,11 @@ class Source(Section):
     )
     bytes_column: Text | None = run(
         None, "Column of a Parquet file that has the pictures; null: known by its type and name."
+    )
+    ask_versions: bool = run(
+        True,
+        "Ask stores and servers which version of a file they have, where a list has no column "
+        "version or etag; false: nothing is asked, and new content under an old address not seen.",
     )
 
 
@@ -149,12 +168,16 @@ class Masks(Section):
             AutoMaskConfig(**self._given())
         except ConfigError as error:
             words = str(error).replace("AutoMaskConfig.", "").replace("None", "null")
-            raise ValueError(words) from error
+            raise Contradiction(words, *self._named_in(words)) from error
         return self
 
     def auto_mask_config(self, model: ModelConfig) -> AutoMaskConfig:
         """What MaskGenerator takes, with the thresholds that suit the model."""
         return AutoMaskConfig.for_model(model, **self._given())
+
+    def _named_in(self, words: str) -> list[str]:
+        named = set(re.findall(r"\w+", words))
+        return [name for name in type(self).model_fields if name in named]
 
     def _given(self) -> dict[str, Any]:
         given = {name: getattr(self, name) for name in type(self).model_fields}
@@ -225,49 +248,7 @@ class Prompts(Section):
         if self.format != "auto" or self.file is None:
             return self.format
         name = self.file.lower()
-        if name.endswith(".json"):
-            return "coco"
         return "parquet" if name.endswith(_TABLE_SUFFIXES) else "auto"
-
-
-class VideoDecode(Section):
-    """Which frames of a video are read."""
-
-    every_nth: int = result(1, "Every n-th frame.", ge=1)
-    fps: float | None = result(None, "Frames a second instead of every_nth.", gt=0)
-    max_frames: int | None = result(None, "A longer video is cut off here; null: never.", ge=1)
-    max_duration_s: float | None = result(None, "A longer video is cut off here.", gt=0)
-    max_side: int = result(8192, "A video with a longer side is refused, px.", ge=1)
-    max_bytes: int = result(
-        64 << 30, "A larger file of a video is refused; read, it lies on the actor's disk.", ge=1
-    )
-    threads: int = run(1, "Threads that decode one video.", ge=1, le=256)
-
-    @model_validator(mode="after")
-    def _samples_in_one_way(self) -> VideoDecode:
-        if self.fps is not None and self.every_nth != 1:
-            raise ValueError("give every_nth or fps, not both; set fps to null or every_nth to 1")
-        return self
-
-
-class Decode(Section):
-    """From bytes to pixels, and which pictures are refused before that."""
-
-    mode: DecodeMode = result(
-        "rounded", "rounded to 8 bits at model size; exact as the reference; scaled while decoding."
-    )
-    max_bytes: int = result(256 << 20, "A larger file of a picture is refused.", ge=1)
-    max_pixels: int = result(100_000_000, "A picture with more pixels is refused.", ge=1)
-    min_side: int = result(1, "A picture with a shorter side is refused, px.", ge=1)
-    max_side: int = result(65_535, "A picture with a longer side is refused, px.", ge=1)
-    max_aspect_ratio: float = result(100.0, "A longer, narrower picture is refused.", ge=1)
-    video: VideoDecode = section(VideoDecode, "Which frames of a video are read.")
-
-    @model_validator(mode="after")
-    def _sides_leave_room(self) -> Decode:
-        if self.min_side > self.max_side:
-            raise ValueError(f"min_side={self.min_side} is above max_side={self.max_side}")
-        return self
 
 
 class Fetch(Section):
@@ -352,36 +333,42 @@ class JobConfig(Section):
 
     @model_validator(mode="after")
     def _makes_sense_as_a_whole(self) -> JobConfig:
-        faults = [fault(tuple(path.split(".")), words) for path, words in self._contradictions()]
+        faults = [*self._contradictions()]
         if faults:
             raise ValidationError.from_exception_data("job", faults)
         return self
 
-    def _contradictions(self) -> Iterator[tuple[str, str]]:
+    def _contradictions(self) -> Iterator[InitErrorDetails]:
         yield from self._contradictions_of_prompts()
         if self.mode == "auto_track" and self.tracking.direction != "forward":
             words = (
                 "must be forward in mode auto_track: objects are followed from where they appear"
             )
-            yield "tracking.direction", words
+            yield fault("tracking.direction", words, "mode")
         gpus = self.resources.gpus_per_actor
         if self.model.device == "cpu" and gpus not in ("auto", 0):
-            yield "resources.gpus_per_actor", "must be 0 or auto where model.device is cpu"
+            words = "must be 0 or auto where model.device is cpu"
+            yield fault("resources.gpus_per_actor", words, "model.device")
         if self.model.device == "cuda" and gpus == 0:
-            yield "resources.gpus_per_actor", "must be above 0 where model.device is cuda"
+            words = "must be above 0 where model.device is cuda"
+            yield fault("resources.gpus_per_actor", words, "model.device")
 
-    def _contradictions_of_prompts(self) -> Iterator[tuple[str, str]]:
+    def _contradictions_of_prompts(self) -> Iterator[InitErrorDetails]:
         prompts = self.prompts
         if self.mode not in _TAKES_PROMPTS:
             if prompts.file is not None:
-                yield "prompts.file", f"is not read in mode {self.mode}: write prompt or track"
+                words = f"is not read in mode {self.mode}: write prompt or track"
+                yield fault("prompts.file", words, "mode")
             return
         if prompts.file is None and prompts.uri_column is not None:
-            yield "prompts.uri_column", "is of a prompts.file: write source.uri_column"
+            words = "is of a prompts.file: write source.uri_column"
+            yield fault("prompts.uri_column", words, "prompts.file", "mode")
         if prompts.file is None and prompts.format not in ("auto", "columns"):
-            yield "prompts.file", f"is missing: format {prompts.format} is read from a file"
+            words = f"is missing: format {prompts.format} is read from a file"
+            yield fault("prompts.file", words, "prompts.format", "mode")
         if prompts.file is not None and prompts.format == "columns":
-            yield "prompts.file", "is not read where format is columns: leave one of them out"
+            words = "is not read where format is columns: leave one of them out"
+            yield fault("prompts.file", words, "prompts.format", "mode")
         if prompts.read_as() in _SAYS_NO_COORDINATES and prompts.coordinates is None:
             words = "is missing: a table does not say what it counts in; write pixels or normalized"
-            yield "prompts.coordinates", words
+            yield fault("prompts.coordinates", words, "prompts.file", "prompts.format", "mode")

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .config import JobConfig
-from .config_section import public_uri, settings_of
+from .config_section import Contradiction, public_uri, settings_of
 from .config_yaml import Path, dotted, printable
 
 Keys = tuple[str, ...]
@@ -51,18 +50,12 @@ _WORDS = {
 }
 
 
-def explain(
-    error: ValidationError, places: Mapping[Path, Place], *, complete: bool = True
-) -> list[str]:
-    """The lines that say what is wrong, as it was written one after another.
-
-    Of values that are not complete, only what is surely wrong.
-    """
-    details = [d for d in error.errors() if complete or d["type"] not in ("missing", "fault")]
+def explain(faults: Iterable[ErrorDetails], places: Mapping[Path, Place]) -> list[str]:
+    """The lines that say what is wrong, as it was written one after another."""
     grouped: dict[Path, list[ErrorDetails]] = {}
-    for detail in details:
-        grouped.setdefault(_setting_of(detail["loc"]), []).append(detail)
-    found = [(_written(path, places), path, details) for path, details in grouped.items()]
+    for detail in faults:
+        grouped.setdefault(setting_of(detail["loc"]), []).append(detail)
+    found = [(_written(path, details, places), path, details) for path, details in grouped.items()]
     order = {path: number for number, path in enumerate(places)}
     found.sort(key=lambda one: len(order) if one[0] is None else order[one[0]])
     lines = [
@@ -73,7 +66,18 @@ def explain(
     return [*lines, f"and {more:,} more of this kind"] if more else lines
 
 
-def _setting_of(location: Path) -> Path:
+def involved_in(fault: ErrorDetails) -> list[Keys]:
+    """The settings that a fault is about."""
+    context = fault.get("ctx", {})
+    if fault["type"] == "fault":
+        return [tuple(name.split(".")) for name in context["involved"]]
+    here = _words_in(setting_of(fault["loc"]))
+    if isinstance(context.get("error"), Contradiction):
+        return [(*here, name) for name in context["error"].involved]
+    return [here]
+
+
+def setting_of(location: Path) -> Path:
     """The setting and the position in it, without what pydantic says of its own branches."""
     path: Path = ()
     for part in location:
@@ -91,8 +95,15 @@ def _words_in(path: Path) -> Keys:
     return tuple(part for part in path if isinstance(part, str))
 
 
-def _written(path: Path, places: Mapping[Path, Place]) -> Path | None:
-    """What was written of a setting: itself, the section around it, or something in it."""
+def _written(path: Path, details: list[ErrorDetails], places: Mapping[Path, Place]) -> Path | None:
+    """What was written of a setting: itself, the section around it, or something in it.
+
+    Of settings that contradict each other it is the last: till then nothing was wrong.
+    """
+    together = [one for one in involved_in(details[0]) if one in places]
+    if details[0]["type"] == "value_error" and together:
+        order = list(places)
+        return max(together, key=order.index)
     for depth in range(len(path), 0, -1):
         if path[:depth] in places:
             return path[:depth]

@@ -15,9 +15,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from .config import JobConfig
+from .config_check import judge, overlap
 from .config_faults import SECTIONS, Keys, Place, explain
 from .config_yaml import MAX_CHARACTERS, dotted, printable, read_value, read_yaml
 from .config_yaml import Path as ValuePath
@@ -72,7 +71,8 @@ class Draft:
     values: dict[str, Any] = field(default_factory=lambda: {"source": {}, "output": {}})
     places: dict[ValuePath, Place] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
-    complete: bool = True  # whether all that was written could be read
+    unread: set[ValuePath] = field(default_factory=set)  # what could not be read; (): who knows
+    settled: set[ValuePath] = field(default_factory=set)  # what was written after it
 
     def read_file(self, path: ConfigPath) -> None:
         """Add what a file says."""
@@ -80,7 +80,7 @@ class Draft:
         try:
             text = _text_of(_found(name), name)
         except UsageError as error:
-            self._miss(str(error))
+            self._miss((), str(error))
         else:
             self.read_text(text, name)
 
@@ -89,8 +89,10 @@ class Draft:
         document = read_yaml(text)
         name = _called(name)
         self.faults += [f"{name}:{fault.line}: {fault.words}" for fault in document.faults]
-        self.complete &= document.readable
+        for path in document.unread:
+            self._forget(path)
         self.places |= {path: Place(f"{name}:{line}:") for path, line in document.lines.items()}
+        self.settled |= document.lines.keys()
         self._merge((), document.values)
 
     def assign(self, assignment: str) -> None:
@@ -98,12 +100,13 @@ class Draft:
         setting, equals, text = assignment.partition("=")
         keys = tuple(setting.strip().split("."))
         if not equals or not all(keys):
-            self._miss(f"--set {_start_of(setting)}: write setting=value, as in decode.mode=exact")
+            words = f"--set {_start_of(setting)}: write setting=value, as in decode.mode=exact"
+            self._miss(keys if all(keys) else (), words)
             return
         try:
             self.write(keys, read_value(text), Place("--set"))
         except ValueError as error:
-            self._miss(f"--set {dotted(keys)}: {error}; put text that is no YAML in quotes")
+            self._miss(keys, f"--set {dotted(keys)}: {error}; put text that is no YAML in quotes")
 
     def write(self, keys: Keys, value: object, place: Place) -> None:
         """Add one value that stands in one place."""
@@ -115,23 +118,28 @@ class Draft:
             for path in [path for path in self.places if path[: len(keys)] == keys]:
                 del self.places[path]  # of the items of an earlier list
         self.places[keys] = place
+        self.settled.add(keys)
         self._merge(keys, value)
 
     def config(self) -> JobConfig:
         """What it all amounts to; all faults at once if there is one."""
-        faults = self.faults
-        try:
-            config = JobConfig(**self.values)
-        except ValidationError as error:
-            faults = faults + explain(error, self.places, complete=self.complete)
-        else:
-            if not faults:
-                return config
-        raise UsageError("\n".join(faults))
+        judged = judge(self.values, self._is_known)
+        if judged.config is not None and not self.faults:
+            return judged.config
+        raise UsageError("\n".join([*self.faults, *explain(judged.faults, self.places)]))
 
-    def _miss(self, fault: str) -> None:
+    def _is_known(self, setting: Keys) -> bool:
+        """Whether nothing that could not be read may have been about a setting."""
+        return setting in self.settled or not any(overlap(setting, one) for one in self.unread)
+
+    def _miss(self, path: ValuePath, fault: str) -> None:
         self.faults.append(fault)
-        self.complete = False
+        self._forget(path)
+
+    def _forget(self, path: ValuePath) -> None:
+        """Take note that something was written there that nobody can read."""
+        self.unread.add(path)
+        self.settled = {one for one in self.settled if not overlap(one, path)}
 
     def _merge(self, keys: Keys, value: object) -> None:
         """Put a value in its place, and of a mapping each value, so that sections add up."""

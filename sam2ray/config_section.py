@@ -59,12 +59,20 @@ def section(kind: Callable[[], Section], description: str, *, exclude: bool = Fa
     return Field(default_factory=kind, description=description, exclude=exclude)
 
 
-def fault(path: tuple[str, ...], words: str) -> InitErrorDetails:
-    """What a validator found wrong below its own section."""
+class Contradiction(ValueError):
+    """What settings of one section say together cannot be."""
+
+    def __init__(self, words: str, *involved: str) -> None:
+        super().__init__(words)
+        self.involved = involved  # the names of all settings that it is about
+
+
+def fault(path: str, words: str, *others: str) -> InitErrorDetails:
+    """What a validator of the whole found wrong with one setting, as `others` stand."""
     # The words go in as a value: a brace in a template would be taken for a gap.
-    return InitErrorDetails(
-        type=PydanticCustomError("fault", "{words}", {"words": words}), loc=path, input=None
-    )
+    context = {"words": words, "involved": (path, *others)}
+    error = PydanticCustomError("fault", "{words}", context)
+    return InitErrorDetails(type=error, loc=tuple(path.split(".")), input=None)
 
 
 def settings_of(kind: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[Setting]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -25,6 +26,8 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,2}(_[0-9]{3})+|[1-9][0-9]*)")
 _NUMBER = re.compile(
     r"[-+]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))|\.(nan|NaN|NAN)"
 )
+_SECRETS = "storage"
+_AT_MARGIN = re.compile(r"([A-Za-z_]\w*)\s*:(\s|$)")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
 
 
@@ -43,13 +46,18 @@ class Document:
     values: dict[str, object] = field(default_factory=dict)
     lines: dict[Path, int] = field(default_factory=dict)
     faults: list[YamlFault] = field(default_factory=list)
-    readable: bool = True  # whether the values are all that is there
+    unread: list[Path] = field(default_factory=list)  # where there is more; (): nobody knows where
 
 
 def read_yaml(text: str) -> Document:
     """The one mapping in a text; what is wrong with it is among the faults."""
     if len(text) > MAX_CHARACTERS:
         return _unreadable(1, f"has more than {MAX_CHARACTERS:,} characters")
+    document = _read_whole(text)
+    return _read_in_parts(text, document) if document.unread else document
+
+
+def _read_whole(text: str) -> Document:
     try:
         node = _Reader(text).get_single_node()
     except yaml.reader.ReaderError as error:
@@ -65,6 +73,43 @@ def read_yaml(text: str) -> Document:
     document = Document()
     document.values.update(_mapping(node, (), document))
     return document
+
+
+def _read_in_parts(text: str, whole: Document) -> Document:
+    """What the parts of a text say, each of which starts a setting or section at the margin.
+
+    One that is no YAML must not hide what is wrong with the others. Where it is not the parts that
+    are wrong but what they are together, nothing is known.
+    """
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)
+    starts = [number for number, line in enumerate(lines) if _AT_MARGIN.match(line)]
+    if len(starts) < 2 or any(line.startswith(("---", "...", "%")) for line in lines):
+        return whole
+    found = Document()
+    for start, end in pairwise([0, *starts[1:], len(lines)]):
+        part = _read_whole("".join(lines[start:end]))
+        for fault in part.faults:
+            found.faults.append(YamlFault(fault.line + start, fault.words))
+        if part.unread:
+            name = _AT_MARGIN.match(lines[max(start, starts[0])])
+            assert name is not None
+            found.unread.append((name[1],))
+        _add_part(found, part, start)
+    if (_SECRETS,) in found.unread:  # what seems to follow may be the rest of a secret
+        return whole
+    return found if found.unread else whole
+
+
+def _add_part(found: Document, part: Document, lines_above: int) -> None:
+    for path, line in part.lines.items():
+        if len(path) == 1 and path in found.lines:
+            fault = YamlFault(line + lines_above, _twice(path, found.lines[path]))
+            found.faults.append(fault)
+    new = {key: value for key, value in part.values.items() if key not in found.values}
+    found.values.update(new)
+    for path, line in part.lines.items():
+        if path[0] in new:
+            found.lines[path] = line + lines_above
 
 
 def read_value(text: str) -> object:
@@ -145,12 +190,15 @@ def _mapping(node: yaml.MappingNode, path: Path, document: Document) -> dict[str
             continue
         here = (*path, str(key_node.value))
         if key_node.value in values:
-            words = f"{dotted(here)} is written a second time; first in line {document.lines[here]}"
-            document.faults.append(YamlFault(line, words))
+            document.faults.append(YamlFault(line, _twice(here, document.lines[here])))
             continue
         document.lines[here] = line
         values[key_node.value] = _value(value_node, here, document)
     return values
+
+
+def _twice(path: Path, line: int) -> str:
+    return f"{dotted(path)} is written a second time; first in line {line}"
 
 
 def _value(node: yaml.Node, path: Path, document: Document) -> object:
@@ -191,7 +239,7 @@ def printable(text: str, longest: int = 80) -> str:
 
 
 def _unreadable(line: int, words: str) -> Document:
-    return Document(faults=[YamlFault(line, words)], readable=False)
+    return Document(faults=[YamlFault(line, words)], unread=[()])
 
 
 def _refusal(event: yaml.Event, words: str) -> yaml.MarkedYAMLError:

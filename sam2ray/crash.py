@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import re
 
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from sam2_core import Sam2Error
 
+from .addresses import without_secrets
 from .errors import RunCrashed, Sam2RayError
-from .patience import causes, without_secrets
+from .patience import causes
 from .root import RUNS
 from .storage import Store
 
 _ADDED_BY_RAY = "\nFailed to "  # and how Ray Data could be told to try again
+_NO_MEMORY = (
+    "A machine ran out of memory, and Ray ended a process of the run there. Take fewer processes "
+    "(lower resources.actors, raise resources.decode_cpus or resources.decode_memory_bytes) "
+    "or smaller batches (resources.batch_size), or machines with more memory. What was committed "
+    "stays, and the same command goes on."
+)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LAST_WORDS = re.compile(r"^(?:[a-z_]\w*\.)*([A-Z]\w*: .*)", re.MULTILINE | re.DOTALL)
 
@@ -24,6 +31,8 @@ def explain_crash(error: RayError, store: Store, run_id: str) -> Exception:
         if isinstance(cause, Sam2RayError | Sam2Error):
             cause.args = (str(cause).partition(_ADDED_BY_RAY)[0],)
             return cause
+    if isinstance(error, OutOfMemoryError):
+        return RunCrashed(f"{_NO_MEMORY}\nRay says: {without_secrets(str(error))}")
     text = _COLOURS.sub("", without_secrets(str(error)))
     name = f"{RUNS}/{run_id}.crash.txt"
     store.put(name, text.encode())

@@ -1,4 +1,4 @@
-"""An output -> its masks, units and embeddings as Arrow batches, without what no longer counts.
+"""An output -> its masks, units and embeddings as Arrow has them, without what no longer counts.
 
 Nothing is ever read as a whole: every table comes as a stream of batches, file by file, with only
 the columns and rows that are asked for. What is hidden: units that a newer version of their source
@@ -16,14 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
-import pyarrow.fs as pafs
 
 from .errors import UsageError
+from .live_datasets import ArrowPlace, arrow_place, outcomes_dataset, results_dataset
 from .live_units import LiveUnits, read_live_units, require_output
 from .outcomes import outcome_tables
 from .records import EMBEDDING_SCHEMA, MASK_SCHEMA, OUTCOME_SCHEMA
 from .sinks.result_files import EMBEDDINGS, MASKS, RESULT_SCHEMAS
-from .storage import Options, Store, file_system, local_path, open_store
+from .storage import Options, Store, local_path, open_store
 
 _BATCHES_AHEAD, _FILES_AHEAD = 4, 2  # what a scan holds in memory
 _HEX_DIGITS = 32
@@ -37,26 +37,7 @@ def open(uri: str, options: Options | None = None) -> Dataset:  # noqa: A001 sam
     """
     store = open_store(uri, options)
     require_output(store)
-    return Dataset(store, _arrow_place(store.uri, options or {}), read_live_units(store))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _ArrowPlace:
-    """A store as Arrow's scanners know it."""
-
-    system: Any  # of pyarrow or of fsspec, which has no types
-    root: str
-
-    def path(self, name: str) -> str:
-        return f"{self.root.rstrip('/')}/{name}"
-
-
-def _arrow_place(uri: str, options: Options) -> _ArrowPlace:
-    path = local_path(uri)
-    if path is not None:
-        return _ArrowPlace(pafs.LocalFileSystem(), str(path))
-    system = file_system(uri, options)
-    return _ArrowPlace(system, system._strip_protocol(uri))
+    return Dataset(store, arrow_place(store.uri, options or {}), read_live_units(store))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +45,7 @@ class Dataset:
     """The results of an archive as they count today; made by `sam2ray.open`."""
 
     store: Store
-    _place: _ArrowPlace
+    _place: ArrowPlace
     _live: LiveUnits
 
     def __repr__(self) -> str:
@@ -101,6 +82,18 @@ class Dataset:
         """One row a unit and frame, as EMBEDDING_SCHEMA has it."""
         schema = _projected(EMBEDDING_SCHEMA, columns)
         return pa.RecordBatchReader.from_batches(schema, self._batches(EMBEDDINGS, schema, where))
+
+    def masks_dataset(self) -> pads.Dataset:
+        """The rows of `masks` as a dataset of pyarrow; what its filter costs: live_datasets."""
+        return results_dataset(self._live, self.store, self._place, MASKS)
+
+    def embeddings_dataset(self) -> pads.Dataset:
+        """The rows of `embeddings`, likewise."""
+        return results_dataset(self._live, self.store, self._place, EMBEDDINGS)
+
+    def units_dataset(self) -> pads.Dataset:
+        """The rows of `units`, likewise."""
+        return outcomes_dataset(self._live, self.store, self._place)
 
     def unit(self, unit: str, *, member: str | None = None) -> UnitResult:
         """Everything about one unit, by its unit_id or by where its source lies."""

@@ -17,7 +17,14 @@ from .listing import source_of
 from .manifest import buckets_for, read_manifest
 from .outcomes import latest_outcomes
 from .packed import is_in, sorted_ids
-from .planner import Plan, clips_per_block
+from .planner import (
+    Cluster,
+    Plan,
+    clips_per_block,
+    make_plan,
+    remark_on_device,
+    room_for_actors,
+)
 from .readers.slices import Ignored
 from .readers.sources import Source
 from .records import Ids, Unit, as_ids
@@ -145,14 +152,14 @@ def refuse_another_config(store: Store, config: JobConfig, weights: str) -> None
 # ---------------------------------------------------------------- the plan, in words
 
 
-def plan_table(config: JobConfig, plan: Plan, seen: Prospect, store: Store) -> Table:
+def plan_table(config: JobConfig, there: Cluster, seen: Prospect, store: Store) -> Table:
     """What `sam2ray run --dry-run` shows."""
-    rows = _rows(config, plan, seen, read_reports(store))
+    rows = _rows(config, make_plan(config, there), there, seen, read_reports(store))
     return two_columns(f"dry run: {store.uri}", rows)
 
 
 def _rows(
-    config: JobConfig, plan: Plan, seen: Prospect, reports: list[RunReport]
+    config: JobConfig, plan: Plan, there: Cluster, seen: Prospect, reports: list[RunReport]
 ) -> Iterator[tuple[str, str]]:
     yield "found", str(seen.found)
     if seen.ignored:
@@ -163,8 +170,11 @@ def _rows(
     yield "to be done", str(seen.due)
     yield "model", f"{config.model.name}, {config.model.precision}, mode {config.mode}"
     yield "device", _device(plan)
+    if remark := remark_on_device(config, plan):
+        yield "", remark
     cpus = amount(plan.cpus_per_actor, "CPU")
     yield "actors", f"{plan.actors:,}, each {cpus} and {amount(plan.threads_per_actor, 'thread')}"
+    yield "room for actors", room_for_actors(config, there, plan)
     cpus = amount(plan.cpus_per_task, "CPU")
     yield "decoding", f"tasks of {cpus}, decode.mode={config.decode.mode}"
     yield "work", _blocks(config, plan, seen)

@@ -2,7 +2,8 @@
 
 Sam2RayError
  ├── UsageError           wrong words on the command line, a config or a list   exit 2
- │    └── BadAddress      in a stage it becomes the unit's row
+ │    ├── BadAddress      in a stage it becomes the unit's row
+ │    └── BrokenTable     in an archive of several tables it becomes the row of a failed unit
  ├── RootRefused          an output root that is in use, or of another config   exit 2
  ├── StorageError         a store that does not do what it must                 exit 1
  ├── RunCrashed           a process of a run that died of a bug or a full disk   exit 1
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import errno
 
+from .addresses import without_secrets
 from .records import ErrorClass, Failure
 
 # What a machine runs out of; the next unit would fare no better.
@@ -30,6 +32,18 @@ class UsageError(Sam2RayError, ValueError):
 
 class BadAddress(UsageError):
     """An address that nothing can be read from: of a source or an output, or of one unit."""
+
+
+class BrokenTable(UsageError):
+    """A table whose bytes cannot be read; others beside it may be sound."""
+
+    def __init__(self, uri: str, failure: Failure) -> None:
+        super().__init__(uri, failure)
+        self.uri = uri
+        self.failure = failure
+
+    def __str__(self) -> str:
+        return f"{self.uri}: the table cannot be read ({self.failure.message})."
 
 
 class RootRefused(Sam2RayError):
@@ -70,5 +84,5 @@ def is_of_the_job(error: BaseException) -> bool:
 def failure_by_surprise(error: Exception) -> Failure:
     """The row of a unit that ended by an exception that nobody foresaw."""
     if isinstance(error, BadAddress):
-        return Failure(ErrorClass.UNSUPPORTED, str(error))
-    return Failure(ErrorClass.INTERNAL, f"{type(error).__name__}: {error}")
+        return Failure(ErrorClass.UNSUPPORTED, without_secrets(str(error)))
+    return Failure(ErrorClass.INTERNAL, without_secrets(f"{type(error).__name__}: {error}"))

@@ -12,10 +12,10 @@ from .errors import BadAddress, UsageError
 Options = Mapping[str, Mapping[str, Any]]  # by protocol: what fsspec's file systems are made with
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure"}
-_S3, _AZURE, _WEB = ("s3", "s3a"), ("az", "abfs", "abfss"), ("http", "https")
-_FAMILIES = (_S3, ("gs", "gcs"), _AZURE, _WEB)
+_S3, _AZURE, WEB = ("s3", "s3a"), ("az", "abfs", "abfss"), ("http", "https")
+_FAMILIES = (_S3, ("gs", "gcs"), _AZURE, WEB)
 
-_TIMEOUT_S = "timeout_s"  # of the web: its two clients each have their own word for it
+_TIMEOUT_S = "timeout_s"  # of the web
 _WEB_TIMEOUT_S = 30.0
 
 
@@ -48,12 +48,6 @@ def _arguments(protocol: str, own: dict[str, Any], insists: bool) -> dict[str, A
             "retries": {"total_max_attempts": 1},
             **own.get("config_kwargs", {}),
         }
-    if protocol in _WEB and _TIMEOUT_S in own:
-        from aiohttp import ClientTimeout
-
-        timeout_s = own.pop(_TIMEOUT_S)
-        timeout = ClientTimeout(total=None, sock_connect=timeout_s, sock_read=timeout_s)
-        own["client_kwargs"] = {"timeout": timeout, **own.get("client_kwargs", {})}
     return own
 
 
@@ -80,7 +74,7 @@ def with_timeout(options: Options, timeout_s: float) -> Options:
         "http": {_TIMEOUT_S: timeout_s},
     }
     limited = {name: dict(own) for name, own in options.items()}
-    for family in (_S3, _AZURE, _WEB):
+    for family in (_S3, _AZURE, WEB):
         limit = limits[family[0]]
         for name in [name for name in family if name in options] or family[:1]:
             own = limited.setdefault(name, {})

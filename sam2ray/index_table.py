@@ -28,6 +28,8 @@ def _rows(listed: Listed, merged: Merged) -> Iterator[tuple[str, str]]:
         yield "listed twice", f"{merged.duplicates:,}"
     if listed.unchanged:
         yield "unchanged shards", f"{listed.unchanged:,}, not read again"
+    if listed.damaged:
+        yield "damaged places", f"{listed.damaged:,}: each is a unit that a run ends as failed"
     if listed.note:
         yield "prompts", listed.note
     if listed.late:
@@ -36,7 +38,9 @@ def _rows(listed: Listed, merged: Merged) -> Iterator[tuple[str, str]]:
         yield "ignored files", f"{counted(listed.ignored)}, such as {', '.join(listed.examples)}"
 
 
-def unmark_if_more_waits(store: Store) -> None:
+def unmark_if_more_waits(store: Store, max_attempts: int) -> None:
     """Take the mark of completeness away from an output that has new units."""
-    if store.exists(SUCCESS) and not standing(store, latest_outcomes(store)).earns_mark:
+    if not store.exists(SUCCESS):
+        return
+    if not standing(store, latest_outcomes(store), max_attempts).earns_mark:
         store.delete(SUCCESS)

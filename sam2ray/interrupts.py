@@ -1,4 +1,7 @@
-"""What ends a run before its work is done: signals stop the intake, and silence is an error."""
+"""What ends a command before its work is done: signals, and silence.
+
+While units are labelled a signal stops the intake alone, at any other time it ends the command.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from .errors import RunStalled
 _STALLED = signal.SIGUSR1  # from a thread of this process to its main one
 _SHORTEST_SILENCE_S = 1800.0  # models are compiled and nodes are started in silence
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
 StopIntake = Callable[[str], object]
 EndStalled = Callable[[float], None]
 
@@ -21,17 +26,62 @@ def longest_silence_s(unit_timeout_s: float) -> float:
     return max(_SHORTEST_SILENCE_S, 3 * unit_timeout_s)
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends a command; of a KeyboardInterrupt Ray knows that it is no bug."""
+
+
+def _words(number: int) -> str:
+    return (
+        f"{signal.Signals(number).name} was received; what is committed stays, and the same "
+        "command goes on"
+    )
+
+
+@contextmanager
+def raising_on_signals() -> Iterator[None]:
+    """End what is being done by Interrupted, after SIGTERM or the first Ctrl-C."""
+    heard: list[str] = []
+
+    def hear(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+        heard.append(_words(number))
+        raise Interrupted(heard[0])
+
+    with _handling(hear, *_ENDING):
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            if heard and not isinstance(error, Interrupted):  # it went through Ray
+                raise Interrupted(heard[0]) from error
+            raise
+
+
+@contextmanager
+def keeping_own_signals() -> Iterator[None]:
+    """Let Ray start, which takes SIGTERM for itself then; who heard it before hears it again."""
+    before = signal.getsignal(signal.SIGTERM)
+    is_heard = callable(before) and threading.current_thread() is threading.main_thread()
+    try:
+        yield
+    except SystemExit as error:
+        if not is_heard:
+            raise
+        raise Interrupted(_words(signal.SIGTERM)) from error  # Ray has ended what it had started
+    finally:
+        if is_heard:
+            signal.signal(signal.SIGTERM, before)
+
+
 @contextmanager
 def stopping_on_signals(stop: StopIntake) -> Iterator[None]:
     """Take no more units after SIGTERM or the first Ctrl-C; what is in hand is committed."""
 
     def hear(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-        words = f"{signal.Signals(number).name} was received"
         # Not from the handler itself: it interrupts Ray anywhere, locks included.
-        threading.Thread(target=lambda: stop(words), daemon=True).start()
+        threading.Thread(target=lambda: stop(_words(number)), daemon=True).start()
 
-    with _handling(hear, signal.SIGTERM, signal.SIGINT):
+    with _handling(hear, *_ENDING):
         yield
 
 

@@ -48,7 +48,6 @@ class Stop:
 @dataclass(slots=True)
 class _Hold:
     process: Process
-    alone: bool
     last_words: Verdict | None = None  # of its process, which is about to end itself
 
 
@@ -69,10 +68,10 @@ class SuspectBook:
             if earlier is not None and earlier.process != process:
                 self._bury(earlier.process)
         verdicts = [self._judge(unit_id) for unit_id in unit_ids]
-        alone = len(unit_ids) == 1
+        is_one = len(unit_ids) == 1
         for unit_id, verdict in zip(unit_ids, verdicts, strict=True):
-            if verdict is Verdict.TOGETHER or (verdict is Verdict.ALONE and alone):
-                self._holds[process.stage, unit_id] = _Hold(process, alone)
+            if verdict is Verdict.TOGETHER or (verdict is Verdict.ALONE and is_one):
+                self._holds[process.stage, unit_id] = _Hold(process)
         return verdicts
 
     def _judge(self, unit_id: str) -> Verdict:
@@ -89,17 +88,21 @@ class SuspectBook:
             del self._holds[key]
         if not self.node_is_sound(process.node_id):
             return
+        self._suspects.update(unit_id for _, unit_id in held)
+        if len(held) > 1:  # one batch is written down while the next is looked at: both are held
+            return
         for (_, unit_id), hold in held.items():
-            self._suspects.add(unit_id)
-            if hold.alone and hold.last_words is not None:
+            if hold.last_words is not None:
                 self._given_up[unit_id] = hold.last_words
-            elif hold.alone:
+            else:
                 self._deaths[unit_id] += 1
 
     def end(self, process: Process, unit_ids: Sequence[str]) -> None:
-        """Note that a process is done with units."""
+        """Note that a process is done with units; those that it does not hold are passed over."""
         for unit_id in unit_ids:
-            self._holds.pop((process.stage, unit_id), None)
+            hold = self._holds.get((process.stage, unit_id))
+            if hold is not None and hold.process == process:
+                del self._holds[process.stage, unit_id]
 
     def last_words(self, process: Process, verdict: Verdict) -> None:
         """Note why a process is about to end itself: what to think of it if it holds but one."""

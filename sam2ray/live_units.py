@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from .errors import StorageError, UsageError
-from .manifest import superseded_ids
+from .index_facts import superseded_ids
 from .outcomes import outcome_tables, result_names
 from .packed import (
     PackedRows,

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
+from .addresses import public_text, without_secrets
 from .config_section import public_uri
-from .packed import first_places, is_in, sorted_ids
+from .packed import first_places, is_in
 from .readers.slices import Ignored
 from .records import UNIT_COLUMNS, Ids, Unit, as_hex, as_ids
 from .storage import Store
@@ -31,7 +32,10 @@ UNITS_PER_RUN = 100_000
 UNITS_PER_BUCKET = 200_000
 _ROW_GROUP = 4096
 _EXAMPLES = 5
+WHOLE_URI = "whole_uri"
 _PAST_COLUMNS = ("source_key", "unit_id", "content_id")
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,13 @@ class Listed:
     unchanged: int = 0  # shards whose members an earlier index knows
     keep: tuple[str, ...] = ()  # columns of the source that go with its units
     late: tuple[str, ...] = ()  # of these, what units of earlier indexes were listed without
+    damaged: int = 0  # of the units, those that stand for what cannot be read
+    looked_at: Mapping[str, str] = field(default_factory=dict)  # versions; see mended_ids
+
+    @property
+    def entries(self) -> int:
+        """Units, and all that is none."""
+        return self.units + sum(self.ignored.values())
 
     def __add__(self, other: Listed) -> Listed:
         return Listed(
@@ -57,6 +68,8 @@ class Listed:
             self.unchanged + other.unchanged,
             self.keep or other.keep,
             self.late or other.late,
+            self.damaged + other.damaged,
+            {**self.looked_at, **other.looked_at},
         )
 
 
@@ -80,33 +93,74 @@ class Merged:
         )
 
 
+def forget(_units: Sequence[Unit]) -> None:
+    """An index fetches nothing."""
+
+
+@dataclass(slots=True)
+class Passed:
+    """What is found beside units, counted by its reason."""
+
+    _ignored: Counter[str] = field(default_factory=Counter)
+    _examples: list[str] = field(default_factory=list)
+
+    def without(self, found: Iterable[Item | Ignored]) -> Iterator[Item]:
+        """Take note of what is ignored, and pass on the rest."""
+        for item in found:
+            if not isinstance(item, Ignored):
+                yield item
+                continue
+            self._ignored[item.reason] += 1
+            if len(self._examples) < _EXAMPLES:
+                said = f"{item.name} ({item.detail or item.reason})"
+                self._examples.append(without_secrets(public_text(said)))
+
+    def as_listed(self) -> Listed:
+        """So far."""
+        return Listed(ignored=dict(self._ignored), examples=tuple(self._examples))
+
+
 def write_runs(
     store: Store,
     index_id: str,
     number: int,
     found: Iterable[Unit | Ignored],
     through: Callable[[Iterator[Unit]], Iterator[Unit]] = iter,
+    keep_whole: Callable[[Sequence[Unit]], None] = forget,
 ) -> Listed:
-    """Sort what a part of a source holds into runs; units go `through` something on their way."""
-    ignored: Counter[str] = Counter()
-    examples: list[str] = []
+    """Sort what a part of a source holds into runs; units go `through` something on their way.
 
-    def units() -> Iterator[Unit]:
-        for item in found:
-            if isinstance(item, Unit):
-                yield item
-            else:
-                ignored[item.reason] += 1
-                if len(examples) < _EXAMPLES:
-                    examples.append(f"{item.name} ({item.detail or item.reason})")
-
-    stream, runs, count = through(units()), [], 0
+    Nothing secret of an address is written: `keep_whole` is given those that have any.
+    """
+    passed = Passed()
+    stream, runs, count = map(_public, through(passed.without(found))), [], 0
+    damaged = 0
     while batch := list(islice(stream, UNITS_PER_RUN)):
         name = f"{RUNS}/{index_id}/{number:05}-{len(runs):05}.parquet"
-        store.put(name, _encoded(unit_table(batch).sort_by("source_key")))
+        store.put(name, encoded(unit_table(batch).sort_by("source_key")))
+        keep_whole([unit for unit in batch if unit.whole_uri is not None])
         runs.append(name)
         count += len(batch)
-    return Listed(count, dict(ignored), tuple(examples), tuple(runs))
+        damaged += sum(unit.fault is not None for unit in batch)
+    return replace(passed.as_listed(), units=count, runs=tuple(runs), damaged=damaged)
+
+
+@dataclass(frozen=True, slots=True)
+class ListingPlace:
+    """Where a listing is written, and what is told whole addresses; can be sent to tasks."""
+
+    store: Store
+    index_id: str
+    keep_whole: Callable[[Sequence[Unit]], None] = forget
+
+    def write(
+        self,
+        number: int,
+        found: Iterable[Unit | Ignored],
+        through: Callable[[Iterator[Unit]], Iterator[Unit]] = iter,
+    ) -> Listed:
+        """Sort a part of it into runs."""
+        return write_runs(self.store, self.index_id, number, found, through, self.keep_whole)
 
 
 def merge_bucket(
@@ -118,11 +172,13 @@ def merge_bucket(
     buckets: int,
 ) -> Merged:
     """Merge one range of keys of all runs, and write what is new in it."""
-    table = pa.concat_tables(_read_range(store, name, bucket, buckets) for name in runs)
+    table = pa.concat_tables(read_range(store, name, bucket, buckets) for name in runs)
     table, duplicates = _without_duplicates(table)
     past = _Past.of(table)
+    columns = (*_PAST_COLUMNS, "version") if past.unversioned.any() else _PAST_COLUMNS
     for name in known:
-        past.take(_read_range(store, name, bucket, buckets, _PAST_COLUMNS))
+        past.take(read_range(store, name, bucket, buckets, columns))
+    past.keep_unless_known_otherwise(table)
     new, changed = table.filter(pa.array(~past.known)), past.changed
     count = len(new) + int(changed.sum())
     result = Merged(count, int(changed.sum()), len(table) - count, duplicates)
@@ -131,7 +187,7 @@ def merge_bucket(
     successors = unit_table(past.successors(table.filter(pa.array(changed))))
     name = f"{FOLDER}/{index_id}/part-{bucket:05}-of-{buckets:05}.parquet"
     added = pa.concat_tables([new.cast(UNIT_COLUMNS), successors]).sort_by("source_key")
-    store.put(name, _encoded(added))
+    store.put(name, encoded(added))
     return replace(result, parts=(name,))
 
 
@@ -163,44 +219,46 @@ def complete(
 
 def manifest_parts(store: Store) -> list[str]:
     """Parts of all complete indexes, oldest index first."""
-    markers = sorted(e.name for e in store.list(FOLDER) if e.name.endswith(".json"))
-    return [part for name in markers for part in json.loads(store.read(name))["parts"]]
+    return [part for facts in markers(store) for part in facts["parts"]]
 
 
-def late_columns(store: Store, keep: Sequence[str]) -> tuple[str, ...]:
-    """Columns to be kept that units were listed without, before they were named."""
-    markers = [e.name for e in store.list(FOLDER) if e.name.endswith(".json")]
-    indexes = [json.loads(store.read(name)) for name in markers]
-    kept = [facts.get("keep", ()) for facts in indexes if facts["added"]]
-    return tuple(name for name in keep if any(name not in columns for columns in kept))
-
-
-def known_shards(store: Store) -> dict[str, str]:
-    """The version of each shard that the latest index with members of it has seen."""
-    versions: dict[str, str] = {}
-    for table in read_manifest(store, ["source_uri", "version", "member", "length"]):
-        # Rows of tables are members as well, but have no length.
-        is_inside = [table[name].is_valid().to_numpy() for name in ("member", "length")]
-        inside = table.filter(pa.array(is_inside[0] & is_inside[1]))
-        shards = inside.select(["source_uri", "version"])
-        for row in shards.group_by(["source_uri", "version"]).aggregate([]).to_pylist():
-            versions[row["source_uri"]] = row["version"]
-    return versions
-
-
-def superseded_ids(store: Store) -> Ids:
-    """Units that a newer one of the same source has taken the place of, sorted."""
-    tables = read_manifest(store, ["supersedes"])
-    return sorted_ids(as_ids(table["supersedes"].drop_null()) for table in tables)
+def markers(store: Store) -> list[dict[str, Any]]:
+    """What complete indexes say of themselves, oldest index first."""
+    names = sorted(e.name for e in store.list(FOLDER) if e.name.endswith(".json"))
+    return [json.loads(store.read(name)) for name in names]
 
 
 def read_manifest(store: Store, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The whole manifest, some thousand units at a time."""
+    wanted = UNIT_COLUMNS.names if columns is None else columns
+    return (group.read(wanted) for group in row_groups(store))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowGroup:
+    """Some thousand units of an index."""
+
+    file: pq.ParquetFile
+    number: int
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """These columns; one is empty where the index was written before there was such a one."""
+        there = [name for name in columns if name in self.file.schema_arrow.names]
+        table = self.file.read_row_group(self.number, columns=there)
+        for name in columns:
+            if name not in there:
+                added = UNIT_COLUMNS.field(name)
+                table = table.append_column(added, pa.nulls(table.num_rows, added.type))
+        return table.select([*columns])
+
+
+def row_groups(store: Store) -> Iterator[RowGroup]:
+    """All of the manifest; groups are read when they are asked for."""
     for name in manifest_parts(store):
         with store.open(name) as file:
             parquet = pq.ParquetFile(file)
-            for group in range(parquet.num_row_groups):
-                yield parquet.read_row_group(group, columns=columns)
+            for number in range(parquet.num_row_groups):
+                yield RowGroup(parquet, number)
 
 
 def unit_table(units: Sequence[Unit]) -> pa.Table:
@@ -219,7 +277,8 @@ def unit_table(units: Sequence[Unit]) -> pa.Table:
 
 def unit_of(row: dict[str, Any]) -> Unit:
     """The unit that a row of a manifest describes."""
-    fields = {name: row[name] for name in Unit.__dataclass_fields__}
+    fields = {name: row[name] for name in Unit.__dataclass_fields__ if name != WHOLE_URI}
+    fields[WHOLE_URI] = row.get(WHOLE_URI)  # no manifest has it, but what is on its way to a fetch
     return Unit(**{**fields, "user": dict(row["user"] or [])})
 
 
@@ -233,13 +292,17 @@ class _Past:
     latest_ids: Ids
     latest_contents: Ids
     repeats: np.ndarray  # how often a source had this very content
+    unversioned: np.ndarray  # bool: nobody could tell which version there is now
+    latest_versions: dict[int, str]  # of those, by their places
 
     @classmethod
     def of(cls, table: pa.Table) -> _Past:
         """Nothing is known yet."""
-        keys, contents = as_ids(table["source_key"]), as_ids(table["content_id"])
+        keys, contents = as_ids(table["source_key"]), as_ids(table["content_id"]).copy()
         known, repeats = np.zeros(len(keys), bool), np.zeros(len(keys), np.int32)
-        return cls(keys, contents, known, np.zeros_like(keys), np.zeros_like(keys), repeats)
+        latest = np.zeros_like(keys), np.zeros_like(keys)
+        unversioned = np.array([not one for one in table["version"].to_pylist()], bool)
+        return cls(keys, contents, known, *latest, repeats, unversioned, {})
 
     def take(self, table: pa.Table) -> None:
         """Take note of what an index says, the oldest first; it names a source once at most."""
@@ -251,6 +314,18 @@ class _Past:
         self.latest_ids[places] = as_ids(table["unit_id"])[listed]
         self.latest_contents[places] = contents
         self.repeats[places] += contents == self.contents[places]
+        if self.unversioned.any():
+            versions = table["version"].filter(pa.array(listed)).to_pylist()
+            told = zip(places.tolist(), versions, strict=True)
+            self.latest_versions |= {at: one for at, one in told if self.unversioned[at]}
+
+    def keep_unless_known_otherwise(self, table: pa.Table) -> None:
+        """What has no version now is taken for what it was: a server was away, or a file is."""
+        for at, version in self.latest_versions.items():
+            unit = unit_of(table.slice(at, 1).to_pylist()[0])
+            content = as_ids([replace(unit, version=version).content_id])
+            if content[0] == self.latest_contents[at]:
+                self.contents[at] = self.latest_contents[at]
 
     @property
     def changed(self) -> np.ndarray:
@@ -267,6 +342,16 @@ class _Past:
         ]
 
 
+def _public(unit: Unit) -> Unit:
+    """The unit without secrets in what is kept of its columns: they may repeat the address."""
+    fault = None if unit.fault is None else without_secrets(public_text(unit.fault))
+    user = {name: public_text(text) for name, text in unit.user.items()}
+    prompts = None if unit.prompts is None else public_text(unit.prompts)
+    if (user, prompts, fault) == (unit.user, unit.prompts, unit.fault):
+        return unit
+    return replace(unit, user=user, prompts=prompts, fault=fault)
+
+
 def _without_duplicates(table: pa.Table) -> tuple[pa.Table, int]:
     table = table.sort_by("source_key")
     if not len(table):
@@ -276,10 +361,10 @@ def _without_duplicates(table: pa.Table) -> tuple[pa.Table, int]:
     return kept, len(table) - len(kept)
 
 
-def _read_range(
+def read_range(
     store: Store, name: str, bucket: int, buckets: int, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """The rows of one bucket: files are sorted, so most of their row groups are passed over."""
+    """Rows of one range of keys: files are sorted, so most of their row groups are passed over."""
     low, high = _edge(bucket, buckets), _edge(bucket + 1, buckets)
     inside = pads.field("source_key") >= low
     if high is not None:
@@ -295,7 +380,8 @@ def _edge(bucket: int, buckets: int) -> str | None:
     return f"{bucket * 2**32 // buckets:08x}"
 
 
-def _encoded(table: pa.Table) -> bytes:
+def encoded(table: pa.Table) -> bytes:
+    """A table as the bytes of a Parquet file, in groups that a range of keys takes few of."""
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd", row_group_size=_ROW_GROUP)
     return buffer.getvalue().to_pybytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -110,14 +110,17 @@ def latest_outcomes(store: Store) -> OutcomeIndex:
 def outcome_tables(
     store: Store, names: Sequence[str], columns: Sequence[str] | None = None
 ) -> Iterator[pa.Table]:
-    """The outcomes of result files, in their order; some files are read ahead."""
+    """The outcomes of result files, in their order; some files are read ahead.
+
+    They come from copies, and from footers where a copy is missing or no table.
+    """
     copies = {entry.name for entry in store.list(UNITS)}
     wanted = None if columns is None else list(columns)
 
     def read(name: str) -> pa.Table:
         with reading(store, name):
             if units_name(name) in copies:
-                with store.open(units_name(name)) as file:
+                with suppress(pa.ArrowInvalid), store.open(units_name(name)) as file:
                     return pq.read_table(file, columns=wanted)
             table = read_outcomes(store, name)
             return table if wanted is None else table.select(wanted)

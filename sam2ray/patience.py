@@ -7,13 +7,13 @@ one sees the error.
 from __future__ import annotations
 
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from .addresses import without_secrets
 from .errors import Sam2RayError
 from .records import ErrorClass
 
@@ -21,6 +21,7 @@ Answer = TypeVar("Answer")
 
 _WORTH_ANOTHER_TRY = (ErrorClass.THROTTLED, ErrorClass.IO)
 _LONGEST_PAUSE_S = 60.0
+_LONGEST_WISH_S = 30.0  # of a store that says when to come back: units have a time limit
 _MESSAGE_LENGTH = 500
 
 _STORE_PACKAGES = frozenset(
@@ -48,10 +49,6 @@ _BY_CODE = {  # words of stores, in lower case, where there is no status to go b
     "nosuchkey": ErrorClass.NOT_FOUND,
     "nosuchbucket": ErrorClass.NOT_FOUND,
 }
-# Signatures and tokens travel in what follows the question mark of an address, names and passwords
-# before its host.
-_QUERY = re.compile(r"(\w+://[^\s'\"?]+)\?[^\s'\"]+")
-_USER = re.compile(r"(\w+://)[^\s'\"/@]+@")
 
 _within = threading.local()
 
@@ -104,7 +101,8 @@ def _asked(
                 if ended is error:
                     raise
                 raise ended from error
-        time.sleep(_pause_s(attempt, patience))
+            asked_for_s = min(retry_after_s(error) or 0.0, _LONGEST_WISH_S)
+        time.sleep(max(asked_for_s, _pause_s(attempt, patience)))
         attempt += 1
 
 
@@ -112,6 +110,18 @@ def _pause_s(attempt: int, patience: Patience) -> float:
     """Twice as long each time, and never at the same moment as everybody else."""
     longest = min(_LONGEST_PAUSE_S, patience.first_pause_s * 2 ** (attempt - 1))
     return random.uniform(longest / 2, longest)
+
+
+def retry_after_s(error: BaseException) -> float | None:
+    """How long a store asks to be left alone; None if it does not say."""
+    for cause in causes(error):
+        wish = getattr(cause, "retry_after_s", None)
+        if wish is None and isinstance(response := getattr(cause, "response", None), dict):
+            said = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("retry-after")
+            wish = float(said) if str(said).isdecimal() else None
+        if isinstance(wish, float):
+            return wish
+    return None
 
 
 def may_pass(error: BaseException) -> bool:
@@ -167,11 +177,6 @@ def status_of(error: BaseException) -> int | None:
         value = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return value if isinstance(value, int) else None
     return None
-
-
-def without_secrets(text: str) -> str:
-    """A text in whose addresses nobody finds a signature or a password."""
-    return _USER.sub(r"\1", _QUERY.sub(r"\1?...", text))
 
 
 def said_without_secrets(error: BaseException, attempts: int) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .config import JobConfig
 from .errors import UsageError
+from .room import Booking, Machine, actors_by_machine, room_in_words
 from .root import Wave
+from .tables import amount
 
 _BLOCK_BYTES = 96 << 20  # of decoded pictures: what one step hands to the next
 _OWN_BYTES = 36 << 20  # of a picture of 12 megapixels
@@ -18,8 +21,21 @@ _BLOCKS_AN_ACTOR = 2  # at least: one is prepared while the model has the other
 class Cluster:
     """What there is."""
 
-    cpus: float
-    gpus: float
+    machines: tuple[Machine, ...]
+
+    @property
+    def cpus(self) -> float:
+        """CPUs of all machines."""
+        return sum(machine.cpus for machine in self.machines)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of all machines."""
+        return sum(machine.gpus for machine in self.machines)
+
+    def __str__(self) -> str:
+        where = f" on {len(self.machines):,} nodes" if len(self.machines) > 1 else ""
+        return f"{amount(self.cpus, 'CPU')} and {amount(self.gpus, 'GPU')}{where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +70,48 @@ class Plan:
 def make_plan(config: JobConfig, cluster: Cluster) -> Plan:
     """Share a cluster out between models and what feeds them."""
     device = _device(config, cluster)
-    gpus = _gpus_per_actor(config, device)
-    cpus = config.resources.cpus_per_actor
-    task_cpus = config.resources.decode_cpus
-    if cpus + task_cpus > cluster.cpus:  # on a tiny machine both must fit, or nothing moves
-        cpus, task_cpus = cluster.cpus / 2, cluster.cpus / 2
-    actors = _actors(config, cluster, gpus, cpus, task_cpus)
+    booking, task_cpus = bookings(config, cluster, device)
+    actors = _actors(config, cluster, booking, task_cpus)
     threads = config.resources.threads_per_actor
     return Plan(
         device,
         actors,
-        gpus,
-        cpus,
-        max(1, round(cpus)) if threads == "auto" else threads,
+        booking.gpus,
+        booking.cpus,
+        max(1, round(booking.cpus)) if threads == "auto" else threads,
         task_cpus,
         units_per_block(config),
+    )
+
+
+def bookings(config: JobConfig, cluster: Cluster, device: str) -> tuple[Booking, float]:
+    """What an actor takes, and how many CPUs a task that feeds it."""
+    told = config.resources
+    cpus, task_cpus = told.cpus_per_actor, told.decode_cpus
+    if cpus + task_cpus > cluster.cpus:  # on a tiny machine both must fit, or nothing moves
+        cpus = task_cpus = max(machine.cpus for machine in cluster.machines) / 2
+    share = told.gpus_per_actor
+    gpus = 0.0 if device == "cpu" else 1.0 if share == "auto" else float(share)
+    return Booking(cpus, gpus, told.accelerator_type, told.label_selector), task_cpus
+
+
+def room_for_actors(config: JobConfig, cluster: Cluster, plan: Plan) -> str:
+    """How many actors of a plan have room on which nodes, in words."""
+    booking, task_cpus = bookings(config, cluster, plan.device)
+    counts = actors_by_machine(cluster.machines, booking, task_cpus)
+    return room_in_words(cluster.machines, counts)
+
+
+def remark_on_device(config: JobConfig, plan: Plan) -> str:
+    """What should not pass unnoticed of a device that nobody named; else nothing."""
+    if config.model.device != "auto" or plan.device != "cpu":
+        return ""
+    if config.resources.gpus_per_actor == 0:
+        return ""  # somebody did
+    return (
+        "model.device=auto: models run on CPUs, as no node has a GPU now. Nodes that come later "
+        "are not waited for: where GPUs are meant, stop, and start again with "
+        "--set model.device=cuda, which refuses to begin without."
     )
 
 
@@ -115,25 +158,28 @@ def _device(config: JobConfig, cluster: Cluster) -> str:
     return wanted
 
 
-def _gpus_per_actor(config: JobConfig, device: str) -> float:
-    if device == "cpu":
-        return 0.0
-    share = config.resources.gpus_per_actor
-    return 1.0 if share == "auto" else float(share)
-
-
-def _actors(config: JobConfig, cluster: Cluster, gpus: float, cpus: float, task_cpus: float) -> int:
-    room = math.floor((cluster.cpus - task_cpus) / cpus) if cpus else math.inf
-    if gpus:
-        room = min(room, math.floor(cluster.gpus / gpus))
-    room = max(1, room)
-    wanted = config.resources.actors
-    if wanted == "auto":
-        return int(room) if room != math.inf else 1
-    if wanted > room:
+def _actors(config: JobConfig, cluster: Cluster, booking: Booking, task_cpus: float) -> int:
+    largest = max(machine.cpus for machine in cluster.machines)
+    if task_cpus > largest:
         raise UsageError(
-            f"resources.actors={wanted}, but there is room for {int(room)}: the cluster has "
-            f"{cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs, and each actor takes {cpus:g} and "
-            f"{gpus:g}; {task_cpus:g} CPUs feed them. Write fewer, or auto."
+            f"resources.decode_cpus={task_cpus:g}, but no node has as many CPUs: the largest has "
+            f"{largest:g}."
         )
+    counts = actors_by_machine(cluster.machines, booking, task_cpus)
+    room = sum(count or 0 for count in counts)
+    has_bounds = None not in counts
+    wanted = config.resources.actors
+    if has_bounds and (room == 0 or (wanted != "auto" and wanted > room)):
+        asked = "auto" if wanted == "auto" else f"{wanted:,}"
+        raise UsageError(
+            f"resources.actors={asked}, but there is room for {room:,}: each takes {booking}, "
+            f"{amount(task_cpus, 'CPU')} feed them, and the cluster has "
+            f"{_with_room(cluster, counts)}. Write other resources.*, or add nodes."
+        )
+    if wanted == "auto":
+        return room if has_bounds else 1
     return wanted
+
+
+def _with_room(cluster: Cluster, counts: Sequence[int | None]) -> str:
+    return f"{cluster} (room for {room_in_words(cluster.machines, counts)})"

@@ -22,6 +22,7 @@ from .config import JobConfig
 from .ledger import Ledger, Process
 from .nodes import node_is_sound
 from .planner import Plan
+from .ray_addresses import RayAddresses
 from .ray_ledger import RayLedger
 from .sinks.commit import Committer
 from .stages.hands import Hands
@@ -30,7 +31,7 @@ from .stages.make_labeller import make_labeller
 from .stages.outcome_rows import Stamp
 from .stages.prepare import Preparer, PrepareSpec
 from .stages.warm_up import warm_up
-from .weights import local_weights
+from .weights import checked_weights
 
 
 def start_ledger(config: JobConfig) -> ActorHandle:
@@ -62,6 +63,7 @@ class RunHandles:
     run_id: str
     ledger: ActorHandle
     unit_timeout_s: float
+    addresses: RayAddresses | None = None  # of units whose addresses carry secrets
 
     def hands(self, stage: str) -> Hands:
         """Hands for one stage of this process."""
@@ -76,7 +78,11 @@ def prepare(todo: pa.Table, *, spec: PrepareSpec, handles: RunHandles) -> pa.Tab
     preparer = _preparers.get(handles.run_id)
     if preparer is None:
         _preparers.clear()
-        preparer = _preparers[handles.run_id] = Preparer(spec, handles.hands("prepare"))
+        preparer = _preparers[handles.run_id] = Preparer(
+            spec,
+            handles.hands("prepare"),
+            None if handles.addresses is None else handles.addresses.find,
+        )
     return preparer(todo)
 
 
@@ -91,6 +97,7 @@ class Job:
     committer: Committer
     handles: RunHandles
     load: LoadLabeller
+    weights: str  # their digest, as the driver recorded it
 
 
 LoadLabeller = Callable[[Job], BatchWork]
@@ -103,7 +110,7 @@ def load_labeller(job: Job) -> BatchWork:
     torch.set_num_threads(plan.threads_per_actor)
     model = load_sam2(
         config.model.row(),
-        local_weights(config),
+        checked_weights(config, job.weights),
         device=plan.device,
         precision=config.model.precision,
         compile=config.model.compile,

@@ -3,89 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TaskID
+from rich.text import Text
 
 from .ledger import Tally
-from .records import ErrorClass
-from .report import counted, duration
+from .live_state import (
+    Pace,
+    Part,
+    bar_within,
+    state_in_parts,
+    state_in_words,
+    state_within,
+    units_to_do,
+)
 from .root import Selection, Standing
 
 _LINE_EVERY_S = 10.0
 _STILL_EVERY_S = 60.0  # where nothing happened
-_PACE_OVER_S = 60.0
+_SPINNER = 2  # columns
 _STARTING = "starting Ray, and listing the source"
 
 
 Watcher = Callable[[Standing, Tally], None]
 """Called about once a second with where a run began and how it is doing."""
-
-
-@dataclass(slots=True)
-class Pace:
-    """How fast units and frames end, by what ended lately."""
-
-    _seen: deque[tuple[float, int, int]] = field(default_factory=deque)  # seconds, units, frames
-
-    def see(self, tally: Tally) -> None:
-        """Take note of how things stand."""
-        self._seen.append((tally.elapsed_s, sum(tally.ended.values()), tally.frames))
-        while len(self._seen) > 2 and self._seen[-1][0] - self._seen[1][0] >= _PACE_OVER_S:
-            self._seen.popleft()
-
-    @property
-    def units_per_s(self) -> float:
-        """Units that ended."""
-        return self._rate(1)
-
-    @property
-    def frames_per_s(self) -> float:
-        """Frames with results."""
-        return self._rate(2)
-
-    def _rate(self, of: int) -> float:
-        if not self._seen:
-            return 0.0
-        last = self._seen[-1]
-        # Results are committed many at a time: a short window would see none, or a whole file.
-        first = self._seen[0] if last[0] - self._seen[0][0] >= _PACE_OVER_S / 2 else (0.0, 0, 0)
-        seconds = last[0] - first[0]
-        return (last[of] - first[of]) / seconds if seconds > 0 else 0.0
-
-
-def units_to_do(before: Standing, chosen: Selection) -> int:
-    """Units that a run takes, at most: of those that failed some may have no attempt left."""
-    waiting = before.units - before.ok - before.failed
-    again = sum(
-        count
-        for name, count in before.ended.items()
-        if name != "ok" and (ErrorClass(name).retryable or ErrorClass(name) in chosen.retried)
-    )
-    return waiting + again if chosen.limit is None else min(chosen.limit, waiting + again)
-
-
-def state_in_words(to_do: int, tally: Tally, pace: Pace) -> str:
-    """One line: what ended, what failed, how fast, how long it will take."""
-    if not to_do:
-        return "nothing is to be done"
-    ended = sum(tally.ended.values())
-    failures = {name: count for name, count in tally.ended.items() if name != "ok"}
-    words = [f"{ended:,} of {to_do:,} units", f"{tally.masks:,} masks"]
-    if failures:
-        words.append(f"failed: {counted(failures)}")
-    if not ended:
-        return ", ".join([*words, "nothing has ended yet: models are loaded, the first units run"])
-    words.append(f"{pace.units_per_s:,.2f} units/s")
-    if tally.frames > tally.ended.get("ok", 0):
-        words.append(f"{pace.frames_per_s:,.1f} frames/s")
-    if ended < to_do and pace.units_per_s > 0:
-        words.append(f"{duration((to_do - ended) / pace.units_per_s)} left")
-    return ", ".join(words)
 
 
 class RunProgress:
@@ -124,10 +69,11 @@ class RunProgress:
         to_do = units_to_do(before, self._chosen)
         new = [name for name in tally.ended if name != "ok" and name not in self._failures]
         self._failures.update(new)
-        words = state_in_words(to_do, tally, self._pace)
+        parts = state_in_parts(to_do, tally, self._pace)
         if new:
+            words = state_in_words(parts)
             self._view.say(f"first failure of its kind: {', '.join(new)}; {words}")
-        self._view.show(sum(tally.ended.values()), to_do, words)
+        self._view.show(sum(tally.ended.values()), to_do, parts)
 
 
 class _Lines:
@@ -151,8 +97,9 @@ class _Lines:
         self._said_at = self._clock()
         self._console.print(words, soft_wrap=True)
 
-    def show(self, ended: int, to_do: int, words: str) -> None:  # noqa: ARG002 as a bar takes it
+    def show(self, ended: int, to_do: int, parts: Sequence[Part]) -> None:  # noqa: ARG002 as a bar takes it
         """Write a line if it is time."""
+        words = state_in_words(parts)
         silent = self._clock() - self._said_at
         if silent >= (_LINE_EVERY_S if words != self._said else _STILL_EVERY_S):
             self._said = words
@@ -160,13 +107,12 @@ class _Lines:
 
 
 class _Bar:
-    """A bar that moves, with the state beside it."""
+    """A bar that moves, with the state beside it, in one line however narrow the window is."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
             SpinnerColumn(),
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}", markup=False),
+            _StateColumn(console),
             console=console,
             transient=True,  # the table that ends a run says it all
         )
@@ -175,7 +121,8 @@ class _Bar:
     def open(self) -> None:
         """Say that something goes on."""
         self._progress.start()
-        self._task = self._progress.add_task(_STARTING, total=None)
+        parts = [Part(0, _STARTING, _STARTING)]
+        self._task = self._progress.add_task("", total=None, parts=parts)
 
     def close(self) -> None:
         """Take it away."""
@@ -185,11 +132,27 @@ class _Bar:
         """Write a line above it."""
         self._progress.console.print(words)
 
-    def show(self, ended: int, to_do: int, words: str) -> None:
+    def show(self, ended: int, to_do: int, parts: Sequence[Part]) -> None:
         """Move it."""
         assert self._task is not None
         total = max(to_do, ended) or None
-        self._progress.update(self._task, completed=ended, total=total, description=words)
+        self._progress.update(self._task, completed=ended, total=total, parts=parts)
+
+
+class _StateColumn(ProgressColumn):
+    """Words that fit into the window as it is now, and a bar where they leave room for one."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        super().__init__()
+
+    def render(self, task: Task) -> Text:
+        """One line, one column short of the window: some terminals wrap a line that fills it."""
+        room = self._console.width - _SPINNER - 1
+        words = state_within(task.fields["parts"], room)
+        done = 0.0 if task.total is None else task.completed / task.total
+        bar = bar_within(done, room - len(words) - 1)
+        return Text(f"{bar} {words}" if bar else words, no_wrap=True, overflow="crop")
 
 
 @dataclass(slots=True)

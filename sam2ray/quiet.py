@@ -32,6 +32,8 @@ def starting_quietly() -> Iterator[None]:
         os.dup2(aside.fileno(), _STDERR)
         try:
             yield
+        except KeyboardInterrupt:  # nothing is wrong with Ray
+            raise
         except BaseException:
             os.dup2(terminal, _STDERR)
             aside.seek(0)

@@ -83,6 +83,14 @@ class Unit:
     supersedes: str | None = None
     row_group: int | None = None  # of a table: its rows are read together, and in their order
     repeat: int = 0  # how often the source had this very content before, with another in between
+    whole_uri: str | None = field(default=None, repr=False)  # with its signature; in no table
+
+    @property
+    def address(self) -> str:
+        """What is asked for; it may carry a secret, and is not for anybody to see."""
+        return self.whole_uri or self.source_uri
+
+    fault: str | None = None  # what a listing found to be broken here, as Failure.text has it
 
     @property
     def source_key(self) -> str:
@@ -115,6 +123,17 @@ class Failure:
 
     error_class: ErrorClass
     message: str
+
+    @property
+    def text(self) -> str:
+        """Both in one line, for a column of a manifest."""
+        return f"{self.error_class.value}: {self.message}"
+
+    @classmethod
+    def of_text(cls, text: str) -> Failure:
+        """The same again."""
+        error_class, _, message = text.partition(": ")
+        return cls(ErrorClass(error_class), message)
 
 
 def digest(content: object) -> str:
@@ -167,6 +186,7 @@ UNIT_COLUMNS = pa.schema(
         ("supersedes", pa.string()),
         ("row_group", pa.int32()),
         ("repeat", pa.int32()),
+        ("fault", pa.string()),
     ]
 )
 """A manifest: what is to be done, one row a unit."""

@@ -49,6 +49,7 @@ class RunReport:
     tally: Tally
     exit_code: int
     plan: Plan | None = None
+    advice: str = ""  # what to do next
 
     @property
     def seconds(self) -> float:
@@ -174,6 +175,8 @@ def report_rows(report: RunReport) -> Iterator[tuple[str, str]]:
         yield "waited for", str(report.waited_for)
     if tally.stop is not None:
         yield "stopped", tally.stop.reason
+    elif report.advice:
+        yield "next", report.advice
 
 
 def late_in_words(late: Sequence[str]) -> str:

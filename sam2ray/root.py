@@ -14,16 +14,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .manifest import read_manifest, superseded_ids
+from .index_facts import superseded_ids
+from .manifest import read_manifest
 from .outcomes import OutcomeIndex, count_codes, named
 from .own_folder import OwnFolder
 from .packed import is_in
 from .records import ErrorClass, as_ids
+from .repeats import FirstTimes
 from .stages.columns import TODO_SCHEMA
 from .storage import Store
 
 RUNS = "_sam2ray/runs"
 SUCCESS = "_SUCCESS"
+USUAL_ATTEMPTS = 3  # limits.max_attempts, where nobody says how many
 _ROW_GROUP = 4096
 
 
@@ -51,6 +54,7 @@ class Standing:
 
     units: int
     ended: dict[str, int] = field(default_factory=dict)
+    again: int = 0  # of those that failed: the same command tries them once more
 
     @property
     def ok(self) -> int:
@@ -69,8 +73,11 @@ class Standing:
 
     @property
     def earns_mark(self) -> bool:
-        """Whether an archive is done; it is not where a store said no to everything."""
-        return self.is_complete and not said_no_to_all(self.ended)
+        """Whether an archive is done: nothing waits, and nothing that failed may yet do better.
+
+        It never is where a store said no to everything.
+        """
+        return self.is_complete and not self.again and not said_no_to_all(self.ended)
 
     @property
     def is_final(self) -> bool:
@@ -121,7 +128,7 @@ def due_units(
     store: Store, outcomes: OutcomeIndex, chosen: Selection, *, are_clips: bool | None = None
 ) -> Iterator[pa.Table]:
     """Units of the manifest that are to be done, with the number of the attempt."""
-    hidden = superseded_ids(store)
+    hidden, first_times = superseded_ids(store), FirstTimes.in_manifest(store)
     left = chosen.limit
     for table in read_manifest(store):
         if are_clips is not None:
@@ -131,7 +138,7 @@ def due_units(
         attempts = outcomes.next_attempts(
             ids, max_attempts=chosen.max_attempts, retried=chosen.retried
         )
-        due = (attempts > 0) & ~is_in(ids, hidden)
+        due = (attempts > 0) & ~is_in(ids, hidden) & first_times.among(ids)
         taken = table.filter(pa.array(due))
         numbers = pa.array(attempts[due].astype(np.int32))
         todo = taken.append_column(TODO_SCHEMA.field("attempt"), numbers)
@@ -144,17 +151,19 @@ def due_units(
             return
 
 
-def standing(store: Store, outcomes: OutcomeIndex) -> Standing:
+def standing(store: Store, outcomes: OutcomeIndex, max_attempts: int = USUAL_ATTEMPTS) -> Standing:
     """How far an output is, by its live units."""
-    hidden = superseded_ids(store)
-    units, ended = 0, count_codes(np.zeros(0, np.uint8))
+    hidden, first_times = superseded_ids(store), FirstTimes.in_manifest(store)
+    units, again, ended = 0, 0, count_codes(np.zeros(0, np.uint8))
     for table in read_manifest(store, ["unit_id"]):
         ids = as_ids(table["unit_id"])
-        ids = ids[~is_in(ids, hidden)]
+        ids = ids[~is_in(ids, hidden) & first_times.among(ids)]
         known, places = outcomes.find(ids)
         units += len(ids)
         ended += count_codes(outcomes.codes[places[known]])
-    return Standing(units, named(ended))
+        attempts = outcomes.next_attempts(ids[known], max_attempts=max_attempts)
+        again += int(np.count_nonzero(attempts))
+    return Standing(units, named(ended), again)
 
 
 def mark_success(store: Store, now: Standing) -> None:

@@ -25,13 +25,16 @@ from .interrupts import (
 )
 from .kept_config import pin_config
 from .ledger import Tally
+from .leftovers import sweep
 from .listing import list_source, source_of
 from .outcomes import OutcomeIndex, latest_outcomes, mend_copies
 from .patience import Patience
 from .pipeline import run_wave
-from .planner import Plan, make_plan, needs_own_pixels, shape_of_wave
+from .planner import Plan, make_plan, needs_own_pixels, remark_on_device, shape_of_wave
 from .processes import Job, LoadLabeller, RunHandles, load_labeller, start_ledger
+from .ray_addresses import RayAddresses, address_book
 from .ray_jobs import RayJobs, this_driver
+from .readers.sources import Source
 from .report import RunReport, write_report
 from .root import (
     SUCCESS,
@@ -44,6 +47,8 @@ from .root import (
     standing,
     write_waves,
 )
+from .run_end import CRASHED, end_of
+from .shared_disk import require_shared_disks
 from .sinks.commit import Committer
 from .sinks.result_files import EMBEDDINGS, MASKS, ResultPlace
 from .stages.decode import PictureLimits
@@ -52,7 +57,6 @@ from .stages.prepare import PrepareSpec
 from .storage import Store, open_store
 from .weights import weights_digest
 
-DONE, CRASHED, BAD_USAGE, SOME_FAILED, STOPPED_EARLY = 0, 1, 2, 3, 4
 _LOOK_EVERY_S = 1.0
 
 Watcher = Callable[[Standing, Tally], None]
@@ -69,6 +73,8 @@ class RunContext:
     held: lease.Lease
     config_id: str
     load: LoadLabeller
+    weights: str  # their digest
+    addresses: RayAddresses | None
 
 
 def run_job(
@@ -87,25 +93,36 @@ def run_job(
     """
     started = time.time()
     store = open_store(config.output.uri, config.store_options(), patience_with_output(config))
-    source_of(config)  # what is wrong with it is said before anything is started or written
+    source = source_of(config)  # what is wrong with it is said before anything else happens
     weights = weights_digest(config)
     ensure_ray()
     there = cluster()
     plan = make_plan(config, there)
-    say(f"{plan.in_words}; the cluster has {there.cpus:g} CPUs and {there.gpus:g} GPUs")
+    say(f"{plan.in_words}; the cluster has {there}")
+    if remark := remark_on_device(config, plan):
+        say(remark)
     run_id = new_run_id()
-    with holding(store, run_id) as held:
+    with holding(store, run_id) as held, addresses_of(source) as addresses:
+        sweep(store)
+        require_shared_disks(config, store)
         own = pin_config(store, config, weights)
-        context = RunContext(config, store, run_id, held, own, load)
+        context = RunContext(config, store, run_id, held, own, load, weights, addresses)
         still_mine = partial(lease.check_still_held, store, held.number)
-        listed, merged = list_source(context.config, store, run_id, still_mine)
+        listed, merged = list_source(context.config, store, run_id, still_mine, addresses)
         tally = _work(context, plan, chosen, watch)
         mend_copies(store)
-        now = standing(store, latest_outcomes(store))
+        now = standing(store, latest_outcomes(store), chosen.max_attempts)
         still_mine()
         # A store that began to say no has not ended an archive.
         if tally.stop is None and not said_no_to_all(tally.ended):
             mark_success(store, now)
+        end = end_of(
+            now,
+            tally,
+            chosen,
+            max_failed_fraction=config.limits.max_failed_fraction,
+            accepted_failed_fraction=config.limits.accepted_failed_fraction,
+        )
         report = RunReport(
             run_id,
             own,
@@ -115,8 +132,9 @@ def run_job(
             merged,
             now,
             tally,
-            exit_code_of(now, tally, chosen, config.limits.accepted_failed_fraction),
+            end.exit_code,
             plan,
+            end.advice,
         )
         write_report(store, report)
     return report
@@ -127,7 +145,7 @@ def _work(context: RunContext, plan: Plan, chosen: Selection, watch: Watcher) ->
     store, config = context.store, context.config
     mend_copies(store)
     outcomes = latest_outcomes(store)
-    before = standing(store, outcomes)
+    before = standing(store, outcomes, chosen.max_attempts)
     if not before.earns_mark:  # new units are listed
         store.delete(SUCCESS)
     ledger = start_ledger(config)
@@ -138,9 +156,10 @@ def _work(context: RunContext, plan: Plan, chosen: Selection, watch: Watcher) ->
             watching(ledger, before, watch, tell),
         ):
             for wave in _waves(context, outcomes, chosen):
-                store.delete(SUCCESS)  # until it is known how what is tried again ends
-                job = make_job(context, plan, ledger)
-                run_wave(job, store.uri_of(wave.name), shape_of_wave(config, plan, wave))
+                if tally_of(ledger).stop is None:  # else a signal came while it was planned
+                    store.delete(SUCCESS)  # until it is known how what is tried again ends
+                    job = make_job(context, plan, ledger)
+                    run_wave(job, store.uri_of(wave.name), shape_of_wave(config, plan, wave))
                 store.delete(wave.name)
                 if tally_of(ledger).stop is not None:
                     break
@@ -174,8 +193,9 @@ def make_job(context: RunContext, plan: Plan, ledger: ActorHandle) -> Job:
             config.output.commit_every_bytes,
             config.output.compression,
         ),
-        RunHandles(context.run_id, ledger, config.limits.unit_timeout_s),
+        RunHandles(context.run_id, ledger, config.limits.unit_timeout_s, context.addresses),
         context.load,
+        context.weights,
     )
 
 
@@ -204,17 +224,6 @@ def patience_with_output(config: JobConfig) -> Patience:
     return Patience(2 * config.fetch.attempts, config.fetch.backoff_s)
 
 
-def exit_code_of(
-    now: Standing, tally: Tally, chosen: Selection, accepted_failed_fraction: float
-) -> int:
-    """What the shell is told."""
-    if tally.stop is not None:
-        return tally.stop.exit_code
-    if not now.is_complete and chosen.limit is None:  # nothing stopped it, and yet some wait
-        return CRASHED
-    return SOME_FAILED if now.failed > accepted_failed_fraction * now.units else DONE
-
-
 @contextmanager
 def holding(store: Store, run_id: str) -> Iterator[lease.Lease]:
     """Hold an output's lease."""
@@ -223,6 +232,16 @@ def holding(store: Store, run_id: str) -> Iterator[lease.Lease]:
         yield held
     finally:
         held.close()
+
+
+@contextmanager
+def addresses_of(source: Source) -> Iterator[RayAddresses | None]:
+    """Where whole addresses are kept; None for sources that name nothing by signed ones."""
+    if all(part.reader != "list" for part in source.parts):
+        yield None
+        return
+    with address_book() as addresses:
+        yield addresses
 
 
 @contextmanager

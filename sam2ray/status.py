@@ -1,4 +1,7 @@
-"""How far an output is, and who is at work on it; looked up, nothing is written."""
+"""How far an output is, and who is at work on it.
+
+Nothing is written but the copies of outcomes that killed processes had no time for.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ from rich.table import Table
 
 from . import lease
 from .compact import broke_off
+from .errors import StorageError
+from .index_facts import superseded_ids
 from .live_units import require_output
-from .manifest import FOLDER, superseded_ids
-from .outcomes import latest_outcomes, result_names
+from .manifest import FOLDER
+from .outcomes import latest_outcomes, mend_copies, result_names
 from .report import RunReport, counted, duration, moment, read_reports, standing_rows
 from .root import SUCCESS, Standing, standing
 from .storage import Store
@@ -32,11 +37,17 @@ class Status:
     at_work: str  # who holds the lease, in words
     is_marked: bool
     broke_off: bool  # a compaction
+    unmended: str = ""  # why copies that are missing could not be made
 
 
 def read_status(store: Store, *, watch_s: float = 1.2 * lease.BEAT_S) -> Status:
     """Look; a holder on another machine is watched for a beat."""
     require_output(store)
+    unmended = ""
+    try:
+        mend_copies(store)
+    except (OSError, StorageError) as error:  # whoever looks need not be who may write
+        unmended = str(error).partition("\n")[0]
     return Status(
         store.uri,
         standing(store, latest_outcomes(store)),
@@ -47,6 +58,7 @@ def read_status(store: Store, *, watch_s: float = 1.2 * lease.BEAT_S) -> Status:
         at_work(store, watch_s),
         store.exists(SUCCESS),
         broke_off(store),
+        unmended,
     )
 
 
@@ -63,14 +75,23 @@ def _rows(status: Status) -> Iterator[tuple[str, str]]:
         yield "superseded", f"{status.superseded:,}"
     yield "files", f"{status.files:,}"
     if now.is_complete and now.units:
-        unmarked = "yes, but _SUCCESS is missing" if now.earns_mark else "no: none could be read"
-        yield "complete", "yes" if status.is_marked else unmarked
+        yield "complete", "yes" if status.is_marked else _unmarked(now)
     else:
         yield "complete", "no"
     if status.broke_off:
         yield "compaction", "broke off here: delete this root, and compact again"
+    if status.unmended:
+        yield "units/", f"copies are missing and cannot be made from here: {status.unmended}"
     yield "at work", status.at_work
     yield "runs", _runs(status.reports)
+
+
+def _unmarked(now: Standing) -> str:
+    if now.earns_mark:
+        return "yes, but _SUCCESS is missing"
+    if now.again:
+        return f"no: the same command tries {now.again:,} of the failed units again"
+    return "no: none could be read"
 
 
 def _runs(reports: list[RunReport]) -> str:

@@ -17,11 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
-from uuid import uuid4
 
+from . import publishing
+from .addresses import without_secrets
 from .claims import Claim
 from .errors import StorageError
-from .file_systems import Options, file_system, version_of
+from .file_systems import WEB, Options, file_system, protocol_of, version_of
 from .patience import (
     STEADY,
     Patience,
@@ -29,15 +30,14 @@ from .patience import (
     is_of_a_store,
     patiently,
     said_without_secrets,
-    without_secrets,
 )
+from .publishing import TEMPORARY, StillMine, Unfinished
 from .range_file import RangeFile
 from .records import ErrorClass
 from .store_pages import facts_of_level
 
 Answer = TypeVar("Answer")
 
-TEMPORARY = ".writing-"  # prefix of files that are not finished; readers pass over dotted names
 _READ_AHEAD_BYTES = 1 << 20
 _WAYS_OUT = {
     ErrorClass.FORBIDDEN: "Mend the credentials",
@@ -99,6 +99,14 @@ class Store(ABC):
     @abstractmethod
     def put(self, name: str, content: bytes | Path) -> None:
         """Write a file in one atomic step, over an earlier one of this name."""
+
+    @abstractmethod
+    def publish(self, name: str, file: Path, still_mine: StillMine) -> None:
+        """The same, and `still_mine` is asked between the last byte and the step."""
+
+    @abstractmethod
+    def unfinished(self) -> Iterator[Unfinished]:
+        """What somebody began to write into it, as far as that is known."""
 
     @abstractmethod
     def create(self, name: str, content: bytes) -> bool:
@@ -166,39 +174,29 @@ class LocalStore(Store):
     def put(self, name: str, content: bytes | Path) -> None:
         """Write aside, flush to the disk, rename."""
         target = self.folder / name
-        self._write_aside(target, content).replace(target)
-        _flush_folder(target.parent)
+        publishing.show(publishing.write_aside(target, content), target)
+
+    def publish(self, name: str, file: Path, still_mine: StillMine) -> None:
+        """Write aside, flush to the disk, ask, rename."""
+        target = self.folder / name
+        publishing.show(publishing.write_aside(target, file), target, still_mine)
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Files that were written aside and never renamed."""
+        return publishing.asides(self.folder)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write aside, and link under the name unless it is taken."""
         target = self.folder / name
-        aside = self._write_aside(target, content)
+        aside = publishing.write_aside(target, content)
         try:
             os.link(aside, target)
         except FileExistsError:
             return False
         finally:
             aside.unlink()
-        _flush_folder(target.parent)
+        publishing.flush_folder(target.parent)
         return True
-
-    def _write_aside(self, target: Path, content: bytes | Path) -> Path:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.parent / f"{TEMPORARY}{uuid4().hex}"
-        try:
-            with aside.open("xb") as file:
-                if isinstance(content, bytes):
-                    file.write(content)
-                else:
-                    with content.open("rb") as source:
-                        while piece := source.read(1 << 22):
-                            file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
-        return aside
 
     def delete(self, name: str) -> None:
         """Remove a file."""
@@ -296,6 +294,15 @@ class ObjectStore(Store):
         else:
             self._asked("written", name, lambda: self._fs.put_file(str(content), path))
 
+    def publish(self, name: str, file: Path, still_mine: StillMine) -> None:
+        """An upload whose last request is held back until `still_mine` has answered."""
+        path = self._path(name)
+        self._asked("written", name, lambda: publishing.upload(self._fs, file, path, still_mine))
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Uploads without their last request."""
+        yield from self._asked("listed", "", lambda: list(publishing.uploads(self._fs, self._root)))
+
     def create(self, name: str, content: bytes) -> bool:
         """A conditional PUT, where the store knows it."""
         path = self._path(name)
@@ -355,8 +362,13 @@ def storage_error(uri: str, done: str, error: Exception, attempts: int = 1) -> S
 
 def open_store(uri: str, options: Options | None = None, patience: Patience = STEADY) -> Store:
     """The store at an address: a path, file://, s3://, gs://, az://, http(s)://."""
-    path = local_path(uri)
-    return ObjectStore(uri, options or {}, patience) if path is None else LocalStore(path)
+    if (path := local_path(uri)) is not None:
+        return LocalStore(path)
+    if protocol_of(uri).lower() in WEB:
+        from .web_store import WebStore  # it is a Store itself
+
+        return WebStore(uri, options or {}, patience)
+    return ObjectStore(uri, options or {}, patience)
 
 
 def local_entry(path: Path, name: str) -> Entry:
@@ -380,12 +392,3 @@ def _unless_gone(error: OSError) -> None:
     """A folder that cannot be read is not an empty one; one that is gone meanwhile is."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -14,10 +14,18 @@ Ask = Callable[[Callable[[], Any]], Any]
 """Asks a store patiently."""
 
 
-def facts_of_level(fs: Any, path: str, ask: Ask) -> Iterator[Facts]:  # noqa: ANN401 fsspec has no types
-    """Files and folders as fsspec describes them; FileNotFoundError if there is nothing."""
+def facts_of_level(
+    fs: Any,  # noqa: ANN401 fsspec has no types
+    path: str,
+    ask: Ask,
+    after: str = "",
+) -> Iterator[Facts]:
+    """Files and folders as fsspec describes them; FileNotFoundError if there is nothing.
+
+    S3 may begin behind a name.
+    """
     if "s3" in fs.protocol:
-        yield from _pages_of_s3(fs, path, ask)
+        yield from _pages_of_s3(fs, path, ask, after)
         return
 
     def look() -> Sequence[Facts]:
@@ -27,9 +35,16 @@ def facts_of_level(fs: Any, path: str, ask: Ask) -> Iterator[Facts]:  # noqa: AN
     yield from sorted(ask(look), key=lambda facts: facts["name"])
 
 
-def _pages_of_s3(fs: Any, path: str, ask: Ask) -> Iterator[Facts]:  # noqa: ANN401 fsspec has no types
+def _pages_of_s3(
+    fs: Any,  # noqa: ANN401 fsspec has no types
+    path: str,
+    ask: Ask,
+    after: str,
+) -> Iterator[Facts]:
     bucket, key, _ = fs.split_path(path)
     question = {"Bucket": bucket, "Prefix": f"{key}/" if key else "", "Delimiter": "/"}
+    if after:
+        question["StartAfter"] = question["Prefix"] + after
     is_empty = bool(key)  # a bucket may be
     while True:
         page = ask(lambda: fs.call_s3("list_objects_v2", **question, **fs.req_kw))

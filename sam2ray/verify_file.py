@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from .errors import Sam2RayError
 from .outcomes import OutcomeIndex, index_of
 from .records import ID_BYTES, OUTCOME_SCHEMA, ErrorClass
-from .sinks.result_files import RESULT_SCHEMAS, read_outcomes, units_name
+from .sinks.result_files import RESULT_SCHEMAS, copy_outcomes, read_outcomes, units_name
 from .storage import Store
 from .verify_rows import SHARED, faults_of_rows
 
@@ -49,7 +49,10 @@ class FileFindings:
 
 
 def verify_file(store: Store, name: str, config_id: str | None) -> FileFindings:
-    """Read a file once, and compare it with its footer, the footer's copy, and the config."""
+    """Read a file once, and compare it with its footer, the footer's copy, and the config.
+
+    A copy that is missing is made: whoever wrote the file was killed before it.
+    """
     found = FileFindings(name)
     try:
         outcomes = read_outcomes(store, name)
@@ -98,18 +101,24 @@ def _wrong_columns(row: dict[str, Any]) -> Iterator[str]:
 def _faults_of_copy(store: Store, name: str, outcomes: pa.Table) -> Iterator[str]:
     copy = units_name(name)
     if not store.exists(copy):
-        yield f"{copy}: is missing; the next run makes it again from {name}"
+        try:
+            copy_outcomes(store, name, outcomes)
+        except UNREADABLE as error:
+            yield (
+                f"{copy}: is missing, and cannot be made again from here ({_first_line(error)}): "
+                "run `sam2ray verify` where the output may be written"
+            )
         return
     try:
         with store.open(copy) as file:
             there = pq.read_table(file)
     except UNREADABLE as error:
-        yield f"{copy}: cannot be read: {_first_line(error)}"
+        yield f"{copy}: cannot be read: {_first_line(error)}; delete it, then it is made again"
         return
     if there.equals(outcomes):
         return
     unit = _first_difference(there, outcomes)
-    yield f"{copy}: differs from the footer of {name}{unit}; delete it, the next run makes it again"
+    yield f"{copy}: differs from the footer of {name}{unit}; delete it, then it is made again"
 
 
 def _first_difference(a: pa.Table, b: pa.Table) -> str:

@@ -1,14 +1,16 @@
-"""A job's weights: where they are on this machine, and their digest."""
+"""A job's weights: where they are on a machine, their digest, and whether they are the same."""
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from sam2_core.checkpoint_files import digest_of_files, local_checkpoint
-from sam2_core.download import PUBLISHED
+from sam2_core.download import PUBLISHED, published_checkpoint
 
 from .config import JobConfig
 from .config_id import UNTRAINED
+from .errors import UsageError
 from .file_systems import options_of, protocol_of
 
 
@@ -30,3 +32,23 @@ def weights_digest(config: JobConfig) -> str:
     if found is not None:
         return digest_of_files(found)
     return PUBLISHED.get(config.model.name, UNTRAINED)
+
+
+def checked_weights(config: JobConfig, recorded: str) -> Path | None:
+    """The checkpoint on this machine, which must be the one that results are recorded under.
+
+    A path may mean another file on each machine, and a file may change while a run lasts.
+    """
+    found = local_weights(config)
+    if found is None and config.model.name in PUBLISHED:
+        found = published_checkpoint(config.model.name)
+    if found is None:
+        return None
+    here = digest_of_files(found)
+    if here != recorded:
+        raise UsageError(
+            f"{found}: on machine {socket.gethostname()} this is another checkpoint (SHA-256 "
+            f"{here}) than the run began with ({recorded}). Put the same file there, or set "
+            "model.checkpoint to an address that all machines read, and run the same command again."
+        )
+    return found

@@ -22,10 +22,11 @@ from PIL import Image
 
 from jobs.benchmarks.pipeline_stage import Diary
 from ops import resize_image_antialiased
-from sam2_core import AutoMaskConfig, MaskGenerator, ResizedPicture, load_sam2
+from sam2_core import AutoMaskConfig, Mask, MaskGenerator, ResizedPicture, load_sam2
 from sam2ray.records import MASK_SCHEMA
 
 BATCH, SIDE = 8, 256
+SAME = ("area", "bbox_xywh", "crop_xywh", "predicted_iou", "stability_score")
 
 
 def decode(batch: Any) -> dict[str, Any]:  # noqa: ANN401 Ray says no more of batches
@@ -53,24 +54,20 @@ class FindMasks:
         with self.diary.writing("batch", len(batch["pixels"])):
             sizes = list(zip(batch["height"].tolist(), batch["width"].tolist(), strict=True))
             pictures = [ResizedPicture(*one) for one in zip(batch["pixels"], sizes, strict=True)]
-            found = self.generator.generate(pictures)
             rows = [
-                {
-                    "source_uri": uri,
-                    "height": size[0],
-                    "width": size[1],
-                    "rle_counts": mask.rle["counts"],
-                    "area": mask.area,
-                    "bbox_xywh": mask.bbox_xywh,
-                    "point_xy": mask.point,
-                    "crop_xywh": mask.crop_xywh,
-                    "predicted_iou": mask.predicted_iou,
-                    "stability_score": mask.stability_score,
-                }
-                for uri, size, masks in zip(batch["source_uri"], sizes, found, strict=True)
+                {"source_uri": uri, "height": size[0], "width": size[1], **row_of(mask)}
+                for uri, size, masks in zip(
+                    batch["source_uri"], sizes, self.generator.generate(pictures), strict=True
+                )
                 for mask in masks
             ]
             return pa.Table.from_pylist(rows, MASK_SCHEMA)
+
+
+def row_of(mask: Mask) -> dict[str, Any]:
+    """A mask as it is written."""
+    same = {name: getattr(mask, name) for name in SAME}
+    return {"rle_counts": mask.rle["counts"], "point_xy": mask.point, **same}
 
 
 def main() -> None:

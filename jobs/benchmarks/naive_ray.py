@@ -42,26 +42,18 @@ class FindMasks:
         """A row a mask."""
         with self.diary.writing("batch", len(batch["image"])):
             rows = [
-                self.row(path, picture, mask)
+                {"source_uri": path, **row_of(mask)}
                 for path, picture in zip(batch["path"], batch["image"], strict=True)
                 for mask in self.generator.generate(picture)
             ]
             return pd.DataFrame(rows)
 
-    def row(self, path: str, picture: np.ndarray, mask: dict[str, Any]) -> dict[str, Any]:
-        """A mask as it is written."""
-        return {
-            "source_uri": path,
-            "height": picture.shape[0],
-            "width": picture.shape[1],
-            "rle_counts": mask["segmentation"]["counts"],
-            "bbox_xywh": mask["bbox"],
-            "point_xy": mask["point_coords"][0],
-            "crop_xywh": mask["crop_box"],
-            "area": int(mask["area"]),
-            "predicted_iou": mask["predicted_iou"],
-            "stability_score": mask["stability_score"],
-        }
+
+def row_of(mask: dict[str, Any]) -> dict[str, Any]:
+    """What the reference says of a mask, its run lengths as they are written."""
+    rle = mask.pop("segmentation")
+    height, width = rle["size"]
+    return {"height": height, "width": width, "rle_counts": rle["counts"], **mask}
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 
 _BACKWARD_CHUNK = 32  # frames decoded ahead when reading backward, and
 _BACKWARD_BYTES = 1 << 28  # what they may take
+_PROVEN = 8  # frames that come when packets say, before one that does not says something
+_MOST_PASSED = 500  # frames that a decoder may pass over until a key frame
 
 
 class VideoFile(FrameSource):
     """Any file that PyAV decodes; frames count in the order in which they are shown.
 
-    Frames that are lost are never passed over in silence, and those before them come first. In MP4
-    and Matroska each packet is a frame and each file says where it ends: there a frame that cannot
-    be decoded is an error, and `loss` tells what a file that was cut off lacks. Of other containers
-    packets can be counted but not relied on: frames that are missing at the end are a warning.
+    Frames that are lost are never passed over in silence, and those before them come first: a file
+    is read up to the first place where it is damaged, and `loss` tells what it lacks. In MP4 and
+    Matroska each packet is a frame: there a frame that cannot be decoded is an error. Of other
+    containers packets can be counted but not relied on: frames that are missing at the end of a
+    file that looks whole are a warning.
     """
 
     def __init__(self, path: Path, *, resized_to: int | None = None) -> None:
@@ -46,7 +49,7 @@ class VideoFile(FrameSource):
         return len(self._index.times)
 
     def loss(self) -> str | None:
-        """What a file that was cut off lacks."""
+        """What a file that was cut off, or is damaged, lacks."""
         return self._index.loss
 
     def seconds(self, frame: int) -> float | None:
@@ -81,10 +84,9 @@ class VideoFile(FrameSource):
         if not missing:
             return
         if self._index.has_true_times:
-            raise FrameSourceError(
-                f"{self.path}: frame {missing[0]} cannot be decoded, its data are damaged; those "
-                f"before it are as they should be. {self._way_out()}"
-            )
+            raise self._damaged(missing[0])
+        if self._index.loss is not None and is_bearable:  # it says as much
+            return
         shortage = (
             f"{self.path}: its packets announce {self.length()} frames, but decoding ended before "
             f"frame {missing[0]}. If more should be there, fetch the file again."
@@ -92,6 +94,12 @@ class VideoFile(FrameSource):
         if not is_bearable:
             raise FrameSourceError(shortage)
         warnings.warn(shortage, stacklevel=2)
+
+    def _damaged(self, number: int) -> FrameSourceError:
+        return FrameSourceError(
+            f"{self.path}: frame {number} cannot be decoded, its data are damaged; those "
+            f"before it are as they should be. {self._way_out()}"
+        )
 
     def _way_out(self) -> str:
         return (
@@ -103,7 +111,7 @@ class VideoFile(FrameSource):
         """Frames by index, up to the first one that does not come."""
         if not indices:
             return
-        seeks = indices[0] > 0 and self._index.has_true_times
+        seeks = indices[0] > 0 and self._index.seeks
         found = self._decode(indices, seeks=seeks)
         head = next(found, None)
         if seeks and (head is None or head[0] > indices[0]):
@@ -123,7 +131,8 @@ class VideoFile(FrameSource):
         number = -1
         with open_video(self.path) as container:
             stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
+            # Threads for frames hold some back, which do not come where nothing follows.
+            stream.thread_type = "SLICE" if self._ends_open else "AUTO"
             if seeks:
                 before = bisect_right(index.key_times, index.times[indices[0]]) - 1
                 key = index.key_times[max(0, before)]
@@ -132,7 +141,13 @@ class VideoFile(FrameSource):
                 for number, frame in self._numbered(container, stream):
                     if number > indices[-1]:
                         return
+                    if frame.is_corrupt and number >= indices[0]:
+                        if seeks:  # its neighbours may be before the key frame
+                            return
+                        raise self._damaged(number)
                     yield number, frame
+            except FrameSourceError:  # says its place already
+                raise
             except damage as error:
                 place = f"behind frame {number}" if number >= 0 else "before its first frame"
                 raise FrameSourceError(
@@ -143,26 +158,51 @@ class VideoFile(FrameSource):
         self, container: InputContainer, stream: VideoStream
     ) -> Iterator[tuple[int, av.VideoFrame]]:
         if not self._index.has_true_times:  # never sought in: decoders give shown order
-            yield from enumerate(self._decoded(container, stream))
+            yield from self._counted(self._decoded(container, stream))
             return
         for frame in self._decoded(container, stream):
-            if frame.pts in self._numbers:
-                yield self._numbers[frame.pts], frame
+            number = self._index.number_at(frame.pts)
+            if number is not None:
+                yield number, frame
+
+    def _counted(self, frames: Iterable[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Frames by their number; one that a decoder passes over in silence ends them.
+
+        That shows by the times of those behind it, where decoders hand these on: not of pictures
+        in two packets, for one.
+        """
+        times = self._index.shown_at
+        hands_on = times is not None
+        for number, frame in enumerate(frames):
+            if hands_on and times and frame.pts not in times[number : number + 1]:
+                hands_on = False
+                if number >= _PROVEN and frame.pts in times[number : number + _MOST_PASSED]:
+                    raise self._damaged(number)
+            yield number, frame
 
     def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
         for packet in container.demux(stream):
+            is_over = not packet.size or self._index.is_behind(packet)
+            if is_over and self._ends_open:
+                return
+            if is_over:
+                yield from stream.decode(None)
+                return
             # A torn packet is not only no frame: it would cost those that threads hold back.
             if not (packet.is_corrupt and self._index.loss):
                 yield from packet.decode()
 
+    @property
+    def _ends_open(self) -> bool:
+        """Whether frames are counted, and some may be missing among the last.
+
+        A decoder gives them in order as long as it is not told that nothing follows.
+        """
+        return self._index.ends_at is not None and not self._index.has_true_times
+
     @cached_property
     def _index(self) -> VideoIndex:
         return read_index(self.path)
-
-    @cached_property
-    def _numbers(self) -> dict[int, int]:
-        """Frames by the time at which they are shown."""
-        return {time: number for number, time in enumerate(self._index.times)}
 
 
 def to_rgb(frame: av.VideoFrame) -> RgbArray:

@@ -5,11 +5,19 @@ Packets are read, not decoded; video_file.py turns frames into pictures.
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import numpy as np
+
 from ..errors import FrameSourceError
+from .containers.breaks import find_break
+from .containers.packets import PacketGate, rule_of
 
 if TYPE_CHECKING:
     import av
@@ -17,29 +25,49 @@ if TYPE_CHECKING:
 
 # Only in these do frames keep their times after a seek; in others, AVI for one, the numbers that a
 # decoder gives depend on where it began, and a wrong picture would pass for the right one.
-_TRUE_TIMES = ("mov", "matroska")
+_SOUGHT_IN = ("mov", "matroska")
+_TRUE_TIMES = (*_SOUGHT_IN, "gif")  # of a GIF each picture builds on those before
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _BOXES_WITH_FRAMES = (b"mdat", b"moof")
 _VP8_IS_SHOWN = 0x10
+_NO_TIMES = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class VideoIndex:
     """The frames of a file in the order in which they are shown; times in units of the stream."""
 
-    times: tuple[int, ...]  # of each frame; without true times just its number
-    key_times: tuple[int, ...]
+    times: Sequence[int]  # of each frame; without true times just its number
+    key_times: Sequence[int]
     has_true_times: bool  # else a packet need not become a frame: their number is an estimate
     loss: str | None = None  # what is known to be missing behind the last frame
+    ends_at: int | None = None  # the byte of the first packet that is not as it should be
     frames_per_s: float | None = None  # on average
     unit_s: float | None = None  # of times; None where these are numbers
+    shown_at: Sequence[int] | None = None  # what packets say where times are but numbers
 
     def seconds(self, frame: int) -> float | None:
         """When a frame is shown, from the start of the video."""
         if self.unit_s is not None:
             return (self.times[frame] - self.times[0]) * self.unit_s
         return frame / self.frames_per_s if self.frames_per_s else None
+
+    @property
+    def seeks(self) -> bool:
+        """Whether decoding may begin anywhere but at the start."""
+        return self.has_true_times and len(self.key_times) > 1
+
+    def number_at(self, time: int | None) -> int | None:
+        """The frame that is shown at a time; None if none begins then."""
+        if time is None:
+            return None
+        number = bisect_left(self.times, time)
+        return number if number < len(self.times) and self.times[number] == time else None
+
+    def is_behind(self, packet: av.Packet) -> bool:
+        """Whether a packet lies behind what is broken, or is that itself."""
+        return self.ends_at is not None and (packet.pos or 0) >= self.ends_at
 
 
 def open_video(path: Path) -> InputContainer:
@@ -85,22 +113,41 @@ def decoding_errors() -> tuple[type[Exception], ...]:
 
 
 def read_index(path: Path) -> VideoIndex:
-    """Go through the packets of the first video stream."""
+    """Go through the packets of the first video stream, up to the first that is broken."""
     with open_video(path) as container:
         stream = container.streams.video[0]
-        tally = _Tally(hides_frames=stream.codec_context.name == "vp8", announced=stream.frames)
+        codec = stream.codec_context
+        tally = _Tally(hides_frames=codec.name == "vp8", announced=stream.frames)
         keeps_times = container.format.name.startswith(_TRUE_TIMES)
+        is_sought_in = container.format.name.startswith(_SOUGHT_IN)
         rate = float(stream.average_rate) if stream.average_rate else None
         unit_s = float(stream.time_base) if stream.time_base else None
+        gate = PacketGate(
+            find_break(path, stream.id),
+            rule_of(codec.name, codec.extradata),
+            numbers_by_time=keeps_times,
+        )
         try:
-            for packet in container.demux(stream):
-                if packet.size:  # else it says that the stream has ended
-                    tally.add(packet)
+            for packet in gate.passing(container.demux(stream)):
+                tally.add(packet)
         except decoding_errors() as error:
             raise FrameSourceError(f"{path}: cannot be read ({error}).") from error
-    if keeps_times and (times := tally.true_times()):
-        return replace(_index_by_time(path, tally, times), frames_per_s=rate, unit_s=unit_s)
-    by_number = VideoIndex(tuple(range(tally.shown)), (0,), has_true_times=False, frames_per_s=rate)
+    tally.fault, tally.ends_at = gate.fault, gate.ends_at
+    times = tally.true_times()
+    if keeps_times and times is not None:
+        index = replace(_index_by_time(path, tally, times), frames_per_s=rate, unit_s=unit_s)
+        return index if is_sought_in else replace(index, key_times=index.times[:1])
+    count = tally.shown if times is None else bisect_right(times, tally.safe_until())
+    by_number = VideoIndex(
+        range(count),
+        (0,),
+        has_true_times=False,
+        frames_per_s=rate,
+        ends_at=tally.ends_at,
+        shown_at=times,
+    )
+    if tally.fault is not None:
+        by_number = replace(by_number, loss=_words_of_loss(tally.fault, count, tally.announced))
     return _refuse_empty(path, by_number)
 
 
@@ -112,11 +159,13 @@ class _Tally:
     announced: int  # packets that the container's header counts; 0: it does not say
     packets: int = 0
     shown: int = 0
-    times: set[int] = field(default_factory=set)
-    key_times: list[int] = field(default_factory=list)
+    times: array[int] = field(default_factory=lambda: array("q"))
+    key_times: array[int] = field(default_factory=lambda: array("q"))
     start: int | None = None  # the time of the first packet, if decoding can begin there
-    next_decoding: int = 0  # no packet that follows is shown earlier
+    next_decoding: int | None = None  # no packet that follows is shown earlier
     torn: int | None = None  # the time of the last packet, if only part of it is there
+    fault: str | None = None  # why packets behind the last one do not count
+    ends_at: int | None = None  # and where these begin
 
     def add(self, packet: av.Packet) -> None:
         time = packet.pts
@@ -130,13 +179,22 @@ class _Tally:
             return
         self.shown += 1
         if time is not None:
-            self.times.add(time)
+            self.times.append(time)
             if packet.is_keyframe:
                 self.key_times.append(time)
 
-    def true_times(self) -> list[int]:
-        """When frames are shown, in order; nothing if some share a time or have none."""
-        return sorted(self.times) if len(self.times) == self.shown else []
+    def true_times(self) -> array[int] | None:
+        """When frames are shown, in order; None if some share a time or have none."""
+        if len(self.times) < self.shown:
+            return None
+        times = np.sort(np.frombuffer(self.times, np.int64)) if self.times else _NO_TIMES
+        return None if (np.diff(times) == 0).any() else array("q", times.tobytes())
+
+    def safe_until(self) -> float:
+        """Up to when no frame is missing."""
+        if self.fault is None or self.next_decoding is None:
+            return inf
+        return self.next_decoding
 
 
 def _is_shown(packet: av.Packet) -> bool:
@@ -144,30 +202,34 @@ def _is_shown(packet: av.Packet) -> bool:
     return bool(memoryview(packet)[0] & _VP8_IS_SHOWN)
 
 
-def _index_by_time(path: Path, tally: _Tally, times: list[int]) -> VideoIndex:
+def _index_by_time(path: Path, tally: _Tally, times: array[int]) -> VideoIndex:
     size, announced_size = path.stat().st_size, announced_bytes(path)
     whole_packets = tally.packets - (tally.torn is not None)
     is_cut = size < announced_size and not 0 < tally.announced <= whole_packets
-    if is_cut:
+    if is_cut or tally.fault:
         # Packets come in the order of decoding: of what is shown later some, but not all are there.
         latest = tally.next_decoding
-        times = [time for time in times if time <= latest and time != tally.torn]
+        times = times[:1] if latest is None else times[: bisect_right(times, latest)]
+    if (is_cut or tally.fault) and tally.torn is not None and tally.torn in times:
+        times.remove(tally.torn)
     if times and (tally.start is None or tally.start > times[0]):
-        first = _first_decoded(path)
-        times = [time for time in times if time >= first]
-    loss = None
-    if is_cut:
-        announced = f" of {tally.announced}" if tally.announced else ""
-        loss = (
-            f"the file is cut off after {size} of {announced_size} bytes, and {len(times)}"
-            f"{announced} frames can be read. Fetch it again to have what follows."
-        )
-    keys = tuple(sorted(tally.key_times)) or tuple(times[:1])
-    return _refuse_empty(path, VideoIndex(tuple(times), keys, has_true_times=True, loss=loss))
+        times = times[bisect_left(times, _first_decoded(path)) :]
+    fault = tally.fault
+    if fault is None and is_cut:
+        fault = f"the file is cut off after {size} of {announced_size} bytes"
+    loss = None if fault is None else _words_of_loss(fault, len(times), tally.announced)
+    keys = array("q", sorted(tally.key_times)) or times[:1]
+    index = VideoIndex(times, keys, has_true_times=True, loss=loss, ends_at=tally.ends_at)
+    return _refuse_empty(path, index)
+
+
+def _words_of_loss(fault: str, frames: int, announced: int) -> str:
+    of_all = f" of {announced}" if announced else ""
+    return f"{fault}, and {frames}{of_all} frames can be read. Fetch it again to have what follows."
 
 
 def _refuse_empty(path: Path, index: VideoIndex) -> VideoIndex:
-    if not index.times:
+    if not len(index.times):
         raise FrameSourceError(f"{path}: {index.loss or 'its video stream has no frame.'}")
     return index
 

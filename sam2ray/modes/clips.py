@@ -15,7 +15,7 @@ from sam2_core.inference.frame_sources import FrameSource
 from sam2_core.inference.preprocess import SizedPicture, size_hw_of
 
 from ..readers.prompts import UnitPrompt
-from ..stages.faults import is_sticky
+from ..stages.faults import is_out_of_memory, is_sticky
 from ..stages.sampling import Sample
 from .mask_rows import RowPlace
 from .pictures import PictureItem, PictureMode, ToRows
@@ -153,8 +153,8 @@ class FrameByFrame:
         """A batch, in halves where it needs too much memory."""
         try:
             return self.mode.look_at(items) if items else []
-        except torch.OutOfMemoryError:
-            if len(items) == 1:
+        except Exception as error:
+            if len(items) == 1 or not is_out_of_memory(error):
                 raise
             torch.cuda.empty_cache()
         half = len(items) // 2

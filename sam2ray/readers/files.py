@@ -14,6 +14,7 @@ from .patterns import fitting, parts_of
 from .places import (
     is_glob,
     is_hidden,
+    is_of_an_output,
     is_text,
     is_web,
     media_kind,
@@ -84,11 +85,16 @@ def _cut(
         yield Slice(reader, root, files=chunk)
 
 
-def entries_of(store: Store, piece: Slice) -> Iterable[Entry]:
-    """The files of a slice."""
-    if piece.pattern:
-        return fitting(store, piece.folder, piece.pattern)
-    return store.list(piece.folder) if piece.files is None else piece.files
+def entries_of(store: Store, piece: Slice) -> Iterator[Entry]:
+    """The files of a slice, without those of an output that lies in there."""
+    found: Iterable[Entry]
+    if piece.files is not None:
+        found = piece.files
+    elif piece.pattern:
+        found = fitting(store, piece.folder, piece.pattern)
+    else:
+        found = store.list(piece.folder)
+    return (entry for entry in found if not is_of_an_output(entry.name))
 
 
 def addressed(piece: Slice, options: Options) -> list[Entry]:
@@ -113,10 +119,10 @@ def _unit_of(store: Store, entry: Entry) -> Unit | Ignored:
         return Ignored(uri.encode("utf-8", "backslashreplace").decode(), NO_TEXT)
     if is_hidden(entry.name):
         return Ignored(uri, HIDDEN)
-    kind = media_kind(entry.name)
+    kind = media_kind(uri)
     if kind is None and is_web(uri):
         kind = "image"  # addresses on the web need no suffix; the bytes will tell
     if kind is None:
-        return Ignored(uri, reason_to_pass(entry.name))
+        return Ignored(uri, reason_to_pass(uri))
     length = None if is_web(uri) else entry.size
     return Unit(source_uri=uri, kind=kind, length=length, version=entry.version)

@@ -17,7 +17,8 @@ from ..storage import (
     open_store,
     version_of,
 )
-from .places import is_web, place_of
+from ..web_store import WebStore
+from .places import is_folder_of_an_output, is_web, place_of
 
 _ENOUGH_FOLDERS = 32  # keep as many tasks busy
 _DEEPEST = 3
@@ -42,6 +43,8 @@ def entry_at(uri: str, options: Options) -> Entry:
     path = local_path(uri)
     if path is not None:
         return local_entry(path, name)
+    if is_web(uri):
+        return WebStore(place_of(uri).folder, options).entry(name)
     fs = file_system(uri, options, insists=False)
     fs.invalidate_cache()  # a worker that listed this folder before would believe its own list
     facts = ask_store(uri, "looked at", lambda: fs.info(uri))
@@ -82,7 +85,7 @@ def survey(uri: str, options: Options) -> Level:
             level = look(uri, folder, options, _MOST_FILES)
             if level.is_whole:
                 files += level.files
-                below += level.folders
+                below += (one for one in level.folders if not is_folder_of_an_output(one))
             else:
                 large.append(folder)
         unseen = below

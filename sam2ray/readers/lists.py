@@ -1,7 +1,7 @@
 """Tables that name media (CSV, Parquet, JSONL) -> one unit for each address, with all its rows.
 
-Rows of one address may stand anywhere, in any file of the list. Large lists are read by several
-tasks; each takes the addresses of its share, and keeps them in a Spill until all rows were seen.
+Rows of one address may stand anywhere, in any file of the list. A list is read once: here its rows
+wait in a Spill until all were seen; those of a large one are dealt out to tasks (see dealt_lists).
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from ..addresses import Address, last_to_end, take_apart
 from ..errors import UsageError
 from ..records import Kind, Unit, canonical_json
 from ..storage import Entry, Options, local_path
 from .cells import as_text
 from .files import addressed
-from .listing import entry_at
 from .patterns import all_files
 from .places import base_name, is_hidden, media_kind, place_of, reason_to_pass, resolve
 from .prompts.columns import PromptColumns
 from .prompts.fields import PromptFields, prompts_text
 from .prompts.prompt_source import PromptSource
 from .slices import HIDDEN, Ignored, Slice
-from .spill import Spill, share_of
-from .tables import Row, column_names, read_chunks, row_name, table_suffix
+from .spill import Spill
+from .tables import Chunk, Row, column_names, read_chunks, row_name, table_suffix
 from .uri_columns import find_uri_column, require_columns
+from .versions import Versions
 
-_BYTES_A_PART = 16 << 20  # of Parquet, a million boxes
-_MOST_PARTS = 16  # every part reads the whole list
 _KIND = "kind"
+WHOLE = "whole"
 _VERSIONS = ("version", "etag")
 
 
@@ -41,6 +41,7 @@ class ListColumns:
     version: str | None
     keep: tuple[str, ...]
     prompts: PromptColumns | None
+    ask_versions: bool = True  # of what lies elsewhere, where there is no column for them
 
     @property
     def names(self) -> list[str]:
@@ -51,12 +52,21 @@ class ListColumns:
 
 
 @dataclass(frozen=True, slots=True)
+class Mention:
+    """What one row says of its address, as JSON can keep it."""
+
+    uri: str
+    said: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ListReader:
     """Lists the addresses that tables name."""
 
     keep: tuple[str, ...] = ()
     uri_column: str | None = None
     prompts: PromptSource | None = None  # whose columns are those of the list
+    ask_versions: bool = True
 
     def columns(self, entry: Entry, options: Options) -> ListColumns:
         """The columns of one table; UsageError if they are not clear."""
@@ -68,53 +78,81 @@ class ListReader:
             version=next((name for name in _VERSIONS if name in names), None),
             keep=self.keep,
             prompts=self.prompts.own_columns(names, entry.name) if self.prompts else None,
+            ask_versions=self.ask_versions,
         )
 
     def slices(self, uris: Sequence[str], options: Options) -> Iterator[Slice]:
-        """Shares of the addresses of all lists together, as many as their size asks for."""
+        """All lists together: rows of one address may stand in any of them."""
         files = []
         for uri in uris:
             for store_uri, entry in all_files(uri, options):
                 files += addressed(Slice("list", store_uri, files=(entry,)), options)
-        size = sum(entry.size for entry in files)
-        parts = min(_MOST_PARTS, 1 + size // _BYTES_A_PART)
-        for part in range(parts):
-            yield Slice("list", "", files=tuple(files), part=part, parts=parts)
+        yield Slice("list", "", files=tuple(files))
 
     def units(self, piece: Slice, options: Options) -> Iterator[Unit | Ignored]:
-        """Units of one share, in order of first appearance as long as they fit into memory."""
+        """Units of all lists, in order of first appearance as long as they fit into memory."""
+        versions = Versions(options)
         with Spill() as spill:
             for entry in piece.files or ():
-                reason = _reason_to_ignore(entry.name)
-                if reason is None:
-                    yield from self._collect(entry, piece, spill, options)
-                elif piece.part == 0:
+                reason = reason_to_ignore(entry.name)
+                if reason is not None:
                     yield Ignored(entry.name, reason)
-            for share in spill.shares():
-                for uri, mentions in share.items():
-                    yield _unit_of(uri, mentions)
-
-    def _collect(
-        self, entry: Entry, piece: Slice, spill: Spill, options: Options
-    ) -> Iterator[Ignored]:
-        columns = self.columns(entry, options)
-        folder = place_of(entry.name).folder
-        for chunk in read_chunks(entry, columns.names, options):
-            if piece.part == 0:
-                yield from chunk.ignored
-            for number, row in enumerate(chunk.rows, chunk.first_row):
-                try:
-                    uri = resolve(as_text(row.get(columns.uri)) or "", folder)
-                except ValueError as error:
-                    if piece.part == 0:
-                        yield Ignored(row_name(entry, number), "no address", str(error))
                     continue
-                if share_of(uri, piece.parts) == piece.part:
-                    spill.add(uri, _mention(row, columns, row_name(entry, number)))
+                columns = self.columns(entry, options)
+                for chunk in read_chunks(entry, columns.names, options):
+                    for item in mentions_of(chunk, entry, columns, versions):
+                        if isinstance(item, Ignored):
+                            yield item
+                        else:
+                            spill.add(item.uri, item.said)
+            for share in spill.shares():
+                for uri, said in share.items():
+                    yield unit_of(uri, said)
+
+
+def mentions_of(
+    chunk: Chunk, entry: Entry, columns: ListColumns, versions: Versions
+) -> Iterator[Mention | Ignored]:
+    """What the rows of a table say, and which of them say nothing.
+
+    Versions that no column has are asked for, of all addresses of a chunk together.
+    """
+    found = list(_read(chunk, entry, columns))
+    mentions = [item for item in found if isinstance(item, Mention)]
+    wanted = [one for one in mentions if _needs_asking(one, columns)]
+    asked = versions.of({one.uri: one.said.get(WHOLE) or one.uri for one in wanted})
+    for mention in mentions:
+        known = asked.get(mention.uri)
+        if known is not None:
+            mention.said["length"] = known.size or None
+            mention.said["seen"] = known.version
+    yield from found
+
+
+def _needs_asking(mention: Mention, columns: ListColumns) -> bool:
+    if local_path(mention.uri) is not None:
+        return True  # it costs nothing
+    return (
+        columns.ask_versions
+        and mention.said["version"] is None
+        and mention.said["kind"] != "frames"
+    )
+
+
+def _read(chunk: Chunk, entry: Entry, columns: ListColumns) -> Iterator[Mention | Ignored]:
+    yield from chunk.ignored
+    folder = place_of(entry.name).folder
+    for number, row in enumerate(chunk.rows, chunk.first_row):
+        place = row_name(entry, number)
+        try:
+            address = take_apart(resolve(as_text(row.get(columns.uri)) or "", folder))
+        except ValueError as error:
+            yield Ignored(place, "no address", str(error))
+            continue
+        yield Mention(address.public, _mention(row, columns, place) | _whole(address))
 
 
 def _mention(row: Row, columns: ListColumns, place: str) -> dict[str, object]:
-    """What one row says about its unit, as JSON can keep it."""
     kind = as_text(row.get(columns.kind)) if columns.kind else None
     if kind and kind not in get_args(Kind):
         raise UsageError(f"{place}: kind is one of {', '.join(get_args(Kind))}, not {kind!r}.")
@@ -122,24 +160,33 @@ def _mention(row: Row, columns: ListColumns, place: str) -> dict[str, object]:
         kind = "video"
     return {
         "kind": kind or None,
-        "version": as_text(row.get(columns.version)) if columns.version else None,
+        "length": None,
+        "seen": None,
+        "version": (as_text(row.get(columns.version)) if columns.version else None) or None,
         "user": {name: as_text(row.get(name)) for name in columns.keep},
         "prompts": columns.prompts.prompts_of(row, place) if columns.prompts else [],
     }
 
 
-def _unit_of(uri: str, mentions: Sequence[dict[str, Any]]) -> Unit:
+def _whole(address: Address) -> dict[str, object]:
+    return {} if address.secret is None else {WHOLE: address.whole}
+
+
+def unit_of(uri: str, mentions: Sequence[dict[str, Any]]) -> Unit:
+    """The unit that all rows of an address speak of, in their order."""
     kinds = [mention["kind"] for mention in mentions if mention["kind"]]
-    versions = [mention["version"] for mention in mentions if mention["version"]]
+    said = [mention["version"] for mention in mentions if mention["version"]]
+    seen = [mention["seen"] for mention in mentions if mention["seen"]]
     prompts: list[PromptFields] = [one for mention in mentions for one in mention["prompts"]]
-    known = _local_entry(uri)
+    lengths = [mention["length"] for mention in mentions if mention["length"] is not None]
     return Unit(
         source_uri=uri,
         kind=kinds[0] if kinds else media_kind(uri) or "image",  # the bytes will tell
-        length=known.size if known else None,
-        version=versions[0] if versions else known.version if known else "",
+        length=lengths[0] if lengths else None,
+        version=next(iter((*said, *seen)), ""),
         prompts=prompts_text(prompts),
         user=joined_user([mention["user"] for mention in mentions]),
+        whole_uri=last_to_end([mention[WHOLE] for mention in mentions if WHOLE in mention]),
     )
 
 
@@ -153,17 +200,8 @@ def joined_user(rows: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
     return {name: str(value) for name, value in user.items()}
 
 
-def _local_entry(uri: str) -> Entry | None:
-    """Size and version where asking costs nothing; elsewhere a list may have a column for it."""
-    if local_path(uri) is None:
-        return None
-    try:
-        return entry_at(uri, {})
-    except OSError:  # missing, or a folder of frames: the fetch will say
-        return None
-
-
-def _reason_to_ignore(name: str) -> str | None:
+def reason_to_ignore(name: str) -> str | None:
+    """Why a file beside lists is none; None if it is one."""
     if is_hidden(base_name(name)):
         return HIDDEN
     return None if table_suffix(name) else reason_to_pass(name)

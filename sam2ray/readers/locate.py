@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from http.client import HTTPException
 from threading import Lock
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
+from ..addresses import take_apart
 from ..errors import UnitFailed
-from ..file_systems import web_headers, web_timeout_s
-from ..records import ErrorClass, Unit
+from ..records import ErrorClass, Failure, Unit
 from ..storage import Entry, Options, open_store
+from ..web import read_web
 from .frames import frames_in_order, version_of_frames
 from .listing import entry_at, look
 from .parquet_rows import row_place
@@ -57,13 +55,17 @@ def read_unit(unit: Unit, options: Options, limit_bytes: int | None = None) -> b
     UnitFailed if the unit is to blame: changed since it was indexed, cut off, or too large.
     """
     assert unit.kind != "frames", "frames are read one by one: see frames_of"
+    if unit.fault is not None:  # of this very version: reading it again would find nothing else
+        failure = Failure.of_text(unit.fault)
+        raise UnitFailed(failure.error_class, failure.message)
     if unit.member is None and is_web(unit.source_uri):
         return _read_web(unit, options, limit_bytes)
+    _refuse_secret(unit)
     with store_errors(unit.source_uri):
         if unit.member is None:
             return _read_file(unit, options, limit_bytes)
         entry = _SHARDS.get(unit.source_uri, options)
-        _refuse_change(unit, entry.version)
+        refuse_change(unit, entry.version)
         if unit.length is not None:
             return _read_member(unit, entry, options, limit_bytes)
         content = _TABLES.read(unit.source_uri, entry, row_place(unit.member), options)
@@ -73,17 +75,18 @@ def read_unit(unit: Unit, options: Options, limit_bytes: int | None = None) -> b
 
 def frames_of(unit: Unit, options: Options) -> list[Entry]:
     """The frames of a clip in order; their names are those of the store at unit.source_uri."""
+    _refuse_secret(unit)
     with store_errors(unit.source_uri):
         frames = frames_in_order(look(unit.source_uri, "", options).files)
     if not frames:
         raise FileNotFoundError(f"{unit.source_uri}: no pictures in this folder.")
-    _refuse_change(unit, version_of_frames(frames))
+    refuse_change(unit, version_of_frames(frames))
     return frames
 
 
 def _read_file(unit: Unit, options: Options, limit_bytes: int | None) -> bytes:
     entry = entry_at(unit.source_uri, options)
-    _refuse_change(unit, entry.version)
+    refuse_change(unit, entry.version)
     _refuse_size(entry.size, limit_bytes)
     content = read_at(unit.source_uri, options)
     if len(content) != entry.size:
@@ -107,41 +110,30 @@ def _read_member(unit: Unit, entry: Entry, options: Options, limit_bytes: int | 
 
 
 def _read_web(unit: Unit, options: Options, limit_bytes: int | None) -> bytes:
-    try:
-        request = Request(unit.source_uri, headers={"User-Agent": "sam2ray"})  # noqa: S310 http(s)
-        for name, value in web_headers(options).items():
-            request.add_unredirected_header(name, value)  # they may be secret, and of this host
-        with urlopen(request, timeout=web_timeout_s(options)) as answer:  # noqa: S310 http(s)
-            etag = (answer.headers.get("ETag") or "").strip('"')
-            if etag:
-                _refuse_change(unit, etag)
-            length = answer.headers.get("Content-Length", "")
-            if length.isdecimal():
-                _refuse_size(int(length), limit_bytes)
-            content = answer.read(-1 if limit_bytes is None else limit_bytes + 1)
-            if answer.length:  # what is still missing: a part of it is no error to http.client
-                _refuse_size(len(content), limit_bytes)
-                raise OSError(f"{unit.source_uri}: {answer.length} bytes of it did not come.")
-    except HTTPError as error:
-        error.close()
-        if error.code in _STATUS_ERRORS:
-            raise _STATUS_ERRORS[error.code](f"{unit.source_uri}: HTTP {error.code}") from error
-        raise OSError(f"{unit.source_uri}: HTTP {error.code} {error.reason}") from error
-    except (HTTPException, ValueError) as error:  # a broken answer, or an address that is none
-        raise OSError(f"{unit.source_uri}: {error or type(error).__name__}") from error
+    def judge(etag: str, size: int | None) -> None:
+        if etag:
+            refuse_change(unit, etag)
+        _refuse_size(size or 0, limit_bytes)
+
+    content = read_web(unit.address, options, limit_bytes, judge)
     _refuse_size(len(content), limit_bytes)
     return content
 
 
-_STATUS_ERRORS: dict[int, type[OSError]] = {
-    401: PermissionError,
-    403: PermissionError,
-    404: FileNotFoundError,
-    410: FileNotFoundError,
-}
+def _refuse_secret(unit: Unit) -> None:
+    """Of the web alone an address can say by itself who asks."""
+    if unit.whole_uri is not None:
+        secret = take_apart(unit.whole_uri).secret
+        raise UnitFailed(
+            ErrorClass.FORBIDDEN,
+            f"its address carries a secret ({secret}), which this kind of storage has no use for. "
+            "Name the object alone, give the credentials in the environment or in storage, and run "
+            "the same command again",
+        )
 
 
-def _refuse_change(unit: Unit, version: str) -> None:
+def refuse_change(unit: Unit, version: str) -> None:
+    """UnitFailed if the unit was listed with other content."""
     if unit.version and unit.version != version:
         raise UnitFailed(
             ErrorClass.IO,

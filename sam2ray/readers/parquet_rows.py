@@ -1,33 +1,36 @@
-"""Parquet files that hold the media themselves -> one unit for each row."""
+"""Parquet files that hold the media themselves -> one unit for each row.
+
+A file or a row that cannot be read is a unit as well, which fails; all others are read.
+"""
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from ..errors import UsageError
-from ..records import Kind, Unit
+from ..errors import BrokenTable, UsageError
+from ..records import ErrorClass, Failure, Kind, Unit
 from ..storage import Entry, Options
 from .cells import as_text
 from .files import addressed
+from .parquet_files import ParquetTable
 from .patterns import all_files
 from .places import base_name, is_hidden, media_kind, reason_to_pass, suffix_of
 from .prompts.columns import PromptColumns
 from .prompts.fields import prompts_text
 from .prompts.prompt_source import PromptSource
 from .slices import HIDDEN, Ignored, Slice
-from .store_file import open_at
-from .tables import PARQUET_SUFFIXES, Row, parquet_schema, read_chunks, row_name, table_errors
+from .tables import PARQUET_SUFFIXES, Row, row_name
 from .uri_columns import require_columns
 
 _PREFERRED = ("image", "bytes", "image_bytes", "video", "video_bytes")
+_ROWS_A_BATCH = 8192
+_NO_VALUES = (ValueError, OverflowError, NotImplementedError, pa.ArrowException)
+_WAY_OUT = "put a sound file in its place and run the same command again"
 _MEMBER = re.compile(r"row ([0-9]{1,18})(?: of (.+))?", re.DOTALL)
 
 
@@ -64,23 +67,30 @@ class ParquetReader:
                 yield from self._rows(entry, options)
 
     def _rows(self, entry: Entry, options: Options) -> Iterator[Unit]:
-        schema = parquet_schema(entry, options)
-        column = find_bytes_column(schema, entry.name, self.bytes_column)
-        prompts = self.check(schema, entry)
+        try:
+            table = ParquetTable(entry, options)
+            column = find_bytes_column(table.schema, entry.name, self.bytes_column)
+            prompts = self.check(table.schema, entry)
+        except UsageError as error:  # the first file was looked at before: the others may be sound
+            yield _unit_of_broken_file(entry, error)
+            return
         kind: Kind = media_kind(f"a.{column}") or ("video" if "video" in column else "image")
         said = f" of {column}" if self.bytes_column else ""
-        for number, group, row in self._numbered(entry, prompts, options):
-            place = row_name(entry, number)
+        for found in self._numbered(table, prompts):
+            place, row = row_name(entry, found.number), found.row
+            if found.fault is not None:
+                yield _unit_of_broken_rows(entry, found, found.fault, kind, said)
+                continue
             user = {name: as_text(row.get(name)) for name in self.keep}
             yield Unit(
                 source_uri=entry.name,
                 kind=kind,
-                member=f"row {number}{said}",
-                offset=number,
+                member=f"row {found.number}{said}",
+                offset=found.number,
                 version=entry.version,
                 prompts=prompts_text(prompts.prompts_of(row, place)) if prompts else None,
                 user={name: text for name, text in user.items() if text is not None},
-                row_group=group,
+                row_group=found.group,
             )
 
     def check(self, schema: pa.Schema, entry: Entry) -> PromptColumns | None:
@@ -88,20 +98,79 @@ class ParquetReader:
         require_columns(self.keep, schema.names, entry.name)
         return self.prompts.own_columns(schema.names, entry.name) if self.prompts else None
 
-    def _numbered(
-        self, entry: Entry, prompts: PromptColumns | None, options: Options
-    ) -> Iterator[tuple[int, int, Row]]:
-        """Rows with their numbers and those of their row groups."""
-        with table_errors(entry.name), open_at(entry, options, 64 << 10) as file:
-            facts = pq.ParquetFile(file).metadata
-        ends = list(accumulate(facts.row_group(n).num_rows for n in range(facts.num_row_groups)))
+    def _numbered(self, table: ParquetTable, prompts: PromptColumns | None) -> Iterator[_Found]:
+        """All rows, with what is asked for of them; where a page is broken, the next group."""
         columns = list(dict.fromkeys((*self.keep, *(prompts.names if prompts else ()))))
-        if not columns:
-            yield from ((n, bisect_right(ends, n), {}) for n in range(facts.num_rows))
+        for group in table.groups:
+            number, end = table.starts[group : group + 2]
+            if not columns:
+                yield from (_Found(n, n + 1, group) for n in range(number, end))
+                continue
+            try:
+                for batch in table.batches(group, columns, _ROWS_A_BATCH):
+                    for row in _rows_of(batch):
+                        is_broken = isinstance(row, Failure)
+                        cells, fault = ({}, row) if is_broken else (row, None)
+                        yield _Found(number, number + 1, group, cells, fault)
+                        number += 1
+            except BrokenTable as error:
+                yield _Found(number, end, group, fault=error.failure)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A row, or why it and perhaps those behind it, up to `end`, cannot be read."""
+
+    number: int
+    end: int
+    group: int
+    row: Row = field(default_factory=dict)
+    fault: Failure | None = None
+
+
+def _rows_of(batch: pa.RecordBatch) -> Iterator[Row | Failure]:
+    """Rows as Python has them; one by one where a cell has a value that Python cannot have."""
+    try:
+        rows = batch.to_pylist()
+    except _NO_VALUES:
+        if batch.num_rows > 1:
+            for number in range(batch.num_rows):
+                yield from _rows_of(batch.slice(number, 1))
             return
-        for chunk in read_chunks(entry, columns, options):
-            for number, row in enumerate(chunk.rows, chunk.first_row):
-                yield number, bisect_right(ends, number), row
+        words = f"a cell of {', '.join(batch.schema.names)} has no value that can be kept"
+        rows = [Failure(ErrorClass.UNSUPPORTED, words)]
+    yield from rows
+
+
+def _unit_of_broken_file(entry: Entry, error: UsageError) -> Unit:
+    """What stands for a file none of whose rows can be listed."""
+    broken = isinstance(error, BrokenTable)
+    found = error.failure.error_class if broken else ErrorClass.UNSUPPORTED
+    return Unit(
+        source_uri=entry.name,
+        kind="image",
+        length=entry.size,
+        version=entry.version,
+        fault=Failure(found, f"{str(error).rstrip('.')}; {_WAY_OUT}").text,
+    )
+
+
+def _unit_of_broken_rows(
+    entry: Entry, found: _Found, fault: Failure, kind: Kind, said: str
+) -> Unit:
+    """What stands for a row, or for all rows from one on to the end of their group."""
+    last = found.end - 1
+    rows = f"row {last}" if found.number == last else f"rows {found.number} to {last}"
+    words = f"{entry.name}, {rows}: {fault.message}; {_WAY_OUT}"
+    return Unit(
+        source_uri=entry.name,
+        kind=kind,
+        member=f"{rows}{said}",
+        offset=found.number,
+        version=entry.version,
+        row_group=found.group,
+        fault=Failure(fault.error_class, words).text,
+    )
 
 
 def find_bytes_column(schema: pa.Schema, place: str, said: str | None = None) -> str:

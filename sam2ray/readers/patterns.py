@@ -11,7 +11,7 @@ from fsspec.utils import glob_translate
 
 from ..storage import Entry, Options, Store, open_store
 from .listing import single_file, survey
-from .places import base_name, has_wildcard, is_glob, place_of, split_glob
+from .places import base_name, has_wildcard, is_glob, is_of_an_output, place_of, split_glob
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +87,22 @@ def fitting(store: Store, folder: str, pattern: str) -> Iterator[Entry]:
 
 
 def all_files(uri: str, options: Options) -> Iterator[tuple[str, Entry]]:
-    """The file at an address, or all files of a folder or pattern, each with its store."""
+    """The file at an address, or all files of a folder or pattern, each with its store.
+
+    Files of an output that lies in there are left out: the second run would take them for a source.
+    """
     if is_glob(uri):
         root = split_glob(uri).folder
         store = open_store(root, options)
         for part in parts_of(uri, options):
             files = part.files
             found = fitting(store, part.folder, part.pattern) if files is None else files
-            yield from ((root, entry) for entry in found)
+            yield from ((root, entry) for entry in found if not is_of_an_output(entry.name))
     elif (single := single_file(uri, options)) is not None:
         yield place_of(uri).folder, single
     else:
-        yield from ((uri, entry) for entry in open_store(uri, options).list())
+        found = open_store(uri, options).list()
+        yield from ((uri, entry) for entry in found if not is_of_an_output(entry.name))
 
 
 def _translated(pattern: str) -> Callable[[str], object]:

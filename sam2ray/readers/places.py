@@ -13,17 +13,15 @@ from ..storage import local_path
 
 _COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_USER = re.compile(r"://[^/?#]*@")
-_PASSWORD = re.compile(r"://[^/?#]*:[^/?#]*@")
-_SECRETS = frozenset(  # names in the query of an address, in lower case
-    {
-        *("x-amz-signature", "x-amz-credential", "x-amz-security-token", "awsaccesskeyid"),
-        *("x-goog-signature", "x-goog-credential", "googleaccessid"),
-        *("sig", "signature", "key-pair-id", "token", "access_token", "auth_token", "sas"),
-        *("api_key", "apikey", "password", "secret"),
-    }
+# Names of sam2ray's outputs, which may lie in their own source.
+_OWN_FOLDER = "_sam2ray"
+_OWN = re.compile(
+    r"(?:.*/)?(?:_SUCCESS|_sam2ray/.*"
+    r"|(?:masks|embeddings|units)/[0-9]{8}T[0-9]{6}-[0-9a-f]{8}-[0-9a-f]{20}(?:-[0-9]+)?\.parquet)",
+    re.DOTALL,
 )
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +35,6 @@ class Place:
 def is_web(uri: str) -> bool:
     """Whether the web serves this address; it can be read, but has no folders."""
     return uri.lower().startswith(("http://", "https://"))
-
-
-def secret_in(uri: str) -> str | None:
-    """What of an address must not be written down: in its query, or its user; None: nothing."""
-    if "?" not in uri and "@" not in uri:
-        return None
-    if (_USER if is_web(uri) else _PASSWORD).search(uri):
-        return "the user in front of its host"
-    _, query = _without_query(uri)
-    names = (pair.partition("=")[0] for pair in re.split("[?&;]", query))
-    return next((name for name in names if name.lower() in _SECRETS), None)
 
 
 def is_glob(uri: str) -> bool:
@@ -87,6 +74,14 @@ def path_of(uri: str) -> str:
     return path[found.end() :] if found else path
 
 
+def address_in(store_uri: str, name: str) -> str:
+    """What suffixes are read from: a name on the web is known by its whole address.
+
+    What follows a question mark is a query there, and anywhere else a part of the name.
+    """
+    return f"{store_uri}/{name}" if is_web(store_uri) else name
+
+
 def base_name(uri: str) -> str:
     """What stands behind the last slash of the path."""
     return path_of(uri).rstrip("/").rpartition("/")[2]
@@ -107,11 +102,26 @@ def media_kind(name: str) -> Kind | None:
     return None
 
 
+def is_animation(name: str) -> bool:
+    """Whether a picture of this name may move, and is a clip to who follows things through time."""
+    return suffix_of(name) == ".gif"
+
+
 def is_hidden(name: str) -> bool:
     """Whether a name, or a folder on the way to it, begins with a dot."""
     if not name.startswith(".") and "/." not in name:
         return False
     return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
+
+
+def is_of_an_output(name: str) -> bool:
+    """Whether sam2ray has written this file: no source holds it, even where it lies in one."""
+    return _OWN.fullmatch(name) is not None
+
+
+def is_folder_of_an_output(folder: str) -> bool:
+    """Whether all in this folder is an output's own."""
+    return base_name(folder) == _OWN_FOLDER
 
 
 def is_text(name: str) -> bool:

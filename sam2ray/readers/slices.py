@@ -26,8 +26,6 @@ class Slice:
     folder: str = ""  # of the store: everything in it, however deep
     files: tuple[Entry, ...] | None = None  # or these alone
     pattern: str = ""  # of it, or with `**` of all below it, what fits
-    part: int = 0  # of as many parts of the rows of these files
-    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)

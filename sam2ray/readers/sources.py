@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import Literal, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import Literal, TypeGuard, get_args
 
-from ..errors import UsageError
-from ..patience import without_secrets
-from ..records import Unit
+import pyarrow as pa
+
+from ..addresses import take_apart
+from ..errors import BrokenTable, UsageError
+from ..records import Kind, Unit
 from ..storage import Entry, Options
 from .files import FileReader, addressed
 from .frames import FramesReader
@@ -19,14 +21,15 @@ from .parquet_rows import ParquetReader, bytes_columns, find_bytes_column
 from .patterns import all_files
 from .places import (
     absolute,
+    address_in,
     base_name,
+    is_animation,
     is_compressed_tar,
     is_hidden,
     is_web,
     media_kind,
     place_of,
     root_of,
-    secret_in,
     suffix_of,
 )
 from .prompts.matching import NamedPrompts, PromptJoin
@@ -60,6 +63,7 @@ class Source:
     readers: Mapping[ReaderName, Reader]
     prompts: PromptSource | None  # in a file of their own; those in columns are the readers'
     options: Options
+    animations: Kind = "image"  # what a GIF is
 
     def slices(self) -> Iterator[Slice]:
         """Parts that can be listed side by side; cheap, for the driver."""
@@ -68,10 +72,12 @@ class Source:
 
     def units(self, piece: Slice) -> Iterator[Unit | Ignored]:
         """What is in one part; for a task. Prompts of a file come later, by `join`."""
-        for item in self.readers[piece.reader].units(piece, self.options):
-            if isinstance(item, Unit):
-                _refuse_secret(item.source_uri)
-            yield item
+        yield from self.of_its_kind(self.readers[piece.reader].units(piece, self.options))
+
+    def of_its_kind(self, found: Iterable[Unit | Ignored]) -> Iterator[Unit | Ignored]:
+        """The same, with animations as what they are taken for."""
+        for item in found:
+            yield replace(item, kind=self.animations) if _is_animated(item) else item
 
     def prompt_slices(self) -> Iterator[Slice]:
         """Parts of the file of prompts; none if there is no such file."""
@@ -108,11 +114,15 @@ def open_source(
     uri_column: str | None = None,
     bytes_column: str | None = None,
     prompts: PromptSource | None = None,
+    animations: Kind = "image",
+    ask_versions: bool = True,
 ) -> Source:
     """Choose readers for an archive, and say now whatever would fail in every task.
 
     `uri_column` names the files in a list, `bytes_column` holds them in a Parquet file, where their
     names leave a choice. `keep` are columns, or fields of a shard's JSON files, for Unit.user.
+    `animations` says whether a GIF is a picture, its first, or a video.
+    `ask_versions` of what a list names elsewhere, where it has no column for them.
     """
     known = options or {}
     if kind not in get_args(SourceKind):
@@ -120,12 +130,17 @@ def open_source(
     listed = [absolute(uri) for uri in ([uris] if isinstance(uris, str) else uris)]
     if not listed:
         raise UsageError("There is no source: name a folder, a pattern, a shard or a list.")
+    for uri in listed if prompts is None or prompts.uri is None else (*listed, prompts.uri):
+        _refuse_secret(uri)
     parts = _parts(listed, kind, bytes_column, known)
     source = Source(
         parts=parts,
-        readers=_readers(tuple(keep), uri_column, bytes_column, _of_columns(prompts)),
+        readers=_readers(
+            tuple(keep), uri_column, bytes_column, _of_columns(prompts), ask_versions=ask_versions
+        ),
         prompts=prompts.resolved(known) if prompts and prompts.uri is not None else None,
         options=known,
+        animations=animations,
     )
     _refuse_unread(parts, "list", "source.uri_column", uri_column)
     _refuse_unread(parts, "parquet", "source.bytes_column", bytes_column)
@@ -140,12 +155,14 @@ def _readers(
     uri_column: str | None,
     bytes_column: str | None,
     prompts: PromptSource | None,
+    *,
+    ask_versions: bool,
 ) -> dict[ReaderName, Reader]:
     return {
         "files": FileReader(),
         "frames": FramesReader(),
         "tar": TarReader(keep),
-        "list": ListReader(keep, uri_column, prompts),
+        "list": ListReader(keep, uri_column, prompts, ask_versions),
         "parquet": ParquetReader(keep, bytes_column, prompts),
     }
 
@@ -176,10 +193,11 @@ def _kind_of(uri: str, bytes_column: str | None, options: Options) -> ReaderName
     names = compressed = 0
     for store_uri, entry in islice(_names_of(uri, options), _LOOKED_AT):
         names += 1
-        compressed += is_compressed_tar(entry.name)
-        if (found := _kind_by_name(entry.name)) is not None:
+        name = address_in(store_uri, entry.name)
+        compressed += is_compressed_tar(name)
+        if (found := _kind_by_name(name)) is not None:
             seen[found] += 1
-            if found in _HAVE_COLUMNS and not tables:
+            if found in _HAVE_COLUMNS:
                 tables += addressed(Slice(found, store_uri, files=(entry,)), options)
     if seen["files"] and not seen["tar"]:
         return "files"  # tables beside pictures are their metadata
@@ -188,7 +206,7 @@ def _kind_of(uri: str, bytes_column: str | None, options: Options) -> ReaderName
     if seen["files"]:
         raise _unclear(uri, f"holds both shards ({seen['tar']}) and loose media ({seen['files']})")
     if tables:
-        return _kind_of_table(tables[0], bytes_column, options)
+        return _kind_of_tables(tables, bytes_column, options)
     if is_web(uri):
         return "files"
     if not names:
@@ -212,11 +230,16 @@ def _kind_by_name(name: str) -> ReaderName | None:
     return "files" if media_kind(name) is not None else None
 
 
-def _kind_of_table(table: Entry, bytes_column: str | None, options: Options) -> ReaderName:
-    if table_suffix(table.name) not in PARQUET_SUFFIXES:
+def _kind_of_tables(
+    tables: Sequence[Entry], bytes_column: str | None, options: Options
+) -> ReaderName:
+    """What the first table is that can be read; BrokenTable if none can."""
+    if table_suffix(tables[0].name) not in PARQUET_SUFFIXES:
         return "list"
-    schema = parquet_schema(table, options)
-    return "parquet" if bytes_column is not None or bytes_columns(schema) else "list"
+    parquet = (one for one in tables if table_suffix(one.name) in PARQUET_SUFFIXES)
+    readable = _first_readable(parquet, options)
+    assert readable is not None
+    return "parquet" if bytes_column is not None or bytes_columns(readable.schema) else "list"
 
 
 def _unclear(uri: str, what: str) -> UsageError:
@@ -228,14 +251,14 @@ def _unclear(uri: str, what: str) -> UsageError:
 
 
 def _refuse_secret(uri: str) -> None:
-    """Addresses are written to every table of the output, and tell one unit from another."""
-    secret = secret_in(uri)
-    if secret is not None:
+    """What names a source is kept with the output, and stands in lists of processes."""
+    address = take_apart(uri)
+    if address.secret is not None:
         raise UsageError(
-            f"{without_secrets(uri)}: this address carries a secret ({secret}), and addresses are "
-            "written to the output. Name the object itself (s3://, gs://, az://) and give the "
-            "credentials in the environment or in storage; what a web server wants goes into "
-            "storage.http.client_kwargs.headers."
+            f"{address.public}: this address carries a secret ({address.secret}), and what names a "
+            "source is kept with the output. Name the object itself (s3://, gs://, az://) and give "
+            "the credentials in the environment or in storage; what a web server wants goes into "
+            "storage.http.client_kwargs.headers. Rows of a list may have signed addresses."
         )
 
 
@@ -269,17 +292,59 @@ def _refuse_columns(part: SourcePart, keep: Sequence[str], prompts: PromptSource
 def _check_first(source: Source, part: SourcePart) -> None:
     """Look at a part's first file: it must be there, and have the columns that are asked for."""
     reader = source.readers[part.reader]
-    first = next(reader.slices(part.uris, source.options), None)
+    slices = reader.slices(part.uris, source.options)
+    first = next(slices, None)
     if first is None or first.files == ():
         raise UsageError(f"{', '.join(part.uris)}: there is no such file or folder.")
-    listed = addressed(first, source.options) if first.files else ()
-    tables = (f for f in listed if table_suffix(f.name) and not is_hidden(base_name(f.name)))
-    table = next(tables, None)
-    if table is None:
-        return
     if isinstance(reader, ListReader):
-        reader.columns(table, source.options)
+        for table in _tables_in([first], source.options):
+            reader.columns(table, source.options)
+            break
     elif isinstance(reader, ParquetReader):
-        schema = parquet_schema(table, source.options)
-        find_bytes_column(schema, table.name, reader.bytes_column)
-        reader.check(schema, table)
+        tables = _tables_in(chain([first], slices), source.options)
+        if (table := _first_readable(tables, source.options)) is not None:
+            find_bytes_column(table.schema, table.entry.name, reader.bytes_column)
+            reader.check(table.schema, table.entry)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Readable:
+    """A Parquet file with a sound footer."""
+
+    entry: Entry
+    schema: pa.Schema
+
+
+def _first_readable(tables: Iterable[Entry], options: Options) -> _Readable | None:
+    """The first table that can be read; None if there is none. BrokenTable if all are broken."""
+    broken: BrokenTable | None = None
+    for table in tables:
+        found = _readable(table, options)
+        if isinstance(found, _Readable):
+            return found
+        broken = broken or found
+    if broken is not None:
+        raise broken
+    return None
+
+
+def _readable(table: Entry, options: Options) -> _Readable | BrokenTable:
+    try:
+        return _Readable(table, parquet_schema(table, options))
+    except BrokenTable as error:
+        return error
+
+
+def _tables_in(slices: Iterable[Slice], options: Options) -> Iterator[Entry]:
+    for piece in slices:
+        for file in addressed(piece, options) if piece.files else ():
+            if table_suffix(file.name) and not is_hidden(base_name(file.name)):
+                yield file
+
+
+def _is_animated(item: Unit | Ignored) -> TypeGuard[Unit]:
+    return (
+        isinstance(item, Unit)
+        and item.kind == "image"
+        and is_animation(item.member or item.source_uri)
+    )

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import blake2b
-from typing import Any, BinaryIO
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, cast
 
 from ..own_folder import OwnFolder
 
@@ -61,22 +62,17 @@ class Spill:
     def _write_out(self) -> None:
         if not self._files:
             folder = self._resources.enter_context(OwnFolder())
-            for number in range(_SHARES):
-                file = (folder / str(number)).open("w+b")
-                self._files.append(self._resources.enter_context(file))
+            for _ in range(_SHARES):
+                # What is in it may be secret: no name leads to it, and it ends with this process.
+                file = self._resources.enter_context(TemporaryFile(dir=folder))  # noqa: SIM115
+                self._files.append(cast("BinaryIO", file))
         for key, line in self._held:
-            self._files[(_hash(key) >> 32) % _SHARES].write(line + b"\n")
+            self._files[_hash(key) % _SHARES].write(line + b"\n")
         self._held.clear()
         self._held_bytes = 0
 
 
-def share_of(key: str, shares: int) -> int:
-    """Which of so many shares a key belongs to, in every process alike."""
-    return (_hash(key) & 0xFFFFFFFF) % shares
-
-
 def _hash(key: str) -> int:
-    # 64 bits: the lower half deals keys out to tasks, the upper one to the files of a task.
     text = key.encode("utf-8", "backslashreplace")
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
 

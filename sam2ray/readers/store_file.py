@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import Sam2RayError
 from ..patience import is_of_a_package
-from ..range_file import RangeFile
+from ..range_file import RangeFile, ReadRange
 from ..storage import Entry, Options, Store, open_store
 from .places import place_of
 
@@ -21,13 +21,21 @@ _NOT_FOUND = (404, 410)
 
 def store_file(store: Store, name: str, size: int) -> RangeFile:
     """A file of a store, of a size that is known."""
+    return RangeFile(range_reader(store, name), size, store.uri_of(name))
+
+
+def range_reader(store: Store, name: str) -> ReadRange:
+    """What reads parts of a file that are known to be there."""
     uri = store.uri_of(name)
 
     def read_range(start: int, length: int) -> bytes:
         with store_errors(uri):
-            return store.read_range(name, start, length)
+            content = store.read_range(name, start, length)
+        if len(content) < length:  # would be taken for damage of the file
+            raise OSError(f"{uri}: {len(content)} of {length} bytes at byte {start} came.")
+        return content
 
-    return RangeFile(read_range, size, uri)
+    return read_range
 
 
 def open_buffered(store: Store, entry: Entry, buffer_bytes: int) -> io.BufferedReader:

@@ -1,26 +1,29 @@
 """Tables that somebody wrote (Parquet, CSV, JSONL) -> chunks of rows with the columns asked for.
 
-Cells of CSV stay text: what looks like a number in one file may not in the next.
+Cells of CSV stay text: what looks like a number in one file may not in the next. A large table is
+read once, from one end to the other, into blocks that cost little to find; making rows of them is
+most of the work, and may be done elsewhere.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from ..errors import UsageError
 from ..storage import Entry, Options
 from .cells import plain
+from .parquet_files import ParquetTable
 from .places import path_of
 from .slices import Ignored
 from .store_file import open_at
@@ -41,7 +44,8 @@ _BROKEN = (
     EOFError,
 )
 _ROWS_A_CHUNK = 8192
-_BLOCK_BYTES = 16 << 20  # of a CSV file; no row may be longer
+_CSV_BYTES = 16 << 20  # that are read at a time; no row may be longer
+_BLOCK_BYTES = 32 << 20
 _LONGEST_LINE = 64 << 20
 _ROWS_FOR_NAMES = 100  # of JSONL, whose rows need not all have the same names
 
@@ -52,6 +56,16 @@ class Chunk:
 
     first_row: int
     rows: Sequence[Row]
+    ignored: Sequence[Ignored] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part of a table that a task makes rows of."""
+
+    first_row: int
+    content: bytes  # of CSV an Arrow stream, of JSONL whole lines, of Parquet nothing
+    group: int = 0  # of Parquet: its row group, which the task reads itself
     ignored: Sequence[Ignored] = field(default=())
 
 
@@ -78,8 +92,7 @@ def column_names(entry: Entry, options: Options) -> list[str]:
 
 def parquet_schema(entry: Entry, options: Options) -> pa.Schema:
     """Columns and types of a Parquet file."""
-    with table_errors(entry.name), open_at(entry, options, 64 << 10) as file:
-        return pq.ParquetFile(file).schema_arrow
+    return ParquetTable(entry, options).schema
 
 
 def read_chunks(entry: Entry, columns: Sequence[str], options: Options) -> Iterator[Chunk]:
@@ -92,6 +105,34 @@ def read_chunks(entry: Entry, columns: Sequence[str], options: Options) -> Itera
             yield from _csv_chunks(entry, columns, options)
         else:
             yield from _jsonl_chunks(entry, columns, options)
+
+
+def read_blocks(entry: Entry, columns: Sequence[str], options: Options) -> Iterator[Block]:
+    """A whole table in blocks, which together are its rows in their order."""
+    suffix = table_suffix(entry.name)
+    with table_errors(entry.name):
+        if suffix in PARQUET_SUFFIXES:
+            yield from _parquet_blocks(entry, options)
+        elif suffix in CSV_SUFFIXES:
+            yield from _csv_blocks(entry, columns, options)
+        else:
+            yield from _jsonl_blocks(entry, options)
+
+
+def chunks_of(
+    block: Block, entry: Entry, columns: Sequence[str], options: Options
+) -> Iterator[Chunk]:
+    """The rows of a block."""
+    suffix = table_suffix(entry.name)
+    with table_errors(entry.name):
+        if suffix in PARQUET_SUFFIXES:
+            yield from _parquet_chunks(entry, columns, options, block)
+        elif suffix in CSV_SUFFIXES:
+            batches = pa.ipc.open_stream(block.content)
+            yield from _chunks_of_batches(batches, block.first_row, list(block.ignored))
+        else:
+            lines = io.BytesIO(block.content)
+            yield from _chunks_of_lines(entry, lines, columns, block.first_row)
 
 
 def row_name(entry: Entry, row: int) -> str:
@@ -108,13 +149,32 @@ def table_errors(uri: str) -> Iterator[None]:
         raise UsageError(f"{uri}: the table cannot be read ({error}).") from error
 
 
-def _parquet_chunks(entry: Entry, columns: Sequence[str], options: Options) -> Iterator[Chunk]:
-    with open_at(entry, options, 64 << 10) as file:
-        table = pq.ParquetFile(file)
-        first = 0
-        for batch in table.iter_batches(_ROWS_A_CHUNK, columns=list(columns), use_threads=False):
-            yield Chunk(first, batch.to_pylist())
-            first += batch.num_rows
+def _parquet_chunks(
+    entry: Entry, columns: Sequence[str], options: Options, block: Block | None = None
+) -> Iterator[Chunk]:
+    table = ParquetTable(entry, options)
+    for group in table.groups if block is None else [block.group]:
+        batches = table.batches(group, columns, _ROWS_A_CHUNK)
+        yield from _chunks_of_batches(batches, table.starts[group], [])
+
+
+def _parquet_blocks(entry: Entry, options: Options) -> Iterator[Block]:
+    table = ParquetTable(entry, options)
+    yield from (Block(table.starts[group], b"", group) for group in table.groups)
+
+
+def _chunks_of_batches(
+    batches: Iterable[pa.RecordBatch], first: int, broken: list[Ignored]
+) -> Iterator[Chunk]:
+    """Rows of batches; what is found `broken` on the way goes with the next chunk."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, _ROWS_A_CHUNK):
+            rows = batch.slice(start, _ROWS_A_CHUNK).to_pylist()
+            yield Chunk(first, rows, tuple(broken))
+            broken.clear()
+            first += len(rows)
+    if broken:
+        yield Chunk(first, (), tuple(broken))
 
 
 def _open_text(entry: Entry, options: Options) -> BinaryIO:
@@ -129,7 +189,7 @@ def _open_text(entry: Entry, options: Options) -> BinaryIO:
 
 def _csv_names(entry: Entry, options: Options) -> list[str]:
     with _open_text(entry, options) as file:
-        line = file.readline(_BLOCK_BYTES).decode("utf-8-sig")
+        line = file.readline(_CSV_BYTES).decode("utf-8-sig")
     names = next(csv.reader([line], delimiter=_delimiter(entry)), [])
     if len(set(names)) != len(names):
         raise UsageError(f"{entry.name}: two columns have the same name: {', '.join(names)}.")
@@ -141,8 +201,45 @@ def _delimiter(entry: Entry) -> str:
 
 
 def _csv_chunks(entry: Entry, columns: Sequence[str], options: Options) -> Iterator[Chunk]:
-    names = _csv_names(entry, options)
     broken: list[Ignored] = []
+    batches = _csv_batches(entry, columns, options, broken)
+    yield from _chunks_of_batches(batches, 0, broken)
+
+
+def _csv_blocks(entry: Entry, columns: Sequence[str], options: Options) -> Iterator[Block]:
+    broken: list[Ignored] = []
+    held: list[pa.RecordBatch] = []
+    first = 0
+
+    def block() -> Block:
+        made = Block(first, _arrow_stream(held), ignored=tuple(broken))
+        broken.clear()
+        return made
+
+    for batch in _csv_batches(entry, columns, options, broken):
+        held.append(batch)
+        if sum(one.nbytes for one in held) >= _BLOCK_BYTES:
+            yield block()
+            first += sum(one.num_rows for one in held)
+            held.clear()
+    if held or broken:
+        yield block()
+
+
+def _arrow_stream(batches: Sequence[pa.RecordBatch]) -> bytes:
+    buffer = pa.BufferOutputStream()
+    schema = batches[0].schema if batches else pa.schema([])
+    with pa.ipc.new_stream(buffer, schema) as stream:
+        for batch in batches:
+            stream.write_batch(batch)
+    return buffer.getvalue().to_pybytes()
+
+
+def _csv_batches(
+    entry: Entry, columns: Sequence[str], options: Options, broken: list[Ignored]
+) -> Iterator[pa.RecordBatch]:
+    """Rows as Arrow has read them; those with too many or too few cells are added to `broken`."""
+    names = _csv_names(entry, options)
 
     def skip(row: pa_csv.InvalidRow) -> str:
         detail = f"{row.actual_columns} cells instead of {row.expected_columns}"
@@ -150,9 +247,9 @@ def _csv_chunks(entry: Entry, columns: Sequence[str], options: Options) -> Itera
         return "skip"
 
     with _open_text(entry, options) as file:
-        batches = pa_csv.open_csv(
+        yield from pa_csv.open_csv(
             pa.PythonFile(file, "r"),
-            pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+            pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BYTES),
             pa_csv.ParseOptions(
                 delimiter=_delimiter(entry), newlines_in_values=True, invalid_row_handler=skip
             ),
@@ -160,13 +257,6 @@ def _csv_chunks(entry: Entry, columns: Sequence[str], options: Options) -> Itera
                 column_types=dict.fromkeys(names, pa.string()), include_columns=list(columns)
             ),
         )
-        first = 0
-        for batch in batches:
-            yield Chunk(first, batch.to_pylist(), tuple(broken))
-            first += batch.num_rows
-            broken.clear()
-    if broken:
-        yield Chunk(first, (), tuple(broken))
 
 
 # ---------------------------------------------------------------- JSONL
@@ -181,10 +271,16 @@ def _jsonl_names(entry: Entry, options: Options) -> list[str]:
 
 
 def _jsonl_chunks(entry: Entry, columns: Sequence[str], options: Options) -> Iterator[Chunk]:
+    with _open_text(entry, options) as file:
+        yield from _chunks_of_lines(entry, file, columns, 0)
+
+
+def _chunks_of_lines(
+    entry: Entry, lines: BinaryIO, columns: Sequence[str], first: int
+) -> Iterator[Chunk]:
     rows: list[Row] = []
     ignored: list[Ignored] = []
-    first = 0
-    for row in _jsonl_rows(entry, options):
+    for row in _rows_of_lines(entry, lines, first):
         if isinstance(row, Ignored):
             ignored.append(row)
         else:
@@ -197,13 +293,30 @@ def _jsonl_chunks(entry: Entry, columns: Sequence[str], options: Options) -> Ite
         yield Chunk(first, rows, ignored)
 
 
+def _jsonl_blocks(entry: Entry, options: Options) -> Iterator[Block]:
+    first = 0
+    with _open_text(entry, options) as file:
+        while content := file.read(_BLOCK_BYTES):
+            content += file.readline(_LONGEST_LINE)  # up to the end of its last line
+            yield Block(first, content)
+            first += sum(1 for _ in _filled(io.BytesIO(content)))
+
+
 def _jsonl_rows(entry: Entry, options: Options) -> Iterator[Row | Ignored]:
     with _open_text(entry, options) as file:
-        number = 0
-        while line := file.readline(_LONGEST_LINE):
-            if text := line.strip():
-                yield _jsonl_row(entry, number, text)
-                number += 1
+        yield from _rows_of_lines(entry, file, 0)
+
+
+def _rows_of_lines(entry: Entry, lines: BinaryIO, first: int) -> Iterator[Row | Ignored]:
+    for number, text in enumerate(_filled(lines), first):
+        yield _jsonl_row(entry, number, text)
+
+
+def _filled(lines: BinaryIO) -> Iterator[bytes]:
+    """Lines that are not empty."""
+    while line := lines.readline(_LONGEST_LINE):
+        if text := line.strip():
+            yield text
 
 
 def _jsonl_row(entry: Entry, number: int, text: bytes) -> Row | Ignored:

@@ -1,230 +1,272 @@
-"""Headers of a tar file -> its members; bodies are skipped, and nothing is ever unpacked.
+"""A tar file -> its members and its damages; bodies are skipped, and nothing is ever unpacked.
 
-A header may lie: every number is checked against the size of the file, names are only text, and
-what cannot be read ends the listing as damage instead of raising.
+Every number is checked against the size of the file. A damage is told where it is, and the members
+are those that headers behind it name: see tar_search for how these are found.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+from ..records import ErrorClass, Failure
+from ..stages.sniff import describe
 from .slices import DAMAGED
+from .tar_headers import (
+    BLOCK,
+    DEVICE,
+    EXTENDED,
+    FILE,
+    FOLDER,
+    LINK,
+    PAX_GLOBAL,
+    Extension,
+    Header,
+    kind_of,
+    read_header,
+)
+from .tar_search import find_header, first_byte
 
-BLOCK = 512
-
-FILE = "file"
-LINK, DEVICE, FOLDER, SPARSE, UNKNOWN = "link", "device", "folder", "sparse file", "unknown type"
-
-_KINDS = {
-    b"0": FILE,
-    b"\0": FILE,
-    b"7": FILE,  # contiguous, once upon a time
-    b"1": LINK,
-    b"2": LINK,
-    b"3": DEVICE,
-    b"4": DEVICE,
-    b"5": FOLDER,
-    b"6": DEVICE,  # a pipe
-    b"S": SPARSE,
-}
 _WITHOUT_BODY = (LINK, DEVICE, FOLDER)  # whatever their size says
-_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
-_EXTENDED = (_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, b"X")
-
-_ZEROS = bytes(BLOCK)
-_ZEROS_AT_MOST = 1 << 16  # behind the end; further on there may be another tar
 _EXTENSION_AT_MOST = 1 << 20  # a name or a PAX header
-_LARGEST = 2**63 - 1
-_OCTAL = re.compile(rb"[0-7]+")
-_DECIMAL = re.compile(rb"[0-9]{1,19}")
+_END_BYTES = 2 * BLOCK  # of zeros
+_RECORD_BYTES = 20 * BLOCK  # up to whole ones of these many programs add further zeros
+_ZEROS_AT_END = 1 << 20  # at most, of programs that were told of larger records
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """One member, and where its body lies; `kind` says whether it is a file at all."""
+    """One member and where its body lies, or a damage and the bytes that it costs; see `kind`."""
 
     name: str
     kind: str
     offset: int
     length: int
-    detail: str = ""
+    fault: Failure | None = None  # of a damage, and of a file whose body is not whole
 
 
 class _Damage(Exception):
-    """What makes the rest of the file unreadable."""
+    """Why no header stands where one should."""
 
-
-@dataclass(slots=True)
-class _Extension:
-    """What headers of their own say about the member that follows them."""
-
-    name: bytes | None = None
-    length: int | None = None
-    sparse: bool = False
-    fault: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Header:
-    name: bytes
-    type: bytes
-    length: int
-    block: bytes = field(repr=False)
+    def __init__(
+        self, at: int, error_class: ErrorClass, words: str, search_from: int | None
+    ) -> None:
+        super().__init__(words)
+        self.at = at
+        self.failure = Failure(error_class, words)
+        self.search_from = search_from  # for the next header; None: there is none behind
 
 
 def tar_members(file: BinaryIO, size: int) -> Iterator[TarMember]:
-    """Members in the order of the file; the last one has kind "damaged" if the rest is lost."""
-    position = 0
-    extension = _Extension()
-    try:
-        while (start := _next_header(file, position, size)) is not None:
-            header = _read_header(file, start)
-            body = start + BLOCK
-            if header.type in _EXTENDED:
-                _extend(extension, header, file, body, size)
-                position = body + _padded(header.length)
+    """Members and damages, in the order of the file."""
+    yield from _Walk(file, size).members()
+
+
+class _Walk:
+    """From header to header. A file is given out when what follows it says that it is whole."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size = file, size
+        self._position: int | None = 0  # None: at the end
+        self._before: TarMember | None = None
+        self._may_be_short = False  # what is before: no header was found behind it yet
+        self._tar_start = 0  # several may stand one behind the other
+
+    def members(self) -> Iterator[TarMember]:
+        """All of them, once."""
+        while self._position is not None:
+            try:
+                member = self._next(self._position)
+            except _Damage as damage:
+                yield from self._go_on_behind(damage)
                 continue
-            member, position = _member(header, extension, file, body)
-            extension = _Extension()
-            yield member
-            if member.kind not in _WITHOUT_BODY and member.offset + member.length > size:
-                raise _Damage(f"the file ends within the body of {member.name}")
-    except _Damage as damage:
-        yield TarMember(f"byte {position} and on", DAMAGED, position, 0, str(damage))
+            if self._before is not None:
+                yield self._before
+            self._before = member
+        if self._before is not None:
+            yield self._before
 
+    def _next(self, position: int) -> TarMember | None:
+        """The member whose headers begin here, or behind zeros; None at the end."""
+        extension, is_announced = Extension(), False
+        while (start := self._place_of_header(position)) is not None:
+            header = self._header_at(start)
+            self._may_be_short = False
+            if header.type not in EXTENDED:
+                return self._member(header, extension, start)
+            extension.read(header, self._content_of(header, start))
+            is_announced |= header.type != PAX_GLOBAL
+            position = start + BLOCK + _padded(header.length)
+        if is_announced:
+            words = "the member that the header before it announces is missing"
+            raise _Damage(position, ErrorClass.CORRUPT, words, None)
+        self._position = None
+        return None
 
-def _next_header(file: BinaryIO, position: int, size: int) -> int | None:
-    """Where the next header is, behind zeros that end one tar before another; None at the end."""
-    first = position
-    while position < size:
-        file.seek(position)
-        block = file.read(BLOCK)
-        if block != _ZEROS[: len(block)]:
+    def _place_of_header(self, position: int) -> int | None:
+        """Where the next header is, behind zeros that end one tar before another; None: nowhere."""
+        if position >= self._size:
+            words = "its end mark is missing: it was cut off, perhaps with members behind this byte"
+            words = words if self._size else "it is empty"
+            raise _Damage(self._size, ErrorClass.TRUNCATED, words, None)
+        if self._block_at(position).strip(b"\0"):
             return position
-        position += BLOCK
-        if position - first > _ZEROS_AT_MOST:
-            raise _Damage(f"{size - first} bytes behind the end of the archive were not looked at")
-    return None
+        if self._swallows_headers():
+            raise _Damage(position, ErrorClass.CORRUPT, "a body holds headers", position)
+        first = first_byte(self._file, position, self._size)
+        zeros = (first - position) // BLOCK * BLOCK
+        if first == self._size:
+            if self._size - position > _ZEROS_AT_END:
+                words = f"its last {self._size - position} bytes are zeros, as where nothing came"
+                raise _Damage(position, ErrorClass.CORRUPT, words, None)
+            return None
+        is_header = read_header(self._block_at(position + zeros)) is not None
+        if is_header and self._are_an_end(position, zeros):
+            self._tar_start = position + zeros
+            return position + zeros
+        words = f"{first - position} zero bytes stand where a member should begin"
+        raise _Damage(position, ErrorClass.CORRUPT, words, position + zeros)
 
+    def _swallows_headers(self) -> bool:
+        """Whether what is before takes in what follows: the padding of tars is zeros."""
+        before = self._before
+        if before is None or not self._may_be_short or not before.length:
+            return False
+        end = before.offset + before.length
+        self._file.seek(end - 1)
+        is_padding = self._file.read(1) == b"\0"
+        return is_padding and find_header(self._file, before.offset, end) is not None
 
-def _read_header(file: BinaryIO, start: int) -> _Header:
-    file.seek(start)
-    block = file.read(BLOCK)
-    if start == 0:
-        for magic, name in _COMPRESSED.items():
-            if block.startswith(magic):
-                raise _Damage(f"it is compressed ({name}): unpack it")
-    if len(block) < BLOCK:
-        raise _Damage(f"the file ends within the header at byte {start}")
-    if not _checksum_holds(block):
-        raise _Damage(f"what stands at byte {start} is no tar header (its checksum is wrong)")
-    length = _number(block[124:136])
-    if length is None:
-        raise _Damage(f"the header at byte {start} has no readable size")
-    name = _text(block[:100])
-    prefix = _text(block[345:500])
-    if prefix and block[257:263] == b"ustar\0":  # GNU keeps other things in there
-        name = prefix + b"/" + name
-    return _Header(name, block[156:157], length, block)
+    def _are_an_end(self, position: int, zeros: int) -> bool:
+        """Whether zeros end a tar before another; else they are a hole that has members in it."""
+        fills_record = (position + zeros - self._tar_start) % _RECORD_BYTES == 0
+        return zeros == _END_BYTES or (fills_record and _END_BYTES < zeros < 2 * _RECORD_BYTES)
 
-
-def _member(
-    header: _Header, extension: _Extension, file: BinaryIO, body: int
-) -> tuple[TarMember, int]:
-    """The member that a header begins, and where the next one's header should be."""
-    name = header.name if extension.name is None else extension.name
-    length = header.length if extension.length is None else extension.length
-    kind = SPARSE if extension.sparse else _KINDS.get(header.type, UNKNOWN)
-    if kind == FILE and name.endswith(b"/"):  # how folders were written once
-        kind = FOLDER
-    if header.type == b"S":
-        body = _skip_sparse_map(header, file, body)
-    end = body if kind in _WITHOUT_BODY else body + _padded(length)
-    detail = extension.fault
-    if not detail and not name:
-        detail = "it has no name"
-    if kind == FILE and detail:
-        kind = DAMAGED
-    return TarMember(name.decode("utf-8", "backslashreplace"), kind, body, length, detail), end
-
-
-def _extend(extension: _Extension, header: _Header, file: BinaryIO, body: int, size: int) -> None:
-    if header.length > min(_EXTENSION_AT_MOST, size - body):
-        raise _Damage(f"the header at byte {body - BLOCK} claims {header.length} bytes of names")
-    file.seek(body)
-    content = file.read(header.length)
-    if len(content) < header.length:
-        raise _Damage(f"the file ends within the header at byte {body - BLOCK}")
-    if header.type == _LONG_NAME:
-        extension.name = _text(content)
-    elif header.type not in (_LONG_LINK, _PAX_GLOBAL):
-        _read_pax(extension, content)
-
-
-def _read_pax(extension: _Extension, content: bytes) -> None:
-    """Records such as "18 path=some/name" and a newline, whose length the number is."""
-    while content.strip(b"\0"):
-        digits = content[:8].partition(b" ")[0]
-        length = int(digits) if _DECIMAL.fullmatch(digits) else 0
-        record = content[len(digits) + 1 : length]
-        if not len(digits) + 2 < length <= len(content) or not record.endswith(b"\n"):
-            extension.fault = "a PAX header that cannot be read"
-            return
-        key, equals, value = record[:-1].partition(b"=")
-        _apply_pax(extension, key, value if equals else b"")
-        content = content[length:]
-
-
-def _apply_pax(extension: _Extension, key: bytes, value: bytes) -> None:
-    if key == b"path":
-        extension.name = value.partition(b"\0")[0]
-    elif key == b"size":
-        if not _DECIMAL.fullmatch(value) or int(value) > _LARGEST:
-            extension.fault = "a PAX header with no readable size"
-        else:
-            extension.length = int(value)
-    elif key.startswith(b"GNU.sparse."):
-        extension.sparse = True
-
-
-def _skip_sparse_map(header: _Header, file: BinaryIO, body: int) -> int:
-    """Blocks that continue the map of an old GNU sparse file, up to the one that says no more."""
-    more = header.block[482] != 0
-    while more:
-        file.seek(body)
-        block = file.read(BLOCK)
+    def _header_at(self, start: int) -> Header:
+        block = self._block_at(start)
+        if start == 0:
+            for magic, name in _COMPRESSED.items():
+                if block.startswith(magic):
+                    raise _Damage(
+                        0, ErrorClass.UNSUPPORTED, f"it is compressed ({name}): unpack it", None
+                    )
         if len(block) < BLOCK:
-            raise _Damage("the file ends within the map of a sparse file")
-        more = block[504] != 0
-        body += BLOCK
-    return body
+            raise _Damage(start, ErrorClass.TRUNCATED, "it ends within a header", None)
+        if (header := read_header(block)) is None:
+            words = f"no tar header stands here{_name_in(block)}: its checksum or its size is wrong"
+            raise _Damage(start, ErrorClass.CORRUPT, words, start + 1)
+        return header
+
+    def _content_of(self, header: Header, start: int) -> bytes:
+        """The name or the PAX records that a header of their own announces."""
+        body = start + BLOCK
+        if header.length > _EXTENSION_AT_MOST:
+            words = f"a header claims a name of {header.length} bytes"
+            raise _Damage(start, ErrorClass.CORRUPT, words, body)
+        if header.length > self._size - body:
+            raise _Damage(start, ErrorClass.TRUNCATED, "it ends within the name of a member", body)
+        self._file.seek(body)
+        return self._file.read(header.length)
+
+    def _member(self, header: Header, extension: Extension, start: int) -> TarMember:
+        """The member that a header begins; what comes next is looked for behind its body."""
+        name = header.name if extension.name is None else extension.name
+        length = header.length if extension.length is None else extension.length
+        kind, text = kind_of(header, extension, name), name.decode("utf-8", "backslashreplace")
+        body = self._behind_sparse_map(header, start)
+        end = body if kind in _WITHOUT_BODY else body + _padded(length)
+        if kind not in _WITHOUT_BODY and body + length > self._size:
+            return self._cut_off(TarMember(text, kind, body, length), start)
+        self._position, self._may_be_short = end, kind == FILE and not _is_tar(text)
+        fault = extension.fault or ("" if name else "it has no name")
+        if kind == FILE and fault:
+            words = f"of the member {text!r}, {fault}" if name else "a member has no name"
+            return _damage_at(start, end - start, Failure(ErrorClass.CORRUPT, words))
+        return TarMember(text, kind, body, length)
+
+    def _cut_off(self, member: TarMember, start: int) -> TarMember:
+        """A member that ends behind the file, or claims to: others may follow within it."""
+        place = None if _is_tar(member.name) else find_header(self._file, member.offset, self._size)
+        there = (self._size if place is None else place) - member.offset
+        words = f"of the {member.length} bytes of {member.name!r}, {max(there, 0)} are there"
+        fault = Failure(ErrorClass.TRUNCATED, words)
+        self._position, self._may_be_short = place, False
+        if member.kind != FILE or not member.name:
+            return _damage_at(start, max(there, 0) + member.offset - start, fault)
+        return replace(member, fault=fault)
+
+    def _behind_sparse_map(self, header: Header, start: int) -> int:
+        """Where a body begins: an old GNU sparse file has blocks of its map in front of it."""
+        body = start + BLOCK
+        more = header.type == b"S" and header.block[482] != 0
+        while more:
+            block = self._block_at(body)
+            if len(block) < BLOCK:
+                words = "it ends within the map of a sparse file"
+                raise _Damage(start, ErrorClass.TRUNCATED, words, start + BLOCK)
+            more = block[504] != 0
+            body += BLOCK
+        return body
+
+    def _go_on_behind(self, damage: _Damage) -> Iterator[TarMember]:
+        """Tell a damage, and stand at the next header that can be found.
+
+        If it lies within the body of the member before, then that is what is damaged: some of it is
+        missing, and whatever follows has moved up.
+        """
+        before, self._before = self._before, None
+        looks_back, self._may_be_short = self._may_be_short and before is not None, False
+        found = damage.search_from
+        if found is not None:
+            first = before.offset if before is not None and looks_back else found
+            found = find_header(self._file, first, self._size)
+        self._position = found
+        if before is not None:
+            if looks_back and found is not None and found < before.offset + before.length:
+                words = (
+                    f"of the {before.length} bytes of {before.name!r}, {found - before.offset} are "
+                    f"there: another member begins at byte {found}"
+                )
+                yield replace(before, fault=Failure(ErrorClass.TRUNCATED, words))
+                return
+            yield before
+        yield self._told(damage, found)
+
+    def _told(self, damage: _Damage, found: int | None) -> TarMember:
+        length = max(0, (self._size if found is None else found) - damage.at)
+        failure = damage.failure
+        if found is not None:
+            behind = f"the next member that was found is at byte {found}"
+        elif damage.at == 0 and failure.error_class is ErrorClass.CORRUPT:
+            words = f"it is no tar file but {describe(self._block_at(0))}"
+            failure, behind = Failure(ErrorClass.UNSUPPORTED, words), ""
+        else:
+            behind = f"none of the {length} bytes from there on was read" if length else ""
+        words = f"{failure.message}; {behind}" if behind else failure.message
+        return _damage_at(damage.at, length, Failure(failure.error_class, words))
+
+    def _block_at(self, start: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(BLOCK)
 
 
-def _checksum_holds(block: bytes) -> bool:
-    stated = _number(block[148:156])
-    others = block[:148] + b" " * 8 + block[156:]
-    unsigned = sum(others)
-    # Some old tars summed signed characters.
-    return stated in (unsigned, unsigned - 256 * sum(byte > 127 for byte in others))
+def _damage_at(start: int, length: int, failure: Failure) -> TarMember:
+    """What stands for a damage: no member that is listed can have its name, which has no suffix."""
+    return TarMember(f"damage at byte {start}", DAMAGED, start, length, failure)
 
 
-def _number(field_bytes: bytes) -> int | None:
-    """Octal digits, or GNU's big-endian bytes behind 0x80; None if it is neither."""
-    if field_bytes[0] == 0x80:
-        value = int.from_bytes(field_bytes[1:], "big")
-        return value if value <= _LARGEST else None
-    digits = _text(field_bytes).strip(b" ")
-    if not digits:
-        return 0
-    return int(digits, 8) if _OCTAL.fullmatch(digits) else None
+def _name_in(block: bytes) -> str:
+    """What a broken header seems to be that of."""
+    name = block[:100].partition(b"\0")[0]
+    is_readable = name.isascii() and name.decode("ascii", "replace").isprintable()
+    return f" (the name in it reads {name.decode()!r})" if name and is_readable else ""
 
 
-def _text(field_bytes: bytes) -> bytes:
-    return field_bytes.partition(b"\0")[0]
+def _is_tar(name: str) -> bool:
+    """Whether a member is a tar itself: headers in it are none of the shard's."""
+    return name.lower().endswith(".tar")
 
 
 def _padded(length: int) -> int:

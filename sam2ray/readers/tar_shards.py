@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from ..records import Unit
+from ..records import Failure, Unit
 from ..storage import Entry, Options, open_store
 from .cells import as_text
 from .patterns import all_files
 from .places import (
+    address_in,
     base_name,
     is_compressed_tar,
     is_hidden,
@@ -19,7 +20,7 @@ from .places import (
     reason_to_pass,
     suffix_of,
 )
-from .slices import DUPLICATE, HIDDEN, NO_TEXT, Ignored, Slice
+from .slices import DAMAGED, DUPLICATE, HIDDEN, NO_TEXT, Ignored, Slice
 from .store_file import open_buffered
 from .tar_index import FILE, FOLDER, TarMember, tar_members
 
@@ -53,6 +54,7 @@ class _Sample:
                 length=member.length,
                 version=shard.version,
                 user=user,
+                fault=None if member.fault is None else _fault_text(shard, member, member.fault),
             )
 
 
@@ -73,7 +75,7 @@ class TarReader:
         store = open_store(piece.uri, options)
         for entry in piece.files or ():
             uri = store.uri_of(entry.name)
-            if (reason := _reason_against_shard(entry.name)) is not None:
+            if (reason := _reason_against_shard(address_in(store.uri, entry.name))) is not None:
                 yield Ignored(uri, reason)
                 continue
             with open_buffered(store, entry, _READ_AHEAD_BYTES) as file:
@@ -85,14 +87,19 @@ class TarReader:
         for member in tar_members(file, shard.size):
             if member.kind == FOLDER:
                 continue
+            if member.kind == DAMAGED:
+                yield _damage(shard, member)
+                continue
             if (key := _key_of(member.name)) != sample.key:
                 yield from sample.units(shard, self.keep)
                 sample = _Sample(key)
             reason = _reason_to_ignore(member, seen) or self._take(member, sample, file)
             if reason is None:
                 seen.add(member.name)
+            elif member.fault is not None:  # no picture, but the shard is damaged all the same
+                yield _damage(shard, member)
             else:
-                yield Ignored(f"{shard.name}: {member.name}", reason, member.detail)
+                yield Ignored(f"{shard.name}: {member.name}", reason)
         yield from sample.units(shard, self.keep)
 
     def _take(self, member: TarMember, sample: _Sample, file: BinaryIO) -> str | None:
@@ -101,9 +108,33 @@ class TarReader:
             sample.media.append(member)
             return None
         suffix = base_name(member.name).partition(".")[2].lower()
+        if member.fault is not None:
+            return DAMAGED
         if not self.keep or (suffix != "json" and suffix not in self.keep):
             return reason_to_pass(member.name)
         return _read_side_file(member, suffix, file, sample.fields)
+
+
+def _damage(shard: Entry, member: TarMember) -> Unit:
+    """The unit that stands for a damage, and fails: nothing is lost without a word."""
+    assert member.fault is not None
+    is_told = member.kind == DAMAGED
+    return Unit(
+        source_uri=shard.name,
+        kind="image",
+        member=member.name if is_told else f"damage at byte {member.offset}",
+        offset=member.offset,
+        length=member.length,
+        version=shard.version,
+        fault=_fault_text(shard, member, member.fault),
+    )
+
+
+def _fault_text(shard: Entry, member: TarMember, fault: Failure) -> str:
+    place = f"{shard.name}, byte {member.offset}"
+    way_out = "put a sound shard in its place and run the same command again"
+    words = f"{place}: {fault.message}; {way_out}"
+    return Failure(fault.error_class, words).text
 
 
 def _reason_against_shard(name: str) -> str | None:

@@ -82,6 +82,7 @@ class Committer:
                 units.select(OUTCOME_SCHEMA.names),
                 still_mine=lambda: check_still_held(self.place.store, self.lease),
                 name=name,
+                is_new=True,  # see _written_before: parts are written one after another
             )
 
 

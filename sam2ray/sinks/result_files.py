@@ -8,7 +8,7 @@ from the footer (see outcomes).
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ..errors import StorageError
 from ..own_folder import OwnFolder
+from ..publishing import StillMine
 from ..records import EMBEDDING_SCHEMA, MASK_SCHEMA, OUTCOME_SCHEMA, SCHEMA_VERSION, digest
 from ..storage import Store
 
@@ -89,12 +90,17 @@ class ResultFile:
         self._waiting, self._waiting_bytes = [], 0
 
     def commit(
-        self, outcomes: pa.Table, *, still_mine: Callable[[], None], name: str | None = None
+        self,
+        outcomes: pa.Table,
+        *,
+        still_mine: StillMine,
+        name: str | None = None,
+        is_new: bool = False,
     ) -> str:
         """Close the file, make it visible in one step, and copy its outcomes beside it.
 
-        `still_mine` raises if the root was taken over meanwhile; it is asked before the step. What
-        is there under this name stays: somebody wrote it who died before the copy was made.
+        `still_mine` is asked right before the step. What is there under this name stays: somebody
+        wrote it who died before the copy was made. `is_new` says that the caller has looked.
         """
         self._flush()
         outcomes = outcomes.cast(OUTCOME_SCHEMA)
@@ -103,11 +109,10 @@ class ResultFile:
         self._writer.close()
         ids, attempts = outcomes["unit_id"].to_pylist(), outcomes["attempt"].to_pylist()
         store, name = self._place.store, name or self._place.name_of(ids, attempts)
-        still_mine()
-        if store.exists(name):
+        if not is_new and store.exists(name):
             outcomes = read_outcomes(store, name)  # of another attempt at the same, as it ended
         else:
-            store.put(name, self._path)
+            store.publish(name, self._path, still_mine)
         copy_outcomes(store, name, outcomes)
         return name
 

@@ -25,7 +25,8 @@ from ..records import ErrorClass, Failure, Unit
 from ..storage import Options, local_path
 from .clip_frames import BrokenClip
 from .fetch import fetch
-from .sniff import HEAD_BYTES, describe, sniff
+from .sniff import HEAD_BYTES, can_be_clip, describe
+from .web_clips import web_pieces
 
 Fact = TypeVar("Fact")
 
@@ -83,7 +84,7 @@ def bring(
     head = first[:HEAD_BYTES]
     content = describe(head)
     # Not for tidiness alone: playlists and the like make decoders open other files.
-    if sniff(head) != "video":
+    if not can_be_clip(head):
         empty = ErrorClass.UNSUPPORTED if head else ErrorClass.TRUNCATED
         raise UnitFailed(empty, f"not a video but {content}")
     path = local_path(unit.source_uri) if unit.member is None else None
@@ -109,9 +110,10 @@ def _write(path: Path, first: bytes, others: Iterator[bytes], on_piece: Callable
 
 def _pieces(unit: Unit, options: Options, patience: Patience, max_bytes: int) -> Iterator[bytes]:
     """The bytes of a unit; the first piece holds at least its head."""
-    is_row = unit.member is not None and unit.length is None
-    if is_row or (unit.member is None and is_web(unit.source_uri)):
-        # Of these the readers know no parts.
+    if unit.member is None and is_web(unit.source_uri):
+        yield from web_pieces(unit, options, patience, max_bytes)
+        return
+    if unit.member is not None and unit.length is None:  # a row of a table, which has no parts
         most = min(max_bytes, _MOST_IN_MEMORY)
         yield fetch(lambda: read_unit(unit, options, most), patience)
         return

@@ -13,6 +13,7 @@ TODO_SCHEMA = UNIT_COLUMNS.append(pa.field("attempt", pa.int32()))
 PREPARED_SCHEMA = pa.schema(
     [
         *TODO_SCHEMA,
+        ("whole_uri", pa.string()),  # of a clip that its actor fetches; it goes no further
         ("pixels", pa.large_binary()),  # null for videos and for failed units
         ("pixel_type", pa.string()),  # numpy's name of the type
         ("pixel_shape", pa.list_(pa.int32())),

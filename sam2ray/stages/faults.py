@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import torch
 
 from sam2_core import PromptError, Sam2Error
@@ -9,6 +11,7 @@ from sam2_core import PromptError, Sam2Error
 from ..errors import UnitFailed, failure_by_surprise, is_of_the_job
 from ..records import ErrorClass, Failure
 
+_NO_HOST_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # torch has no class for it
 # After one of these, every later call in the process fails as well.
 _STICKY = ("CUDA error", "device-side assert", "illegal memory access", "an illegal instruction")
 
@@ -19,8 +22,12 @@ def failure_of(error: Exception) -> Failure:
         raise error
     if isinstance(error, UnitFailed):
         return Failure(error.error_class, error.message)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return Failure(ErrorClass.OOM, f"alone in its batch it needs too much memory: {error}")
+    if is_out_of_memory(error):
+        whose = "the device's" if isinstance(error, torch.OutOfMemoryError) else "the machine's"
+        return Failure(
+            ErrorClass.OOM,
+            f"alone in its batch it needs more than {whose} memory: {error or 'out of memory'}",
+        )
     if is_sticky(error):
         return Failure(ErrorClass.CUDA, str(error))
     if isinstance(error, PromptError):
@@ -28,6 +35,15 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, Sam2Error):
         return Failure(ErrorClass.UNSUPPORTED, str(error))
     return failure_by_surprise(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was no memory for it, on the device or on its machine; smaller may fit."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    return isinstance(error, RuntimeError) and _NO_HOST_MEMORY in str(error)
 
 
 def is_sticky(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol
 
 from ..ledger import Ending, Process, Verdict
@@ -61,6 +61,7 @@ class Group:
     places: list[int]
     refusal: Failure | None = None
     skipped: bool = False
+    alone: bool = False  # nothing else may be in hand meanwhile
 
 
 class Hands:
@@ -78,28 +79,41 @@ class Hands:
         threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
 
     def take(self, unit_ids: Sequence[str]) -> Iterator[Group]:
-        """Go through a batch: first what may be opened together, then suspects one by one.
+        """Go through a batch: first suspects one by one, then what may be opened together.
 
-        A unit is in hand while its group is being worked on: that is, until the next is asked for.
+        A suspect is in hand until the next group is asked for: by then its row has to be written.
+        What is opened together comes last and stays in hand until it is let go of.
         """
         verdicts = self._ledger.begin(self._process, unit_ids)
-        together = [n for n, verdict in enumerate(verdicts) if verdict is Verdict.TOGETHER]
-        if together:
-            yield Group(together)
-            self._ledger.end(self._process, [unit_ids[n] for n in together])
         for place, verdict in enumerate(verdicts):
-            if verdict is Verdict.ALONE:
-                yield from self._take_alone(unit_ids[place], place)
-            elif verdict is not Verdict.TOGETHER:
+            if verdict not in (Verdict.TOGETHER, Verdict.ALONE):
                 yield _refused(verdict, place)
+        together = [n for n, verdict in enumerate(verdicts) if verdict is Verdict.TOGETHER]
+        suspects = [n for n, verdict in enumerate(verdicts) if verdict is Verdict.ALONE]
+        if together and not suspects:
+            yield Group(together)
+        if not suspects:
+            return
+        others = [unit_ids[n] for n in together]
+        self.let_go(others)
+        for place in suspects:
+            yield from self._take_alone(unit_ids[place], place)
+        if others:
+            for group in self.take(others):
+                yield replace(group, places=[together[n] for n in group.places])
 
     def _take_alone(self, unit_id: str, place: int) -> Iterator[Group]:
         (verdict,) = self._ledger.begin(self._process, [unit_id])
         if verdict not in (Verdict.ALONE, Verdict.TOGETHER):
             yield _refused(verdict, place)
             return
-        yield Group([place])
-        self._ledger.end(self._process, [unit_id])
+        yield Group([place], alone=True)
+        self.let_go([unit_id])
+
+    def let_go(self, unit_ids: Sequence[str]) -> None:
+        """Say that all that could go wrong with units is over: their rows are written."""
+        if unit_ids:
+            self._ledger.end(self._process, unit_ids)
 
     @contextmanager
     def working_on(self, *unit_ids: str) -> Iterator[None]:

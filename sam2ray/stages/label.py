@@ -38,10 +38,11 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Looked:
-    """A batch that the model is done with."""
+    """A batch that the model is done with; it is in hand until it is written."""
 
     rows: list[Row]
     seen: list[Seen]
+    written: dict[int, Row]  # by place: suspects, which are done with before anything else is
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,12 +62,12 @@ class BatchLabeller:
         is_picture = np.array([kind == "image" for kind in prepared["kind"].to_pylist()], bool)
         pictures = prepared.filter(pa.array(is_picture))
         videos = prepared.drop_columns(["pixels"]).filter(pa.array(~is_picture))
-        labelled = []
         with self._model:
             looked = self.pictures.look_at(pictures)
-            if len(videos):
+        labelled = [self.pictures.write(looked)]
+        if len(videos):
+            with self._model:
                 labelled.append(self.videos(videos))
-        labelled.insert(0, self.pictures.write(looked))
         places = np.concatenate([np.flatnonzero(is_picture), np.flatnonzero(~is_picture)])
         return pa.concat_tables(labelled).take(pa.array(np.argsort(places)))
 
@@ -78,13 +79,15 @@ class PictureLabeller:
         self._mode = mode
         self._hands = hands
         self._stamp = stamp
+        self._unwritten = 0  # batches
+        self._one_is_written = threading.Condition()
 
     def look_at(self, prepared: pa.Table) -> Looked:
-        """Show the model a batch."""
+        """Show the model a batch; whoever does this has the model to itself, and writes it next."""
         pixels = bytes_of(prepared["pixels"])
         rows = prepared.drop_columns(["pixels"]).to_pylist()
         places = [n for n, row in enumerate(rows) if _is_open(row)]
-        seen = [_as_prepared(row) for row in rows]
+        seen, written = [_as_prepared(row) for row in rows], {}
         for group in self._hands.take([rows[n]["unit_id"] for n in places]):
             of_group = [places[n] for n in group.places]
             if group.skipped:
@@ -93,17 +96,36 @@ class PictureLabeller:
             elif group.refusal is not None:
                 for n in of_group:
                     seen[n] = Seen(None, group.refusal)
+            elif group.alone:
+                (n,) = of_group
+                written[n] = self._alone(rows[n], pixels[n])
             else:
                 items = [_item(rows[n], pixels[n]) for n in of_group]
                 for n, of_one in zip(of_group, self._look_at(items), strict=True):
                     seen[n] = of_one
-        return Looked(rows, seen)
+        with self._one_is_written:
+            self._unwritten += 1
+        return Looked(rows, seen, written)
+
+    def _alone(self, row: Row, pixels: pa.Buffer | None) -> Row:
+        """Do all of a suspect while nothing else is in hand: a death then says who it was."""
+        with self._one_is_written:
+            self._one_is_written.wait_for(lambda: not self._unwritten)
+        (seen,) = self._look_at([_item(row, pixels)])
+        return self._outcome(row, seen)
 
     def write(self, looked: Looked) -> pa.Table:
-        """Write down what was seen of a batch: one row a picture, in order."""
-        return labelled_table(
-            [self._outcome(row, seen) for row, seen in zip(looked.rows, looked.seen, strict=True)]
-        )
+        """Write down what was seen of a batch: one row a picture, in order; then let go of it."""
+        try:
+            pairs = enumerate(zip(looked.rows, looked.seen, strict=True))
+            written = looked.written
+            table = labelled_table([written.get(n) or self._outcome(*pair) for n, pair in pairs])
+            self._hands.let_go([row["unit_id"] for row in looked.rows])
+        finally:
+            with self._one_is_written:
+                self._unwritten -= 1
+                self._one_is_written.notify_all()
+        return table
 
     def _look_at(self, items: Sequence[PictureItem]) -> list[Seen]:
         with self._hands.working_on(*(item.place.unit_id for item in items)):
@@ -125,8 +147,9 @@ class PictureLabeller:
         failure, table, packed = seen.failure, None, None
         if seen.to_rows is not None:
             try:
-                table = seen.to_rows()
-                packed = pack_rows(table)
+                with self._hands.working_on(row["unit_id"]):
+                    table = seen.to_rows()
+                    packed = pack_rows(table)
             except Exception as error:  # noqa: BLE001 it is one unit's, and is kept in its row
                 failure, table = failure_of(error), None
         return outcome_row(

@@ -121,7 +121,8 @@ class VideoLabeller:
         known = {row["unit_id"]: self._without_a_look(row) for row in rows}
         done = {unit_id: row for unit_id, row in known.items() if row is not None}
         open_rows = [row for row in rows if row["unit_id"] not in done]
-        for group in self._hands.take([row["unit_id"] for row in open_rows]):
+        unit_ids = [row["unit_id"] for row in open_rows]
+        for group in self._hands.take(unit_ids):
             of_group = [open_rows[n] for n in group.places]
             if group.skipped:
                 done |= {row["unit_id"]: self._skipped(row) for row in of_group}
@@ -129,7 +130,9 @@ class VideoLabeller:
                 done |= {row["unit_id"]: self._failed(row, group.refusal) for row in of_group}
             else:
                 done |= self._label_group(of_group)
-        return labelled_table([done[row["unit_id"]] for row in rows])
+        table = labelled_table([done[row["unit_id"]] for row in rows])
+        self._hands.let_go(unit_ids)
+        return table
 
     # --- what needs no model
 

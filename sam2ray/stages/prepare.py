@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from ..errors import UnitFailed, failure_by_surprise, is_of_the_job
-from ..manifest import unit_of
+from ..manifest import WHOLE_URI, unit_of
 from ..patience import Patience
 from ..readers.locate import read_unit
 from ..records import ErrorClass, Failure, Unit
 from ..storage import Options
 from .columns import PREPARED_SCHEMA, TODO_SCHEMA
 from .decode import DecodedPicture, DecodeMode, PictureLimits, decode_picture
+from .faults import is_out_of_memory
 from .fetch import fetch
 from .hands import Hands
 
 Row = dict[str, Any]
+FindWhole = Callable[[Sequence[str]], list[str | None]]
+"""Whole addresses by the source keys of units, where an address carries a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +50,21 @@ class _Prepared:
 class Preparer:
     """Fetches and decodes the pictures of a batch, several at a time."""
 
-    def __init__(self, spec: PrepareSpec, hands: Hands) -> None:
+    def __init__(
+        self, spec: PrepareSpec, hands: Hands, find_whole: FindWhole | None = None
+    ) -> None:
         self._spec = spec
         self._hands = hands
+        self._find_whole = find_whole
         self._pool = ThreadPoolExecutor(spec.threads, thread_name_prefix="prepare")
 
     def __call__(self, todo: pa.Table) -> pa.Table:
         """One row in, one row out, in the same order."""
-        units = [unit_of(row) for row in todo.to_pylist()]
+        units = self._with_whole_addresses([unit_of(row) for row in todo.to_pylist()])
         places = [n for n, unit in enumerate(units) if unit.kind == "image"]
-        found: list[Row] = [{} for _ in units]
-        for group in self._hands.take([units[n].unit_id for n in places]):
+        found: list[Row] = [{WHOLE_URI: unit.whole_uri} for unit in units]
+        unit_ids = [units[n].unit_id for n in places]
+        for group in self._hands.take(unit_ids):
             of_group = [places[n] for n in group.places]
             if group.refusal is not None or group.skipped:
                 results = [_refused(group.refusal)] * len(of_group)
@@ -64,7 +72,15 @@ class Preparer:
                 results = list(self._pool.map(self._prepare, [units[n] for n in of_group]))
             for n, result in zip(of_group, results, strict=True):
                 found[n] = result
-        return _beside(todo, found)
+        table = _beside(todo, found)  # a copy of all pixels: it may be what a process dies of
+        self._hands.let_go(unit_ids)
+        return table
+
+    def _with_whole_addresses(self, units: list[Unit]) -> list[Unit]:
+        if self._find_whole is None:
+            return units
+        wholes = self._find_whole([unit.source_key for unit in units])
+        return [replace(unit, whole_uri=w) for unit, w in zip(units, wholes, strict=True)]
 
     def _prepare(self, unit: Unit) -> Row:
         try:
@@ -72,9 +88,9 @@ class Preparer:
                 return _columns_of(self._open(unit))
         except UnitFailed as failure:
             return _refused(Failure(failure.error_class, failure.message))
-        except MemoryError as error:
-            return _refused(Failure(ErrorClass.OOM, f"decoding it: {error or 'out of memory'}"))
         except Exception as error:  # a bug of ours, and one picture's: it has a row
+            if is_out_of_memory(error):
+                return _refused(Failure(ErrorClass.OOM, f"decoding it: {error or 'out of memory'}"))
             if is_of_the_job(error):
                 raise
             return _refused(failure_by_surprise(error))

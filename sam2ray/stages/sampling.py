@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from heapq import merge
 from itertools import pairwise
 
 Seconds = Callable[[int], float | None]
@@ -28,7 +30,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Frames of one clip, by their index in the source, ascending."""
+    """Frames of one clip, by their index in the source, ascending.
+
+    A clip may have millions: numbers are a range or an array, unless somebody counts them out.
+    """
 
     numbers: Sequence[int]
     reaches_end: bool  # nobody asked to cut the clip off
@@ -42,10 +47,10 @@ class Sample:
 
     def with_frames(self, wanted: Collection[int]) -> Sample:
         """The same with some more frames."""
-        missing = [number for number in wanted if not _holds(self.numbers, number)]
+        missing = sorted(number for number in wanted if not _holds(self.numbers, number))
         if not missing:
             return self
-        return replace(self, numbers=sorted({*self.numbers, *missing}))
+        return replace(self, numbers=array("q", merge(self.numbers, missing)))
 
 
 def sample(
@@ -81,7 +86,7 @@ def sample(
 
 def _at_rate(numbers: range, seconds: Seconds, start_s: float, fps: float) -> Sequence[int]:
     """The first frame shown in each interval of 1 / fps."""
-    chosen: list[int] = []
+    chosen = array("q")
     next_tick = 0
     for number in numbers:
         tick = math.floor(((seconds(number) or 0.0) - start_s) * fps + _ROUNDING_TICKS)
@@ -114,7 +119,7 @@ def select(numbers: Sequence[int], positions: range) -> Sequence[int]:
         first, last = numbers[positions[0]], numbers[positions[-1]]
         step = numbers.step * positions.step
         return range(first, last + (1 if step > 0 else -1), step)
-    return [numbers[position] for position in positions]
+    return array("q", (numbers[position] for position in positions))
 
 
 def legs(numbers: Sequence[int], *, seeks: bool) -> Iterator[tuple[range, Sequence[int]]]:
@@ -128,17 +133,17 @@ def legs(numbers: Sequence[int], *, seeks: bool) -> Iterator[tuple[range, Sequen
     if isinstance(numbers, range):
         yield numbers, numbers
         return
-    group = [numbers[0]]
+    group = array("q", numbers[:1])
     for before, number in pairwise(numbers):
         if seeks and abs(number - before) > _FAR:
             yield _leg(group), group
-            group = []
+            group = array("q")
         group.append(number)
     yield _leg(group), group
 
 
 def _leg(numbers: Sequence[int]) -> range:
-    gaps = [after - before for before, after in pairwise(numbers)]
+    gaps = (after - before for before, after in pairwise(numbers))
     step = reduce(math.gcd, gaps, 0) or 1
-    sign = -1 if gaps and gaps[0] < 0 else 1
+    sign = -1 if numbers[-1] < numbers[0] else 1
     return range(numbers[0], numbers[-1] + sign, sign * step)

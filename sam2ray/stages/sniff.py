@@ -108,8 +108,14 @@ _TEXT = re.compile(rb"[\t\n\f\r\x20-\x7e\x80-\xff]+")
 
 
 def sniff(head: bytes) -> MediaKind | None:
-    """Whether a file that starts so is a picture or a video; a GIF is a picture, moving or not."""
+    """Whether a file that starts so is a picture or a video; a GIF is a picture, but see below."""
     return _content(head).kind
+
+
+def can_be_clip(head: bytes) -> bool:
+    """Whether a file that starts so has frames; a GIF has some where it is taken for a video."""
+    content = _content(head)
+    return content.kind == "video" or content is _GIF
 
 
 def describe(head: bytes) -> str:

@@ -34,7 +34,15 @@ def test_most_masks_lie_about_their_click(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["truck", "bedroom_00000", "bedroom_00030", "bedroom_00060"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "truck",
+        "bedroom_00000",
+        pytest.param("bedroom_00030", marks=pytest.mark.long),
+        pytest.param("bedroom_00060", marks=pytest.mark.long),
+    ],
+)
 def test_the_settings_of_its_row_let_a_handful_of_masks_through(model, media, name):
     with Image.open(media / f"{name}.jpg") as photograph:
         picture = np.array(photograph.convert("RGB").reduce(3))

@@ -10,13 +10,14 @@ import pytest
 from make_clip import textured_picture
 from PIL import Image
 from s3_server import BUCKET, ENVIRONMENT, s3_server
+from shared_ray import SharedRay, shared_ray
 
 from sam2ray.storage import LocalStore, Options, Store, open_store
 
 
 @pytest.fixture(scope="session")
 def s3_options() -> Iterator[Options]:
-    """How to reach a real S3 server, which has one bucket."""
+    """How to reach a process that speaks S3 (moto, made for tests), which has one bucket."""
     import fsspec
 
     with s3_server() as url, pytest.MonkeyPatch.context() as patch:
@@ -29,11 +30,18 @@ def s3_options() -> Iterator[Options]:
 
 @pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store: a folder, or a prefix on a real S3 server."""
+    """An empty store: a folder, or a prefix on a server that speaks S3."""
     if request.param == "local":
         return LocalStore(tmp_path / "root")
     options = request.getfixturevalue("s3_options")
     return open_store(f"s3://{BUCKET}/{tmp_path.parent.name}/{tmp_path.name}", options)
+
+
+@pytest.fixture(scope="session")
+def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedRay]:
+    """Ray for runs as processes of their own, which need not start and end one each."""
+    with shared_ray(tmp_path_factory.mktemp("armed"), **ENVIRONMENT) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import tarfile
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.dataset as pads
 import pytest
+from bad_archives import Archive, damaged_shards, damaged_tables, sound_archives
 from bad_media import bad_pictures, odd_but_good_pictures
 from bad_videos import BROKEN_OFF, UNUSABLE
-from breaking import finish, masks, require_clean
+from breaking import finish, require_clean
 from make_archive import jpeg, tar_bytes
 from make_video import write_video
 
@@ -26,6 +28,7 @@ ODD_NAMES = (
     "'q\".jpg",
 )
 HOSTILE = ("../../escaped.jpg", "/absolute.jpg", "a/../../b.jpg")
+UNLIKE = (*HOSTILE, "sound.jpg")  # members that the sound shard does not have
 
 
 def _hostile_shard() -> bytes:
@@ -39,88 +42,156 @@ def _hostile_shard() -> bytes:
     return file.getvalue()
 
 
-def _write(folder: Path) -> dict[str, str]:
+Place = tuple[str, str | None]
+"""A unit by its file, and its member there."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended: each unit in words, and what it found in each, with the id of the unit."""
+
+    how: dict[Place, str]
+    found: dict[Place, tuple[str, list[tuple[int | None, int, str]]]]
+    messages: list[str | None]
+    rows: int
+
+
+def _write(folder: Path) -> dict[Place, str]:
     """The archive, and how each of its units is to end: `ok`, `partial`, or a class of failure."""
-    expected: dict[str, str] = {}
+    expected: dict[Place, str] = {}
     for bad in bad_pictures():
-        place = folder / "bad" / bad.name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(bad.data)
-        expected[str(place)] = bad.expected
+        expected[_put(folder / "files" / "bad" / bad.name, bad.data)] = bad.expected
     for number, good in enumerate(odd_but_good_pictures()):
         if number % 4 or "." not in good.name[-6:]:
             continue  # some of each kind: all are decoded elsewhere; no suffix, no unit of a folder
-        place = folder / "odd" / good.name
-        place.parent.mkdir(exist_ok=True)
-        place.write_bytes(good.data)
-        expected[str(place)] = "ok"
+        expected[_put(folder / "files" / "odd" / good.name, good.data)] = "ok"
     for name in ODD_NAMES:
-        place = folder / "names" / name
-        place.parent.mkdir(exist_ok=True)
-        place.write_bytes(jpeg(seed=3))
-        expected[str(place)] = "ok"
-    return expected | _write_videos(folder)
+        expected[_put(folder / "files" / "names" / name, jpeg(seed=3))] = "ok"
+    hostile = dict.fromkeys((*HOSTILE, "sound.jpg"), "ok")
+    archives = [*sound_archives(), *damaged_shards(), *damaged_tables()]
+    for archive in [*archives, Archive("hostile.tar", _hostile_shard(), hostile)]:
+        kind = "shards" if archive.name.endswith(".tar") else "tables"
+        uri, _ = _put(folder / kind / archive.name, archive.data)
+        expected |= {(uri, member): how for member, how in archive.ends.items()}
+    return expected | _write_videos(folder / "files" / "videos")
 
 
-def _write_videos(folder: Path) -> dict[str, str]:
-    (folder / "videos").mkdir()
-    expected = {}
+def _put(place: Path, content: bytes) -> Place:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+    return str(place), None
+
+
+def _write_videos(folder: Path) -> dict[Place, str]:
+    folder.mkdir()
+    expected: dict[Place, str] = {}
     for name, (write, error_class) in UNUSABLE.items():
-        write(folder / "videos" / name)
-        expected[str(folder / "videos" / name)] = error_class
+        write(folder / name)
+        expected[str(folder / name), None] = error_class
     for name, write in BROKEN_OFF.items():
-        write(folder / "videos" / name)
-        expected[str(folder / "videos" / name)] = "partial"
+        write(folder / name)
+        expected[str(folder / name), None] = "partial"
     for name, size in (("sound.mp4", 8), ("odd sides.mp4", 3)):
-        place = write_video(folder / "videos" / f"whole {name}", size)
-        expected[str(place)] = "ok"
+        expected[str(write_video(folder / f"whole {name}", size)), None] = "ok"
     return expected
 
 
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], list[dict], Path]:
-    folder, output = tmp_path_factory.mktemp("corpus") / "archive", tmp_path_factory.mktemp("out")
-    folder.mkdir()
-    expected = _write(folder)
+def _run(folder: Path, output: Path, wanted_code: int) -> Ended:
     code, text = finish(
-        folder,
+        [folder / kind for kind in ("files", "shards", "tables")],
         output,
         "decode.video.every_nth=10",
         "fetch.threads=8",
         "output.commit_every_units=64",
     )
-    assert code == 3, text
-    require_clean(output)
-    return expected, pads.dataset(output / "units").to_table().to_pylist(), output
-
-
-def test_exactly_the_bad_files_fail_each_with_its_reason(ended):
-    expected, rows, _ = ended
-    found = {row["source_uri"]: row["error_class"] or row["status"] for row in rows}
-    assert len(rows) == len(found) == len(expected)
-    assert {uri: found[uri] for uri in expected} == expected
-    bad = Counter(expected.values())
-    assert sum(bad.values()) - bad["ok"] - bad["partial"] >= 40
-    assert all(row["error_message"] for row in rows if row["status"] == "failed")
-
-
-def test_sound_files_among_them_have_masks(ended):
-    expected, _, output = ended
-    with_masks = {uri for uri, _ in masks(output)}
-    good = {uri for uri, how in expected.items() if how in ("ok", "partial")}
-    assert with_masks <= good
-    assert {uri for uri in good if "/names/" in uri or "/videos/" in uri} <= with_masks
-
-
-def test_members_of_a_hostile_shard_are_read_where_they_lie(tmp_path):
-    folder, output = tmp_path / "shards", tmp_path / "out"
-    folder.mkdir()
-    (folder / "shard.tar").write_bytes(_hostile_shard())
-    code, text = finish(folder, output)
-    assert code == 0, text
+    assert code == wanted_code, text
     require_clean(output)
     rows = pads.dataset(output / "units").to_table().to_pylist()
-    assert {row["member"] for row in rows if row["status"] == "ok"} >= {"sound.jpg"}
-    assert not {row["member"] for row in rows} & {"symbolic.jpg", "hard.jpg"}
-    assert not list(tmp_path.parent.parent.rglob("escaped.jpg"))
+    masks: dict[str, list[tuple[int | None, int, str]]] = {row["unit_id"]: [] for row in rows}
+    columns = ["unit_id", "frame_index", "object_id", "rle_counts"]
+    for mask in pads.dataset(output / "masks").to_table(columns).to_pylist():
+        masks[mask["unit_id"]].append(tuple(mask[name] for name in columns[1:]))
+    return Ended(
+        {(row["source_uri"], row["member"]): row["error_class"] or row["status"] for row in rows},
+        {
+            (row["source_uri"], row["member"]): (
+                row["unit_id"],
+                sorted(masks[row["unit_id"]], key=lambda mask: (mask[0] or 0, mask[1:])),
+            )
+            for row in rows
+        },
+        [row["error_message"] for row in rows if row["status"] == "failed"],
+        len(rows),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("corpus") / "archive"
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> dict[Place, str]:
+    return _write(folder)
+
+
+@pytest.fixture(scope="module")
+def ended(
+    folder: Path, expected: dict[Place, str], tmp_path_factory: pytest.TempPathFactory
+) -> Ended:
+    assert expected
+    return _run(folder, tmp_path_factory.mktemp("out"), 3)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    folder: Path,
+    expected: dict[Place, str],
+    ended: Ended,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Ended:
+    """The same files without those in which anything is broken."""
+    assert ended.rows
+    for uri in {uri for (uri, _), how in expected.items() if how != "ok"}:
+        Path(uri).unlink()
+    return _run(folder, tmp_path_factory.mktemp("undisturbed"), 0)
+
+
+def test_exactly_the_bad_files_fail_each_with_its_reason(ended, expected):
+    assert ended.how == expected
+    assert ended.rows == len(expected)
+    bad = Counter(expected.values())
+    assert sum(bad.values()) - bad["ok"] - bad["partial"] >= 40
+    assert all(ended.messages)
+
+
+def test_sound_files_among_them_have_the_masks_that_they_have_alone(ended, expected, undisturbed):
+    assert {place for place, how in undisturbed.how.items() if how == "ok"} == {*undisturbed.found}
+    assert {uri for uri, _ in undisturbed.found} >= {
+        uri for (uri, _), how in expected.items() if how == "ok" and "/files/" in uri
+    }
+    for place, found in undisturbed.found.items():
+        assert ended.found[place] == found
+    with_masks = {uri for (uri, _), (_, masks) in undisturbed.found.items() if masks}
+    for part in ("/names/", "/videos/", "sound.tar", "sound.parquet", "hostile.tar"):
+        assert {uri for uri, _ in undisturbed.found if part in uri} <= with_masks
+
+
+def test_members_and_rows_beside_damage_have_the_masks_that_they_have_in_a_sound_archive(
+    ended, expected, undisturbed, folder
+):
+    compared = 0
+    for (uri, member), how in expected.items():
+        archive = Path(uri)
+        if how != "ok" or archive.suffix not in (".tar", ".parquet") or member in UNLIKE:
+            continue
+        twin = str(archive.with_name(f"sound{archive.suffix}"))
+        assert ended.found[uri, member][1] == undisturbed.found[twin, member][1], (uri, member)
+        compared += 1
+    assert compared >= 30
+
+
+def test_nothing_of_a_hostile_shard_lands_elsewhere(ended, folder):
+    assert not {member for _, member in ended.how} & {"symbolic.jpg", "hard.jpg"}
+    assert not list(folder.parent.parent.rglob("escaped.jpg"))
     assert not Path("/absolute.jpg").exists()

@@ -38,13 +38,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_ends_the_run_with_words_and_room_lets_it_go_on(small_disk, tmp_path):
+def test_a_full_disk_ends_the_run_with_words_and_room_lets_it_go_on(small_disk, tmp_path, ray):
     archive = write_pictures(tmp_path / "archive", 40)
     whole, output = tmp_path / "whole", small_disk / "out"
-    code, text = finish(archive, whole)
+    code, text = finish(archive, whole, ray=ray)
     assert code == 0, text
 
-    code, text = finish(archive, output)
+    code, text = finish(archive, output, ray=ray)
     assert code == 1, text
     assert "No space left on device" in text
     assert "Traceback" not in text
@@ -52,21 +52,21 @@ def test_a_full_disk_ends_the_run_with_words_and_room_lets_it_go_on(small_disk, 
     assert not [path for path in output.rglob("*") if path.name.startswith(".writing-")]
 
     _mount(small_disk, "remount", "size=50m")
-    code, text = finish(archive, output)
+    code, text = finish(archive, output, ray=ray)
     assert code == 0, text
     require_clean(output)
     assert masks(output) == masks(whole)
 
 
 @pytest.mark.long
-def test_a_full_folder_for_temporary_files_blames_no_video(small_disk, tmp_path):
+def test_a_full_folder_for_temporary_files_blames_no_video(small_disk, tmp_path, ray):
     archive, whole, output = tmp_path / "archive", tmp_path / "whole", tmp_path / "out"
     archive.mkdir()
     video = write_video(tmp_path / "clip.mp4", 6).read_bytes()
     padded = video + struct.pack(">I4s", _PADDING, b"free") + bytes(_PADDING - 8)
     members = [(f"{number}.mp4", padded) for number in range(3)]  # of a shard: they are copied
     (archive / "clips.tar").write_bytes(tar_bytes(members))
-    code, text = finish(archive, whole)
+    code, text = finish(archive, whole, ray=ray)
     assert code == 0, text
 
     small = {"TMPDIR": str(small_disk), "RAY_TMPDIR": "/tmp"}

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import random
+import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 import fsspec
 import pytest
 from faulty_store import Faults, FaultyStore, Request, faulty_store
 from make_video import write_video
-from s3_runs import Bucket, Masks, Runner, end_of, ray_cluster
+from s3_runs import Bucket, Masks, Runner, end_of, kill_when
 from s3_server import BUCKET, ENVIRONMENT, s3_server
+from shared_ray import SharedRay
 
 import sam2ray
+from sam2ray.manifest import manifest_parts
+from sam2ray.root import SUCCESS
 from sam2ray.storage import Options
 
 pytest.importorskip("s3fs")
@@ -40,9 +47,8 @@ def bad() -> Iterator[FaultyStore]:
 
 
 @pytest.fixture(scope="module")
-def runner(bad: FaultyStore) -> Iterator[Runner]:
-    with ray_cluster() as address:  # with the credentials of the environment
-        yield Runner(address)
+def runner(ray: SharedRay) -> Runner:
+    return Runner(ray.address)
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +180,91 @@ def test_a_run_waits_for_an_output_that_is_away_for_a_while(
     assert ended.code == 0, ended.text
     assert bucket.complaints("waiting") == []
     assert bucket.masks("waiting") == undisturbed
+
+
+def _is_whole(bucket: Bucket, output: str, undisturbed: Masks) -> None:
+    assert bucket.complaints(output) == []
+    assert bucket.masks(output) == undisturbed
+    outcomes = bucket.outcomes(output)
+    assert {(row["status"], row["attempt"]) for row in outcomes} == {("ok", 1)}
+
+
+def test_a_driver_that_is_killed_at_random_four_times_in_a_row_loses_and_repeats_nothing(
+    bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
+):
+    """Moments are counted in what the store is asked: anything first, results to be kept then."""
+    output, chance = bucket.store("killed").uri, random.Random(7)
+
+    def results(request: Request) -> bool:
+        return request.method == "PUT" and request.is_in(f"{BUCKET}/breaking/killed/masks/")
+
+    for faults, last in ((Faults(), 140), (Faults(), 140), *[(Faults(where=results), 3)] * 2):
+        bad.faults, moment = faults, chance.randint(1, last)
+        kill_when(lambda: bad.met >= moment, runner.start(source, output, bad.url))  # noqa: B023
+    assert 0 < len(bucket.outcomes("killed")) < COUNT
+
+    bad.faults = Faults()
+    ended = runner.run(source, output, bad.url)
+    assert ended.code == 0, ended.text
+    _is_whole(bucket, "killed", undisturbed)
+
+
+def test_a_driver_that_is_killed_while_it_lists_or_writes_manifest_or_mark_leaves_no_half_of_it(
+    bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
+):
+    """The store keeps the driver waiting for one answer, so that this is what it dies in."""
+    here, has_lease = bucket.store("moments"), threading.Event()
+
+    def putting(name: str) -> Callable[[Request], bool]:
+        wanted = re.compile(f"/{BUCKET}/breaking/moments/{name}")
+        return lambda request: request.method == "PUT" and bool(wanted.match(request.path))
+
+    takes_lease, manifest, mark = map(
+        putting, ("_sam2ray/lease/", r"_sam2ray/manifest/[^/]+\.json", SUCCESS)
+    )
+
+    def listing(request: Request) -> bool:
+        if takes_lease(request):
+            has_lease.set()
+        is_listing = request.method == "GET" and "prefix=breaking%2Fsource" in request.path
+        return is_listing and has_lease.is_set()
+
+    def kill_in(what: Callable[[Request], bool], **fault: float) -> None:
+        bad.injected.clear()
+        bad.faults = Faults(where=what, **fault)
+        kill_when(lambda: bad.injected.total() > 0, runner.start(source, here.uri, bad.url))
+
+    kill_in(listing, hang=1)
+    assert list(here.list("_sam2ray/manifest")) == []
+    kill_in(manifest, hang=1)
+    assert manifest_parts(here) == []
+    assert len(list(here.list("_sam2ray/manifest"))) == 1
+    kill_in(manifest, unanswered=1)
+    assert len(manifest_parts(here)) == 1
+    assert bucket.masks("moments") == []
+    kill_in(mark, hang=1)
+    assert bucket.masks("moments") == undisturbed
+    assert not here.exists(SUCCESS)
+    kill_in(mark, unanswered=1)
+    assert here.exists(SUCCESS)
+
+    bad.faults = Faults()
+    ended = runner.run(source, here.uri, bad.url)
+    assert ended.code == 0, ended.text
+    assert len(manifest_parts(here)) == 1
+    assert here.exists(SUCCESS)
+    _is_whole(bucket, "moments", undisturbed)
+
+
+def test_of_two_runs_at_once_on_a_bucket_one_is_refused_and_the_other_goes_on(
+    bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
+):
+    output = bucket.store("twice").uri
+    one, other = (runner.start(source, output, bad.url) for _ in range(2))
+    ends = sorted([end_of(one), end_of(other)], key=attrgetter("code"))
+    assert [ended.code for ended in ends] == [0, 2], ends
+    assert re.search("is writing to it|took it over at this moment", ends[1].text)
+    _is_whole(bucket, "twice", undisturbed)
 
 
 def test_clips_go_from_bucket_to_bucket_on_a_failing_store_as_on_a_disk(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from breaking import DEADLY, ENDLESS, finish, masks, require_clean, spoil, units, write_pictures
+from shared_ray import SharedRay
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -14,11 +15,11 @@ SPOILT = "005.png"
 
 
 @pytest.fixture(scope="module")
-def neighbours(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
+def neighbours(ray: SharedRay, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
     """Masks of all pictures but the one that will be spoilt, by the names of their files."""
     folder = tmp_path_factory.mktemp("undisturbed")
     archive, output = write_pictures(folder / "archive", 12), folder / "out"
-    code, text = finish(archive, output)
+    code, text = finish(archive, output, ray=ray)
     assert code == 0, text
     return [row for row in _by_name(output) if row[0] != SPOILT]
 
@@ -28,12 +29,16 @@ def _by_name(output: Path) -> list[tuple[str, str]]:
 
 
 def _run_with(
-    tmp_path: Path, word: bytes, neighbours: list[tuple[str, str]], *settings: str
+    tmp_path: Path,
+    word: bytes,
+    ray: SharedRay,
+    neighbours: list[tuple[str, str]],
+    *settings: str,
 ) -> dict[str, dict]:
     archive = write_pictures(tmp_path / "archive", 12)
     spoil(archive / SPOILT, word)
     output = tmp_path / "out"
-    code, text = finish(archive, output, *settings)
+    code, text = finish(archive, output, *settings, ray=ray)
     assert code == 3, text
     require_clean(output)
     found = units(output)
@@ -42,12 +47,14 @@ def _run_with(
     return found
 
 
-def test_a_unit_that_kills_its_process_is_poison_and_its_neighbours_are_done(tmp_path, neighbours):
-    found = _run_with(tmp_path, DEADLY, neighbours, "fetch.threads=16")
+def test_a_unit_that_kills_its_process_is_poison_and_its_neighbours_are_done(
+    tmp_path, ray, neighbours
+):
+    found = _run_with(tmp_path, DEADLY, ray, neighbours, "fetch.threads=16")
     assert found[SPOILT]["error_class"] == "poison"
 
 
-def test_a_unit_that_never_ends_is_timed_out_and_its_neighbours_are_done(tmp_path, neighbours):
+def test_a_unit_that_never_ends_is_timed_out_and_its_neighbours_are_done(tmp_path, ray, neighbours):
     settings = ("fetch.threads=16", "limits.unit_timeout_s=8")
-    found = _run_with(tmp_path, ENDLESS, neighbours, *settings)
+    found = _run_with(tmp_path, ENDLESS, ray, neighbours, *settings)
     assert found[SPOILT]["error_class"] == "timeout"

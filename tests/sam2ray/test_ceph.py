@@ -1,4 +1,4 @@
-"""A real S3 server that is not Amazon's, from the first run to the compacted output."""
+"""Ceph, an S3 server that people run and that is not Amazon's: from a run to a compacted output."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import fsspec
 import pytest
-from ceph_server import KEY, SECRET, ceph_server, is_installed
-from s3_runs import Bucket, Runner, ray_cluster
-from s3_server import BUCKET
+from ceph_server import ceph_server, is_installed
+from s3_runs import Bucket, Runner
+from s3_server import BUCKET, ENVIRONMENT
+from shared_ray import SharedRay
 
 from sam2ray.compact import compact_output
 
@@ -17,7 +18,6 @@ pytest.importorskip("s3fs")
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.long,
     pytest.mark.timeout(900),
     pytest.mark.skipif(
         not is_installed(), reason="needs radosgw, ceph-mon, ceph-osd and ceph-common of Debian"
@@ -31,9 +31,8 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
         ceph_server(tmp_path_factory.mktemp("ceph")) as url,
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setenv("AWS_ACCESS_KEY_ID", KEY)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
         fsspec.filesystem("s3", endpoint_url=url).mkdir(BUCKET)
         yield Bucket(url, f"s3://{BUCKET}/ceph")
 
@@ -54,16 +53,15 @@ def test_of_many_claims_one_succeeds_and_only_once(bucket: Bucket):
     assert not store.create("a", b"late")
 
 
-def test_a_run_on_ceph_is_proved_repeated_and_compacted(bucket: Bucket):
+def test_a_run_on_ceph_is_proved_repeated_and_compacted(bucket: Bucket, ray: SharedRay):
     source, output = bucket.put_pictures("source", 8), bucket.store("output")
-    with ray_cluster() as address:
-        runner = Runner(address)
-        ended = runner.run(source, output.uri, bucket.url)
-        assert ended.code == 0, ended.text
-        assert bucket.complaints("output") == []
-        before = {entry.name: entry.version for entry in output.list("masks")}
-        assert len(before) == 2
-        again = runner.run(source, output.uri, bucket.url)
+    runner = Runner(ray.address)
+    ended = runner.run(source, output.uri, bucket.url)
+    assert ended.code == 0, ended.text
+    assert bucket.complaints("output") == []
+    before = {entry.name: entry.version for entry in output.list("masks")}
+    assert len(before) == 2
+    again = runner.run(source, output.uri, bucket.url)
     assert again.code == 0, again.text
     assert {entry.name: entry.version for entry in output.list("masks")} == before
     compact_output(output, bucket.store("compacted"), target_bytes=1 << 20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from sam2_core import CheckpointMismatch
 from sam2ray.crash import explain_crash, last_words
@@ -52,3 +52,11 @@ def test_an_error_of_our_own_says_what_to_do_already(tmp_path: Path, ours: Excep
     error = RayTaskError("write", "a traceback", ours)
     assert explain_crash(error, LocalStore(tmp_path), "run") is ours
     assert not list(tmp_path.iterdir())
+
+
+def test_a_machine_without_memory_is_said_with_what_takes_less(tmp_path: Path):
+    killed = OutOfMemoryError("Task was killed due to the node running low on memory.")
+    error = explain_crash(killed, LocalStore(tmp_path), "run")
+    assert isinstance(error, RunCrashed)
+    for words in ("ran out of memory", "resources.actors", "same command", "running low on memory"):
+        assert words in str(error)

@@ -24,7 +24,9 @@ from sam2ray.dry_run import (
 from sam2ray.errors import RootRefused
 from sam2ray.ledger import Tally
 from sam2ray.listing import list_source
+from sam2ray.planner import Cluster
 from sam2ray.records import ErrorClass
+from sam2ray.room import Machine
 from sam2ray.root import Selection
 from sam2ray.storage import LocalStore
 
@@ -92,7 +94,8 @@ def test_a_plan_is_said_in_words(archive: Path, tmp_path: Path):
     config = _config(archive, tmp_path / "out")
     amount = Amount(bytes=3_200_000_000)
     amount.kinds.update(image=1000)
-    rows = dict(_rows(config, GPU, Prospect(amount, amount, amount), []))
+    there = Cluster((Machine(8, 1), Machine(8, 1)))
+    rows = dict(_rows(config, GPU, there, Prospect(amount, amount, amount), []))
     assert rows == {
         "found": "1,000 (image 1,000, 3.2 GB)",
         "new": "1,000 (image 1,000, 3.2 GB)",
@@ -100,6 +103,7 @@ def test_a_plan_is_said_in_words(archive: Path, tmp_path: Path):
         "model": "nano, fp32, mode auto",
         "device": "cuda, 1 GPU an actor",
         "actors": "2, each 1 CPU and 1 thread",
+        "room for actors": "1 on each of 2 nodes of 8 CPUs, 1 GPU",
         "decoding": "tasks of 1 CPU, decode.mode=rounded",
         "work": (
             "blocks of at most 32 pictures or 8 clips, in 1 wave or one more; "

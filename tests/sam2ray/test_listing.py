@@ -15,7 +15,7 @@ import pytest
 from make_archive import webdataset
 from PIL import Image
 
-from sam2ray import listing
+from sam2ray import listing, shares
 from sam2ray.config_file import load_config
 from sam2ray.errors import UsageError
 from sam2ray.listing import list_source, source_of
@@ -193,8 +193,7 @@ def test_large_sources_are_listed_and_merged_by_tasks_to_the_same_end(
     alone, together = LocalStore(tmp_path / "alone"), LocalStore(tmp_path / "together")
     expected = list_source(config, alone, "1")
     monkeypatch.setattr(listings, "_ENOUGH_FOLDERS", 4)
-    monkeypatch.setattr(listing, "_SLICES_A_TASK", 1)
-    monkeypatch.setattr(listing, "_WORTH_TASKS", 1)
+    monkeypatch.setattr(shares, "_SHARE_S", 0.0)
     monkeypatch.setattr(listing, "buckets_for", lambda _: 3)
     listed, merged = list_source(config, together, "1")
     assert len(listed.runs) > 1, "several tasks listed"

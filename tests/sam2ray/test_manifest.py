@@ -10,6 +10,7 @@ import pytest
 from peaks import peak_bytes
 
 from sam2ray import manifest
+from sam2ray.index_facts import superseded_ids
 from sam2ray.manifest import (
     Listed,
     Merged,
@@ -17,7 +18,6 @@ from sam2ray.manifest import (
     manifest_parts,
     merge_bucket,
     read_manifest,
-    superseded_ids,
     unit_of,
     write_runs,
 )

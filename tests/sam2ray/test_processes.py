@@ -25,11 +25,13 @@ from sam2ray.processes import (
     start_ledger,
     this_process,
 )
+from sam2ray.room import Machine
 from sam2ray.run import prepare_spec
 from sam2ray.sinks.commit import Committer
 from sam2ray.sinks.result_files import EMBEDDINGS, ResultPlace, read_outcomes
 from sam2ray.stages.outcome_rows import Stamp
 from sam2ray.storage import LocalStore
+from sam2ray.weights import weights_digest
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 
@@ -81,12 +83,13 @@ def test_a_labeller_commits_videos_by_itself(tmp_path):
     store = LocalStore(tmp_path / "out")
     job = Job(
         told,
-        make_plan(told, Cluster(2, 0)),
+        make_plan(told, Cluster((Machine(2),))),
         Stamp("nano", "config", "run"),
         prepare_spec(told),
         Committer(ResultPlace(store, EMBEDDINGS, "run"), 0, 256, 1 << 28, "zstd"),
         RunHandles("run", start_ledger(told), 600.0),
         load_labeller,
+        weights_digest(told),
     )
     (row,) = Labeller(job)(prepared(units)).to_pylist()
     assert (row["status"], row["masks"], row["is_committed"]) == ("ok", 5, True)

@@ -13,15 +13,16 @@ import pytest
 from rich.console import Console
 
 from sam2ray.ledger import Tally
-from sam2ray.metrics import GAUGES, OUTPUT_LABEL, PREFIX, RunGauges, measures
-from sam2ray.progress import (
-    FileProgress,
+from sam2ray.live_state import (
     Pace,
-    RunProgress,
+    bar_within,
+    state_in_parts,
     state_in_words,
-    told_to_all,
+    state_within,
     units_to_do,
 )
+from sam2ray.metrics import GAUGES, OUTPUT_LABEL, PREFIX, RunGauges, measures
+from sam2ray.progress import FileProgress, RunProgress, told_to_all
 from sam2ray.records import ErrorClass
 from sam2ray.root import Selection, Standing
 
@@ -94,7 +95,9 @@ def test_the_pace_of_a_short_run_is_its_mean():
 
 
 def test_where_nothing_is_to_be_done_it_is_said():
-    assert state_in_words(0, _tally(0), Pace()) == "nothing is to be done"
+    parts = state_in_parts(0, _tally(0), Pace())
+    assert state_in_words(parts) == "nothing is to be done"
+    assert state_within(parts, 20) == "nothing to do"
 
 
 def test_a_pace_that_has_seen_nothing_is_zero():
@@ -120,7 +123,60 @@ def test_the_pace_does_not_remember_a_whole_run():
     ],
 )
 def test_the_state_is_said_in_one_line(tally: Tally, words: str):
-    assert words in state_in_words(895, tally, _pace(tally))
+    assert words in state_in_words(state_in_parts(895, tally, _pace(tally)))
+
+
+# ---------------------------------------------------------------- narrow windows
+
+MANY = replace(_tally(2_345_678, 86_400.0, io=12_345), frames=9_000_000)
+
+
+@pytest.mark.parametrize(
+    ("width", "words"),
+    [
+        (20, "32/895, 3.20 units/s"),
+        (30, "32 of 895 units, 3.20/s, 4 min"),
+        (40, "32/895, 12 failed, 3.20 units/s, 4 min"),
+        (60, "32 of 895 units, 1,000 masks, 12 failed, 3.20 units/s, 4 min"),
+        (80, "32 of 895 units, 1,000 masks, 12 failed, 3.20 units/s, 4 min 30 s left"),
+        (120, "32 of 895 units, 1,000 masks, failed: bomb 9, io 3, 3.20 units/s, 4 min 30 s left"),
+    ],
+)
+def test_what_matters_most_is_said_first_and_in_short(width: int, words: str):
+    tally = _tally(20, io=3, bomb=9)
+    assert state_within(state_in_parts(895, tally, _pace(tally)), width) == words
+
+
+@pytest.mark.parametrize("width", range(40, 200, 7))
+@pytest.mark.parametrize(
+    ("to_do", "tally"), [(9_999_999, MANY), (895, _tally(20, io=3)), (895, _tally(0))]
+)
+def test_the_bar_keeps_to_one_line_with_count_rate_and_time(
+    log: io.StringIO, to_do: int, tally: Tally, width: int
+):
+    console = Console(
+        file=log, width=width, force_terminal=True, highlight=False, color_system=None
+    )
+    with RunProgress(console, Selection(3)) as progress:
+        progress(Standing(to_do, {}), tally)
+        shown = progress._view._progress
+        (line,) = console.render_lines(shown.get_renderable(), pad=False)
+    words = "".join(piece.text for piece in line).rstrip()
+    assert len(words) < width
+    ended = sum(tally.ended.values())
+    assert re.search(rf"{ended:,}( of |/){to_do:,}", words)
+    if ended:
+        assert re.search(r"\d( units)?/s", words)
+        assert re.search(r" \d+ (d|h|min)", words)
+        assert "failed" in words or width < 50
+    if width >= 140:
+        assert "━" in words or "─" in words
+
+
+def test_a_bar_takes_what_room_there_is():
+    assert [len(bar_within(0.5, width)) for width in (-3, 7, 8, 20, 90)] == [0, 0, 8, 20, 24]
+    assert bar_within(0.5, 10) == "━━━━━─────"
+    assert bar_within(2.0, 10) == "━" * 10
 
 
 # ---------------------------------------------------------------- lines and the bar

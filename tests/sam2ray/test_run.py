@@ -15,7 +15,8 @@ from sam2ray.config_file import load_config
 from sam2ray.errors import RootRefused
 from sam2ray.report import RunReport
 from sam2ray.root import SUCCESS, Selection
-from sam2ray.run import DONE, SOME_FAILED, run_job
+from sam2ray.run import run_job
+from sam2ray.run_end import DONE, SOME_FAILED
 from sam2ray.storage import LocalStore
 from sam2ray.verify import verify_output
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -64,13 +65,28 @@ def test_a_missing_mark_is_said(tmp_path: Path):
     assert "yes, but _SUCCESS is missing" in _shown(_status(output.store))
 
 
-def test_a_copy_that_is_missing_does_not_matter_and_is_not_made(tmp_path: Path):
+def _copies(output: Output) -> dict[str, bytes]:
+    return {entry.name: output.store.read(entry.name) for entry in output.store.list("units")}
+
+
+def test_a_copy_that_is_missing_is_made_again(tmp_path: Path):
     output = make_output(tmp_path)
-    before = _status(output.store)
-    for entry in list(output.store.list("units")):
-        output.store.delete(entry.name)
+    before, copies = _status(output.store), _copies(output)
+    output.store.delete(next(iter(copies)))
     assert _status(output.store) == before
-    assert list(output.store.list("units")) == []
+    assert _copies(output) == copies
+
+
+def test_copies_that_are_torn_or_cannot_be_made_do_not_matter(tmp_path: Path):
+    output = make_output(tmp_path)
+    before, copies = _status(output.store), _copies(output)
+    output.store.put(next(iter(copies)), b"torn")
+    assert _status(output.store) == before
+    shutil.rmtree(tmp_path / "units")
+    (tmp_path / "units").write_text("no folder, so that nothing can be written into it")
+    after = _status(output.store)
+    assert after.standing == before.standing
+    assert "copies are missing and cannot be made from here" in _shown(after)
 
 
 def test_an_output_on_any_store_has_a_status(store: Store):

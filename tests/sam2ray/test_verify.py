@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,6 +200,12 @@ def _lose_copy(output: Output) -> None:
     _files(output, "units")[1].unlink()
 
 
+def _lose_folder_of_copies(output: Output) -> None:
+    folder = Path(output.store.uri) / "units"
+    shutil.rmtree(folder)
+    folder.write_text("no folder, so that nothing can be written into it")
+
+
 def _edit_copy(output: Output) -> None:
     path = _files(output, "units")[1]
     rows = pq.read_table(path)
@@ -294,7 +301,7 @@ BROKEN = [
     (_repeat_row, r"{masks0}: unit {unit1}: its rows lie apart"),
     (_rows_of_another, r"{masks0}: has rows of unit {stranger}, which it does not list"),
     (_tear_apart, r"{masks1}: unit {unit3}: its rows lie apart"),
-    (_lose_copy, r"{units1}: is missing; the next run makes it again from {masks1}"),
+    (_lose_folder_of_copies, r"{units1}: is missing, and cannot be made again from here "),
     (_edit_copy, r"{units1}: differs from the footer of {masks1} at unit {unit3} \(status\)"),
     (_tear_copy, r"{units1}: cannot be read: "),
     (_other_config, r"{masks0}: unit {unit0}: is of config [0-9a-f]{{32}}, the output of "),
@@ -347,14 +354,18 @@ def test_a_broken_file_says_a_few_things_and_counts_the_others(tmp_path: Path):
     assert findings.complaints[-1].endswith("... and 40 more")
 
 
-def test_nothing_is_written(output: Output):
+def test_nothing_is_written_but_copies_that_are_missing(output: Output):
     def everything() -> dict[str, str]:
         return {entry.name: entry.version for entry in output.store.list()}
 
-    _lose_copy(output)
     before = everything()
     _verify(output)
     assert everything() == before
+    content = _files(output, "units")[1].read_bytes()
+    _lose_copy(output)
+    assert _verify(output).is_consistent
+    assert _files(output, "units")[1].read_bytes() == content
+    assert everything().keys() == before.keys()
 
 
 _VERIFIES = """

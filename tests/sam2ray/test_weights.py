@@ -10,8 +10,9 @@ import pytest
 from s3_server import BUCKET
 
 from sam2ray.config import JobConfig
+from sam2ray.errors import UsageError
 from sam2ray.storage import Options
-from sam2ray.weights import local_weights, weights_digest
+from sam2ray.weights import checked_weights, local_weights, weights_digest
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +52,21 @@ def test_a_checkpoint_of_this_machine_stays_where_it_is(tmp_path: Path):
 def test_a_published_one_is_not_fetched_to_tell_it_from_others():
     assert local_weights(_config(None)) is None
     assert weights_digest(_config(None))
+
+
+def test_another_file_than_the_run_began_with_is_refused_with_both_digests(tmp_path: Path):
+    path = tmp_path / "mine.pt"
+    path.write_bytes(b"weights")
+    config = _config(str(path))
+    recorded = weights_digest(config)
+    assert checked_weights(config, recorded) == path
+    path.write_bytes(b"of somebody else")
+    with pytest.raises(UsageError, match="another checkpoint") as raised:
+        checked_weights(config, recorded)
+    for words in (str(path), recorded, sha256(b"of somebody else").hexdigest()):
+        assert words in str(raised.value)
+
+
+def test_weights_that_are_drawn_need_no_file():
+    config = _config(None)
+    assert checked_weights(config, weights_digest(config)) is None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from damaged_videos import RECIPES, damaged, write
 from make_archive import jpeg
 from make_video import write_video
 
@@ -39,6 +40,12 @@ def _cut(path: Path, part: float, flags: str | None = "faststart") -> None:
     content = write_video(path, FRAMES, container_options=options).read_bytes()
     start = max(0, content.find(b"mdat"))
     path.write_bytes(content[: start + int((len(content) - start) * part)])
+
+
+def _lose_bytes(path: Path, recipe: str) -> None:
+    """A file that lacks some bytes in its middle."""
+    content = write(path, RECIPES[recipe], FRAMES, (48, 128)).read_bytes()
+    path.write_bytes(damaged(content, "lost", 0.8))
 
 
 def _without_index(path: Path) -> None:
@@ -136,5 +143,8 @@ BROKEN_OFF: dict[str, Callable[[Path], object]] = {
     "cut.mkv": lambda path: _cut(path, 0.6, None),
     "one broken frame.mp4": lambda path: overwrite_frame(write_video(path, FRAMES), 20),
     "late.ts": begin_late,
+    "bytes lost.avi": lambda path: _lose_bytes(path, "avi"),
+    "bytes lost.mkv": lambda path: _lose_bytes(path, "mkv"),
+    "bytes lost.ts": lambda path: _lose_bytes(path, "ts"),
 }
 """Of these the first frames are as they should be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,12 +16,11 @@ import psutil
 import pyarrow.dataset as pads
 from make_clip import textured_picture
 from PIL import Image
+from shared_ray import FAULTS, ROOT, SharedRay
 
 from sam2ray.storage import LocalStore
 from sam2ray.verify import verify_output
 
-ROOT = Path(__file__).parents[2]
-FAULTS = ROOT / "tests" / "support" / "faults"
 DEADLY, SLOW, ENDLESS = b"this unit kills", b"this unit is slow", b"this unit never ends"
 
 SETTINGS = (
@@ -53,11 +53,23 @@ def spoil(path: Path, word: bytes) -> None:
         file.write(word)
 
 
+Source = Path | str | Sequence[Path]
+
+
 def start(
-    source: Path | str, output: Path | str, *settings: str, **environment: str
+    source: Source,
+    output: Path | str,
+    *settings: str,
+    ray: SharedRay | None = None,
+    **environment: str,
 ) -> subprocess.Popen[str]:
-    """`sam2ray run` with the smallest model, in a process group of its own."""
-    command = [sys.executable, "-m", "sam2ray", "run", str(source), str(output), "--model", "nano"]
+    """`sam2ray run` with the smallest model, on a Ray of its own or on one that is there."""
+    command = [sys.executable, "-m", "sam2ray", "run", "--model", "nano"]
+    if isinstance(source, Path | str):
+        command += [str(source), str(output)]
+    else:  # the command line has room for one
+        uris = json.dumps([str(one) for one in source])
+        settings = (f"source.uri={uris}", f"output.uri={output}", *settings)
     for setting in (*SETTINGS, *settings):
         command += ["--set", setting]
     own = {
@@ -65,6 +77,8 @@ def start(
         "RAY_AUTH_MODE": "disabled",
         "OMP_NUM_THREADS": "1",
     }
+    if ray is not None:
+        own["RAY_ADDRESS"] = ray.address
     return subprocess.Popen(
         command,
         env=os.environ | own | environment,
@@ -81,19 +95,27 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def finish(
-    source: Path | str, output: Path | str, *settings: str, **environment: str
+    source: Source,
+    output: Path | str,
+    *settings: str,
+    ray: SharedRay | None = None,
+    **environment: str,
 ) -> tuple[int, str]:
     """A run from its start to its end."""
-    with running(source, output, *settings, **environment) as process:
+    with running(source, output, *settings, ray=ray, **environment) as process:
         return end(process)
 
 
 @contextmanager
 def running(
-    source: Path | str, output: Path | str, *settings: str, **environment: str
+    source: Source,
+    output: Path | str,
+    *settings: str,
+    ray: SharedRay | None = None,
+    **environment: str,
 ) -> Iterator[subprocess.Popen[str]]:
     """A run that does not outlive the context, nor does anything that it started."""
-    process = start(source, output, *settings, **environment)
+    process = start(source, output, *settings, ray=ray, **environment)
     try:
         yield process
     finally:
@@ -120,12 +142,15 @@ def wait_for_end(processes: Sequence[psutil.Process]) -> None:
 
 
 def worker(process: subprocess.Popen[str], name: str) -> psutil.Process:
-    """A process of a run, by the name that Ray gives what it does at the moment."""
+    """A process that works for a run, by the name that Ray gives what it does at the moment.
+
+    It is sought below the test's own process, which has started the run and any Ray that it joins.
+    """
     deadline = time.monotonic() + 120
     while True:
         assert process.poll() is None, end(process)
         assert time.monotonic() < deadline, f"no process does {name}"
-        for child in descendants(process):
+        for child in psutil.Process().children(recursive=True):
             if name in _title(child):
                 return child
         time.sleep(0.02)
@@ -159,8 +184,8 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> 
 
 
 def waves(output: Path) -> int:
-    """How many runs have begun to work, and left the list of what they had to do."""
-    return len(list(output.glob("_sam2ray/runs/*/todo-*.parquet")))
+    """How many runs have begun to work: each has a folder for the list of what it has to do."""
+    return sum(path.is_dir() for path in output.glob("_sam2ray/runs/*"))
 
 
 def masks(output: Path) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""A real S3 server for tests: Ceph, with one monitor, one disk in memory and one gateway."""
+"""An S3 server that people run, for tests: Ceph, with one monitor, one disk and one gateway."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from s3_server import free_port
+from s3_server import ENVIRONMENT, free_port
 
-KEY, SECRET = "AKCEPHTESTS", "ceph-tests-secret"
+# Those of the other server: Ray, which has them in its environment, can be shared by tests of both.
+KEY, SECRET = ENVIRONMENT["AWS_ACCESS_KEY_ID"], ENVIRONMENT["AWS_SECRET_ACCESS_KEY"]
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 _HOST = "127.0.0.1"
 _STARTS_WITHIN_S = 120

@@ -24,6 +24,15 @@ from urllib.parse import urlsplit
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
 _PIECES = 8  # of a body that dribbles
 _LONGEST_HANG_S = 120.0
+_FATES = (
+    "slow_down",
+    "internal_error",
+    "reset",
+    "lost_answer",
+    "truncated",
+    "hang",
+    "unanswered",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,7 @@ class Faults:
     lost_answer: float = 0.0  # it was done, and then the connection was reset
     truncated: float = 0.0  # of answers with a body: half of it comes
     hang: float = 0.0  # no answer, and no end
+    unanswered: float = 0.0  # it was done, and then there is no answer and no end
     expired_after: int | None = None  # so many requests; then 403 ExpiredToken
     pause_s: float = 0.0  # between the pieces of every body
     where: Callable[[Request], bool] = every  # other requests are left alone
@@ -60,7 +70,7 @@ class Faults:
 
     def fate(self, number: float) -> str:
         """What becomes of a request, by a number from 0 to 1; "" if nothing does."""
-        for name in ("slow_down", "internal_error", "reset", "lost_answer", "truncated", "hang"):
+        for name in _FATES:
             number -= getattr(self, name)
             if number < 0:
                 return name
@@ -80,6 +90,11 @@ class FaultyStore:
         self._asked: Counter[Request] = Counter()
         self._met = 0
         self._lock = threading.Lock()
+
+    @property
+    def met(self) -> int:
+        """How many requests the faults of now applied to, whether anything went wrong or not."""
+        return self._met
 
     @property
     def faults(self) -> Faults:
@@ -174,7 +189,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
         else:
             answer = self._ask_upstream(body)
-            if fate == "lost_answer":
+            if fate == "unanswered":
+                store.released.wait(_LONGEST_HANG_S)
+            if fate in ("lost_answer", "unanswered"):
                 self._reset()
             else:
                 self._send(answer, is_cut=fate == "truncated")

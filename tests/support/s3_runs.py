@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,35 +104,9 @@ class Bucket:
         return b"".join(store.read(entry.name) for entry in store.list())
 
 
-_CLUSTER = """
-import ray, sys
-here = ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-print(here.address_info["gcs_address"], flush=True)
-sys.stdin.read()
-"""
-
-
 def _environment() -> dict[str, str]:
     own = {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
     return os.environ | own
-
-
-@contextmanager
-def ray_cluster() -> Iterator[str]:
-    """The address of a cluster that runs may join one after another: it starts once."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _CLUSTER],
-        env=_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.communicate(timeout=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +142,14 @@ def end_of(process: subprocess.Popen[str], timeout_s: float = 300) -> Ended:
         output, errors = process.communicate()
         raise AssertionError(f"it did not end in {timeout_s} s:\n{output}{errors}") from None
     return Ended(process.returncode, output + errors)
+
+
+def kill_when(happened: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
+    """End a driver as `kill -9` does, as soon as something has happened while it is at work."""
+    deadline = time.monotonic() + 200
+    while not happened():
+        assert driver.poll() is None, end_of(driver).text
+        assert time.monotonic() < deadline, "it did not come to this"
+        time.sleep(0.01)
+    driver.kill()
+    assert end_of(driver).code == -signal.SIGKILL

@@ -1,4 +1,7 @@
-"""A real S3 server process for tests, with a bucket and credentials in the environment."""
+"""A server that speaks S3, as a process of its own: moto, which was made for tests.
+
+It keeps objects in memory and looks at no signature. A server that people run is in ceph_server.py.
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
+from ...addresses import public_name
 from ...errors import UsageError
 from ...records import Unit
 from ..places import base_name, media_kind
@@ -67,9 +68,9 @@ class PromptJoin:
                 self.report.example_unit = self.report.example_unit or _title(unit)
                 spill.add(_meeting_point(_title(unit)), ["unit", asdict(unit)])
             for named in prompts:
-                self.report.example_name = self.report.example_name or named.name
-                key = _meeting_point(named.name)
-                spill.add(key, ["prompts", named.name, named.prompts, named.by_stem])
+                name = public_name(named.name)  # as units are called, whoever signed it and when
+                self.report.example_name = self.report.example_name or name
+                spill.add(_meeting_point(name), ["prompts", name, named.prompts, named.by_stem])
             for share in spill.shares():
                 for records in share.values():
                     yield from self._meet(records)

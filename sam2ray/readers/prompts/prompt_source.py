@@ -9,17 +9,19 @@ from itertools import islice
 from typing import Literal, get_args
 
 from ...errors import UsageError
-from ...storage import Options
+from ...storage import Options, Store, open_store
 from ..files import addressed, slices_below
 from ..patterns import all_files
-from ..places import absolute, is_hidden, suffix_of
+from ..places import absolute, address_in, base_name, is_hidden, suffix_of
 from ..slices import Slice
+from ..store_file import store_errors
 from ..tables import column_names, table_suffix
 from ..uri_columns import find_uri_column
 from .coco import coco_prompts
 from .columns import BoxFormat, Part, PromptColumns, find_prompt_columns
 from .davis import davis_prompts
 from .detections import detection_prompts
+from .json_keys import outer_keys
 from .matching import NamedPrompts
 from .sav import AUTO, MANUAL, sav_prompts
 
@@ -27,7 +29,12 @@ Format = Literal["auto", "coco", "parquet", "sav", "davis"]  # parquet: also CSV
 Coordinates = Literal["pixels", "normalized"]
 
 _LOOKED_AT = 1000  # files of a folder, to tell what it holds
+_LOOKED_INTO = 8  # of these, where they are JSON: one folder has one kind of them
+_BEGINNING_BYTES = 64 << 10
 _MASKS_ALWAYS = ("sav", "davis")
+_OF_JSON = ("coco", "sav")
+_KEYS_OF_SAV = {"masklet", "masklet_id", "video_id", "video_frame_count"}
+_KEYS_OF_COCO = {"images", "annotations", "categories"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +78,8 @@ class PromptSource:
         of_folder = suffix_of(self.uri) != ".json" and self.format == "sav"
         for store_uri, entry in all_files(self.uri, options):
             # A folder of SA-V has two files a video, whose objects have the same numbers.
-            if self._takes(entry.name) and (not of_folder or entry.name.endswith(MANUAL)):
+            name = address_in(store_uri, entry.name)
+            if self._takes(name) and (not of_folder or base_name(name).endswith(MANUAL)):
                 yield Slice("prompts", store_uri, files=(entry,))
 
     def prompts(self, piece: Slice, options: Options) -> Iterator[NamedPrompts]:
@@ -140,10 +148,13 @@ class PromptSource:
 
 
 def _format_of(uri: str, options: Options) -> Format:
-    """What a file's name, or those in a folder, say about the format."""
+    """What a file's name and keys, or those in a folder, say about the format."""
     seen: Counter[Format] = Counter()
-    for _, entry in islice(all_files(uri, options), _LOOKED_AT):
-        if (known := _format_by_name(entry.name)) is not None:
+    for store_uri, entry in islice(all_files(uri, options), _LOOKED_AT):
+        known = _format_by_name(address_in(store_uri, entry.name))
+        if known in _OF_JSON and seen.total() < _LOOKED_INTO:
+            known = _format_by_keys(open_store(store_uri, options), entry.name) or known
+        if known is not None:
             seen[known] += 1
     if len(seen) == 1:
         return next(iter(seen))
@@ -157,7 +168,17 @@ def _format_by_name(name: str) -> Format | None:
         return None
     if table_suffix(name) is not None:
         return "parquet"
-    if name.endswith((MANUAL, AUTO)):
+    if base_name(name).endswith((MANUAL, AUTO)):
         return "sav"
     by_suffix: dict[str, Format] = {".json": "coco", ".png": "davis"}
     return by_suffix.get(suffix_of(name))
+
+
+def _format_by_keys(store: Store, name: str) -> Format | None:
+    """What a JSON file holds; None if its beginning does not tell."""
+    with store_errors(store.uri_of(name)):
+        beginning = store.read_range(name, 0, _BEGINNING_BYTES)
+    keys = outer_keys(beginning.decode(errors="replace"))
+    if keys & _KEYS_OF_SAV:
+        return "sav"
+    return "coco" if keys & _KEYS_OF_COCO else None

@@ -80,7 +80,14 @@ def test_all_masks_equal_the_reference_record_by_record(variant: str) -> None:
 
 @pytest.mark.media
 @pytest.mark.parametrize("variant", OF_PHOTOGRAPHS)
-@pytest.mark.parametrize("shape", ["landscape", "portrait", "square"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "landscape",
+        pytest.param("portrait", marks=pytest.mark.long),
+        pytest.param("square", marks=pytest.mark.long),
+    ],
+)
 def test_all_masks_of_photographs_equal_the_reference(
     shape: str, variant: str, media: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from make_video import HEIGHT, WIDTH, number_of, turn_video, write_video
 from sam2_core.inference.frame_sources import open_frames
 from sam2_core.inference.preprocess import ResizedPicture
 from sam2_core.inference.video_file import VideoFile
+from sam2_core.inference.video_index import read_index
+
+CODECS = {"long.mkv": "mpeg4", "long.mp4": "mpeg4", "long.flv": "flv", "long.avi": "mpeg4"}
 
 
 def test_frames_of_a_steady_video_are_shown_at_its_rate(tmp_path: Path) -> None:
@@ -32,6 +36,15 @@ def test_frames_of_an_unsteady_video_keep_their_own_times(tmp_path: Path, name: 
 def test_frames_without_true_times_are_counted(tmp_path: Path) -> None:
     source = open_frames(write_video(tmp_path / "old.avi", 10, codec="mpeg4"))
     assert source.seconds(5) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("name", ["long.mkv", "long.mp4", "long.flv", "long.avi"])
+def test_times_of_a_long_video_take_a_few_bytes_a_frame(tmp_path: Path, name: str) -> None:
+    count = 3000
+    index = read_index(write_video(tmp_path / name, count, codec=CODECS[name], size=(16, 16)))
+    assert len(index.times) == count
+    held = sum(sys.getsizeof(one) for one in (index.times, index.key_times, index.shown_at))
+    assert held < 17 * count  # of an integer object and its place in a list: 36
 
 
 def test_pictures_alone_have_no_times() -> None:

@@ -80,8 +80,15 @@ def test_prompts_in_any_order_equal_the_reference(tmp_path: Path) -> None:
     _compare(_models(), 9, [_box(6, 2), _point(1, 5, 60, 40), _mask(3, 2)], "forward", tmp_path)
 
 
-@pytest.mark.parametrize("stride", [2, 3])
-@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize(
+    ("stride", "direction"),
+    [
+        (2, "forward"),
+        (3, "backward"),
+        pytest.param(3, "forward", marks=pytest.mark.long),
+        pytest.param(2, "backward", marks=pytest.mark.long),
+    ],
+)
 def test_memory_strides_equal_the_reference(stride: int, direction: str, tmp_path: Path) -> None:
     ours, reference = twins(
         small("sam2.1_hiera_tiny", 64),

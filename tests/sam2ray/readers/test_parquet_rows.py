@@ -2,16 +2,21 @@
 
 import threading
 from itertools import groupby, pairwise
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from make_archive import found_in, jpeg, write_files, write_parquet, write_picture_table
 
 from sam2ray.errors import UnitFailed, UsageError
 from sam2ray.readers.locate import read_unit
+from sam2ray.readers.parquet_files import ParquetTable
 from sam2ray.readers.parquet_rows import RowPlace, row_place
 from sam2ray.readers.prompts import PromptSource
 from sam2ray.readers.sources import open_source
+from sam2ray.records import ErrorClass, Unit
+from sam2ray.storage import Entry
 
 
 def test_each_row_is_a_unit_whose_bytes_are_found_again(tmp_path):
@@ -108,14 +113,123 @@ def test_a_row_without_bytes_fails_its_own_unit(tmp_path):
     assert read_unit(units[3], {}) == b"2"
 
 
-def test_a_damaged_page_fails_as_corrupt(tmp_path):
-    path = write_parquet(tmp_path / "x.parquet", {"image": [bytes([n]) * 5000 for n in range(20)]})
-    content = bytearray(path.read_bytes())
-    content[4:60] = b"\xff" * 56  # the header of the first page
+def failure_of(unit: Unit) -> UnitFailed:
+    with pytest.raises(UnitFailed) as failed:
+        read_unit(unit, {})
+    return failed.value
+
+
+def with_broken_page(path: Path, row: int, column: int = 0) -> Path:
+    """The same file with nonsense where the pages of a column of a row's group begin."""
+    content, facts = bytearray(path.read_bytes()), pq.read_metadata(path)
+    place = facts.row_group(row // facts.row_group(0).num_rows).column(column).data_page_offset
+    content[place : place + 40] = b"\xff" * 40
     path.write_bytes(content)
-    units, _ = found_in(open_source(str(path)))
-    with pytest.raises((UnitFailed, OSError)):
-        read_unit(units[0], {})
+    return path
+
+
+def test_a_broken_page_fails_the_rows_of_its_group_for_good_and_no_others(tmp_path):
+    columns = {"image": pa.array([bytes([n]) * 500 for n in range(30)])}
+    pq.write_table(
+        pa.table(columns), tmp_path / "x.parquet", row_group_size=10, use_dictionary=False
+    )
+    with_broken_page(tmp_path / "x.parquet", 10)
+    units, _ = found_in(open_source(str(tmp_path)))
+    assert len(units) == 30
+    for turn in range(2):
+        for n in range(29, -1, -1) if turn else range(30):
+            if n // 10 == 1:
+                failure = failure_of(units[n])
+                assert failure.error_class is ErrorClass.CORRUPT
+                assert "the Parquet file is damaged" in failure.message
+            else:
+                assert read_unit(units[n], {}) == bytes([n]) * 500
+
+
+BROKEN_FILES = {
+    "nothing": (lambda sound: b"", "truncated"),
+    "the first half": (lambda sound: sound[: len(sound) // 2], "truncated"),
+    "all but the last byte": (lambda sound: sound[:-1], "truncated"),
+    "no footer that makes sense": (
+        lambda sound: sound[:-60] + b"\xff" * 50 + sound[-10:],
+        "corrupt",
+    ),
+    "a page of a store": (lambda sound: b"<?xml version='1.0'?><Error/>" * 9, "unsupported"),
+    "text": (lambda sound: b"no parquet", "unsupported"),
+    "another table": (lambda sound: table_bytes({"text": ["a", "b"]}), "unsupported"),
+    "bytes under another name twice": (
+        lambda sound: table_bytes({"left": [b"1"], "right": [b"2"]}),
+        "unsupported",
+    ),
+}
+
+
+def table_bytes(columns) -> bytes:
+    file = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), file)
+    return file.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("name", BROKEN_FILES)
+@pytest.mark.parametrize("keep", [[], ["caption"]])
+def test_a_broken_file_is_one_failed_unit_and_the_others_are_read(tmp_path, name, keep):
+    broken, error_class = BROKEN_FILES[name]
+    sound = write_picture_table(tmp_path / "1.parquet", [jpeg(seed=n) for n in range(6)])
+    content = broken(sound.read_bytes())
+    # Readable tables settle what a source is: these come behind the sound one.
+    path = tmp_path / ("2.parquet" if error_class == "unsupported" else "0.parquet")
+    path.write_bytes(content)
+    units, ignored = found_in(open_source(str(tmp_path), keep=keep))
+    assert not ignored
+    assert sum(unit.fault is None for unit in units) == 6
+    (damage,) = (unit for unit in units if unit.fault is not None)
+    assert (damage.source_uri, damage.member) == (str(path), None)
+    failure = failure_of(damage)
+    assert failure.error_class.value == error_class, failure
+    assert str(path) in failure.message
+    assert failure.message.endswith("put a sound file in its place and run the same command again")
+
+
+def test_a_file_without_a_column_that_the_others_have_fails_by_itself(tmp_path):
+    write_picture_table(tmp_path / "0.parquet", [jpeg()])
+    write_parquet(tmp_path / "1.parquet", {"image": [b"1"], "title": ["a"]})
+    units, _ = found_in(open_source(str(tmp_path), keep=["caption"]))
+    assert [unit.fault is None for unit in units] == [True, False]
+    assert "has no column caption" in failure_of(units[1]).message
+    assert failure_of(units[1]).error_class is ErrorClass.UNSUPPORTED
+
+
+def test_a_broken_page_of_what_is_kept_costs_the_rows_behind_it_in_its_group(tmp_path):
+    columns = {"image": [jpeg(seed=n) for n in range(9)], "caption": [f"c{n}" for n in range(9)]}
+    path = write_parquet(tmp_path / "x.parquet", columns, 3)
+    with_broken_page(path, 3, column=1)
+    units, _ = found_in(open_source(str(path), keep=["caption"]))
+    assert [unit.member for unit in units] == [
+        *("row 0", "row 1", "row 2", "rows 3 to 5", "row 6", "row 7", "row 8")
+    ]
+    assert units[4].user == {"caption": "c6"}
+    failure = failure_of(units[3])
+    assert failure.error_class is ErrorClass.CORRUPT
+    assert f"{path}, rows 3 to 5: " in failure.message
+    assert len({unit.source_key for unit in units}) == 7
+
+
+def test_a_cell_that_has_no_value_in_python_costs_its_own_row(tmp_path):
+    times = pa.array([0, -(10**14), 5], pa.timestamp("ms"))  # Python's years begin with 1
+    path = write_parquet(tmp_path / "x.parquet", {"image": [b"0", b"1", b"2"], "taken": times})
+    units, _ = found_in(open_source(str(path), keep=["taken"]))
+    assert [unit.member for unit in units] == ["row 0", "row 1", "row 2"]
+    assert [unit.fault is None for unit in units] == [True, False, True]
+    assert failure_of(units[1]).error_class is ErrorClass.UNSUPPORTED
+    assert read_unit(units[2], {}) == b"2"
+
+
+def test_an_error_of_the_store_is_none_of_the_file(tmp_path):
+    path = write_picture_table(tmp_path / "x.parquet", [jpeg()])
+    entry = Entry(str(path), path.stat().st_size, "1")
+    path.write_bytes(path.read_bytes()[:-20])  # it has become shorter since it was listed
+    with pytest.raises(OSError, match=r"bytes at byte .* came"):
+        ParquetTable(entry, {})
 
 
 def test_threads_that_ask_out_of_turn_all_get_their_own_bytes(tmp_path):

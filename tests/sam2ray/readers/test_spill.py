@@ -5,7 +5,7 @@ import tempfile
 
 import pytest
 
-from sam2ray.readers.spill import Spill, share_of
+from sam2ray.readers.spill import Spill
 
 
 @pytest.mark.parametrize("limit_bytes", [1, 1000, 1 << 20])
@@ -48,19 +48,10 @@ def test_temporary_files_are_removed_even_if_nobody_reads_them(monkeypatch, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_keys_of_any_text_are_dealt_out_evenly_and_always_alike():
-    counts = [0] * 16
-    for n in range(16_000):
-        counts[share_of(f"s3://bucket/{n}.jpg", 16)] += 1
-    assert min(counts) > 800
-    assert share_of("s3://bucket/é\udcff.jpg", 16) == share_of("s3://bucket/é\udcff.jpg", 16)
-    assert share_of("a", 1000) == 271
-
-
-def test_the_keys_of_one_task_still_fill_all_its_temporary_files():
+def test_keys_of_any_text_fill_all_temporary_files():
     with Spill(limit_bytes=1) as spill:
-        for n in range(20_000):
-            if share_of(f"key {n}", 16) == 3:
-                spill.add(f"key {n}", n)
+        for n in range(1250):
+            spill.add(f"key {n}\udcff", n)
         sizes = [len(share) for share in spill.shares()]
+    assert len(sizes) == 64
     assert min(sizes) > 0

@@ -106,3 +106,11 @@ def test_nothing_is_left_of_a_table_that_was_skipped(store):
     assert _commit(store, _labelled("ab", skipped="ab")) == 0
     assert not [*result_names(store)]
     assert not [*store.list(UNITS)]
+
+
+def test_a_store_is_asked_once_whether_a_file_is_there(store, monkeypatch):
+    asked: list[str] = []
+    exists = LocalStore.exists
+    monkeypatch.setattr(LocalStore, "exists", lambda s, name: asked.append(name) or exists(s, name))
+    _commit(store, _labelled("abcde"), units=5)
+    assert len(asked) == len(set(asked)) == 1

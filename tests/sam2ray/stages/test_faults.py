@@ -22,6 +22,7 @@ STICKY = RuntimeError("CUDA error: an illegal memory access was encountered")
         (UnitFailed(ErrorClass.THROTTLED, "slow down"), "throttled"),
         (torch.OutOfMemoryError("CUDA out of memory"), "oom"),
         (MemoryError(), "oom"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom"),
         (STICKY, "cuda"),
         (RuntimeError("CUDA error: device-side assert triggered"), "cuda"),
         (PromptError("a box without a corner"), "bad_prompt"),
@@ -34,6 +35,15 @@ STICKY = RuntimeError("CUDA error: an illegal memory access was encountered")
 )
 def test_every_exception_has_a_class(error, expected):
     assert failure_of(error).error_class.value == expected
+
+
+def test_a_machine_without_memory_is_said_as_that_and_not_as_a_bug():
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(10**15)
+    assert type(raised.value) is RuntimeError
+    failure = failure_of(raised.value)
+    assert failure.error_class.value == "oom"
+    assert "needs more than the machine's memory" in failure.message
 
 
 def test_only_a_broken_device_sticks():

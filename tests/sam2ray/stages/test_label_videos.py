@@ -410,7 +410,7 @@ def test_suspects_run_alone_one_after_the_other(tmp_path):
     made, mode = scripted(tmp_path, ledger=book)
     rows = made.label(units)
     assert [row["masks"] for row in rows] == [3, 3, 3]
-    assert mode.runs == [["1.mp4"], ["0.mp4"], ["2.mp4"]]
+    assert mode.runs == [["0.mp4"], ["2.mp4"], ["1.mp4"]]
 
 
 def test_poison_and_endless_videos_are_not_opened(tmp_path):

@@ -1,0 +1,1 @@
+"""Containers of video, walked without decoding: where a file stops being what it says it is."""

@@ -1,0 +1,61 @@
+"""A video on the web -> its bytes, piece by piece where its server sends parts of files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..errors import BadAddress, UnitFailed
+from ..patience import Patience
+from ..readers.locate import read_unit, refuse_change
+from ..records import ErrorClass, Unit
+from ..storage import Options
+from ..web import WebFacts, look_at_web, read_web_range
+from .fetch import fetch
+from .sniff import HEAD_BYTES
+
+_PIECE_BYTES = 16 << 20
+_MOST_IN_MEMORY = 2 << 30  # of a video that only comes in one piece
+
+
+def web_pieces(unit: Unit, options: Options, patience: Patience, max_bytes: int) -> Iterator[bytes]:
+    """The bytes of a unit; the first piece holds at least its head. Raises UnitFailed."""
+    start = _start(unit, options, patience)
+    if start is None:
+        most = min(max_bytes, _MOST_IN_MEMORY)
+        yield fetch(lambda: read_unit(unit, options, most), patience)
+        return
+    head, facts = start
+    if facts.size > max_bytes:
+        excess = f"{facts.size} bytes, more than decode.video.max_bytes={max_bytes}"
+        raise UnitFailed(ErrorClass.TOO_LARGE, excess)
+    yield head
+    for at in range(len(head), facts.size, _PIECE_BYTES):
+        length = min(_PIECE_BYTES, facts.size - at)
+        piece = _part(unit, options, patience, at, length, facts)
+        if len(piece) != length:
+            raise UnitFailed(ErrorClass.IO, f"{len(piece)} of {length} bytes from {at} came")
+        yield piece
+
+
+def _start(unit: Unit, options: Options, patience: Patience) -> tuple[bytes, WebFacts] | None:
+    """The head of a file and what its server says of it; None if it comes in one piece alone."""
+    found: list[WebFacts] = []
+
+    def look() -> bytes:
+        found.append(look_at_web(unit.address, options))
+        return b""
+
+    try:
+        fetch(look, patience)
+        facts = found[-1]
+        if facts.etag:
+            refuse_change(unit, facts.etag)
+        return _part(unit, options, patience, 0, min(HEAD_BYTES, facts.size), facts), facts
+    except BadAddress:
+        return None
+
+
+def _part(
+    unit: Unit, options: Options, patience: Patience, at: int, length: int, facts: WebFacts
+) -> bytes:
+    return fetch(lambda: read_web_range(unit.address, options, at, length, facts), patience)

@@ -1,0 +1,132 @@
+"""When an output is marked as done, what a run's exit code says, and the words beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_outputs import Ended, Output, picture
+
+from sam2ray.compact import compact_output
+from sam2ray.config import JobConfig
+from sam2ray.index_table import unmark_if_more_waits
+from sam2ray.ledger import Stop, Tally
+from sam2ray.outcomes import latest_outcomes
+from sam2ray.root import (
+    SUCCESS,
+    USUAL_ATTEMPTS,
+    Selection,
+    Standing,
+    mark_success,
+    standing,
+)
+from sam2ray.run_end import CRASHED, DONE, SOME_FAILED, STOPPED_EARLY, RunEnd, end_of
+from sam2ray.storage import LocalStore
+
+
+def _tally(ended: dict[str, int], stop: Stop | None = None) -> Tally:
+    return Tally(ended, masks=0, frames=0, seconds={}, elapsed_s=1.0, stop=stop)
+
+
+def _end(now: Standing, ended: dict[str, int], stop: Stop | None = None, **chosen) -> RunEnd:
+    return end_of(
+        now,
+        _tally(ended, stop),
+        Selection(3, **chosen),
+        max_failed_fraction=0.5,
+        accepted_failed_fraction=0.0,
+    )
+
+
+def _output(tmp_path: Path, error_class: str, attempt: int) -> Output:
+    """A hundred units, forty of which failed."""
+    output = Output(LocalStore(tmp_path))
+    every = [picture(n) for n in range(100)]
+    output.list(every, "1")
+    output.commit([Ended(unit) for unit in every[:60]])
+    failed = [Ended(unit, error_class=error_class, attempt=attempt) for unit in every[60:]]
+    output.commit(failed)
+    return output
+
+
+@pytest.mark.parametrize(
+    ("error_class", "attempt", "is_marked"),
+    [
+        ("forbidden", 1, False),
+        ("forbidden", 2, False),
+        ("forbidden", 3, True),
+        ("corrupt", 1, True),
+    ],
+)
+def test_an_output_is_marked_when_no_failed_unit_has_an_attempt_left(
+    tmp_path: Path, error_class: str, attempt: int, is_marked: bool
+):
+    store = _output(tmp_path, error_class, attempt).store
+    now = standing(store, latest_outcomes(store))
+    assert now.again == (0 if is_marked else 40)
+    mark_success(store, now)
+    assert store.exists(SUCCESS) is is_marked
+
+
+def test_attempts_are_counted_as_the_run_counts_them(tmp_path: Path):
+    store = _output(tmp_path, "io", 3).store
+    assert standing(store, latest_outcomes(store), 5).again == 40
+    given = {"source": {"uri": "a"}, "output": {"uri": "b"}}
+    assert JobConfig.model_validate(given).limits.max_attempts == USUAL_ATTEMPTS
+
+
+def test_a_token_that_expires_for_most_of_a_small_run_ends_it_with_four_and_the_way_on():
+    end = _end(Standing(100, {"ok": 30, "forbidden": 70}, again=70), {"ok": 30, "forbidden": 70})
+    assert end.exit_code == STOPPED_EARLY
+    for words in ("70 of 100 units", "forbidden 70", "max_failed_fraction=0.5", "the same command"):
+        assert words in end.advice
+
+
+def test_a_few_failures_that_may_pass_are_three_and_the_way_on():
+    end = _end(Standing(100, {"ok": 98, "io": 2}, again=2), {"ok": 98, "io": 2})
+    assert end.exit_code == SOME_FAILED
+    assert "2 failed units may do better in another of limits.max_attempts=3" in end.advice
+
+
+@pytest.mark.parametrize("name", ["corrupt", "io"])
+def test_failures_that_no_further_attempt_is_left_for_are_three_and_nothing_to_do(name: str):
+    assert _end(Standing(9, {"ok": 1, name: 8}), {"ok": 1, name: 8}) == RunEnd(SOME_FAILED)
+
+
+def test_a_run_in_which_all_is_well_has_nothing_to_say():
+    assert _end(Standing(9, {"ok": 9}), {"ok": 9}) == RunEnd(DONE)
+
+
+def test_units_that_wait_though_nobody_asked_for_it_are_said_with_the_next_command():
+    end = _end(Standing(9, {"ok": 7}), {"ok": 7})
+    assert end.exit_code == CRASHED
+    for words in (
+        "2 units wait though nothing stopped",
+        "the same command again",
+        "sam2ray verify",
+    ):
+        assert words in end.advice
+    limited = _end(Standing(9, {"ok": 7}), {"ok": 7}, limit=7)
+    assert (limited.exit_code, "left by --limit" in limited.advice) == (DONE, True)
+
+
+def test_what_stopped_a_run_comes_before_all_else():
+    stop = Stop("SIGTERM was received", CRASHED)
+    end = _end(Standing(9, {"io": 7}, again=7), {"io": 7}, stop)
+    assert end == RunEnd(CRASHED, "stopped: SIGTERM was received")
+
+
+@pytest.mark.parametrize(("max_attempts", "is_marked"), [(1, True), (3, False)])
+def test_an_index_and_a_compaction_count_attempts_as_the_job_does(
+    tmp_path: Path, max_attempts: int, is_marked: bool
+):
+    output = Output(LocalStore(tmp_path / "out"), (f"limits.max_attempts={max_attempts}",))
+    every = [picture(n) for n in range(4)]
+    output.list(every, "1")
+    output.commit([*(Ended(unit) for unit in every[:3]), Ended(every[3], error_class="io")])
+    output.store.put(SUCCESS, b"{}")
+    unmark_if_more_waits(output.store, max_attempts)
+    assert output.store.exists(SUCCESS) is is_marked
+    new = LocalStore(tmp_path / "new")
+    compact_output(output.store, new, target_bytes=1 << 20)
+    assert new.exists(SUCCESS) is is_marked
