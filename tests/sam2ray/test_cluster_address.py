@@ -75,7 +75,7 @@ def test_a_cluster_that_answers_is_let_through():
 def test_what_ray_says_against_joining_is_passed_on():
     import ray
 
-    with pytest.raises(UsageError, match=r"it cannot be joined: .*calling ray\.init"):
+    with pytest.raises(UsageError, match=r"it cannot be joined: .*ray\.init"):
         _join(ray.get_runtime_context().gcs_address)  # this process has joined it already
 
 
