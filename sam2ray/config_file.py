@@ -24,6 +24,8 @@ from .errors import UsageError
 
 ConfigPath = str | os.PathLike[str]
 
+_OF_JOBS = ("models", "jobs")
+OF_TRAININGS = ("training",)
 OPTIONS = {  # of the command line: what they set, and what users call them
     "source": ("source.uri", "SOURCE"),
     "output": ("output.uri", "OUT"),
@@ -190,9 +192,9 @@ def _text_of(path: Path, name: str) -> str:
 # ---------------------------------------------------------------- configs that ship
 
 
-def shipped_config(name: str) -> Path:
+def shipped_config(name: str, folders: Sequence[str] = _OF_JOBS) -> Path:
     """The file of a shipped config, such as jobs/all_masks."""
-    shipped = shipped_configs()
+    shipped = shipped_configs(folders)
     name = name.removesuffix(".yaml")
     if name not in shipped:
         near = get_close_matches(name, shipped, n=1)
@@ -201,10 +203,10 @@ def shipped_config(name: str) -> Path:
     return shipped[name]
 
 
-def shipped_configs() -> dict[str, Path]:
-    """All configs that ship, by name: models/... and jobs/..."""
+def shipped_configs(folders: Sequence[str] = _OF_JOBS) -> dict[str, Path]:
+    """All configs that ship in some folders, by name: models/... and jobs/..."""
     folder = _shipped_folder()
-    paths = sorted(folder.glob("*/*.yaml"))
+    paths = sorted(path for name in folders for path in (folder / name).glob("*.yaml"))
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
 
 

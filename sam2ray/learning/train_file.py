@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from ..config_file import shipped_config
+from ..config_file import OF_TRAININGS, shipped_config
 from ..config_yaml import MAX_CHARACTERS, dotted, printable, read_value, read_yaml
 from ..config_yaml import Path as ValuePath
 from ..errors import UsageError
@@ -37,7 +37,7 @@ def load_training(path: str, assignments: Sequence[str] = ()) -> TrainConfig:
 def _text_of(path: str) -> str:
     file = Path(path).expanduser()
     if not file.exists():
-        file = shipped_config(path)
+        file = shipped_config(path, OF_TRAININGS)
     try:
         with file.open("rb") as opened:
             return opened.read(4 * MAX_CHARACTERS + 1).decode("utf-8-sig")

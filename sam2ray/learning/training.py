@@ -68,9 +68,7 @@ def train(config: TrainConfig, say: Say) -> Trained:
 
 def _pin(store: Store, config: TrainConfig) -> None:
     """An output belongs to one training; what only says how it runs may change."""
-    kept = config.model_dump(
-        mode="json", exclude={*_OF_THE_RUN}
-    )
+    kept = config.model_dump(mode="json", exclude={*_OF_THE_RUN})
     try:
         found = yaml.safe_load(store.read(KEPT))
     except FileNotFoundError:

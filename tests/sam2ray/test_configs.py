@@ -14,10 +14,11 @@ import pytest
 
 from sam2_core import RELEASED
 from sam2ray.config import Mode
-from sam2ray.config_file import load_config, shipped_config, shipped_configs
+from sam2ray.config_file import OF_TRAININGS, load_config, shipped_config, shipped_configs
 from sam2ray.config_id import json_schema
 from sam2ray.config_yaml import read_yaml
 from sam2ray.errors import UsageError
+from sam2ray.learning.train_file import load_training
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
@@ -26,6 +27,7 @@ ENDS = {"source": "in", "output": "out"}
 NAMES = sorted(shipped_configs())
 JOBS = [name for name in NAMES if name.startswith("jobs/")]
 MODELS = [name for name in NAMES if name.startswith("models/")]
+TRAININGS = sorted(shipped_configs(OF_TRAININGS))
 REFRESH = (
     'python -c "from sam2ray.config_id import schema_text; print(schema_text(), end=str())" '
     "> configs/schema.json"
@@ -46,8 +48,16 @@ def test_there_is_a_config_for_each_released_model_and_for_each_mode():
 
 def test_every_yaml_file_is_found_by_name():
     assert {path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml")} == {
-        f"{name}.yaml" for name in NAMES
+        f"{name}.yaml" for name in (*NAMES, *TRAININGS)
     }
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_every_training_is_taken_as_it_stands(name):
+    config = load_training(name)
+    assert config.stages
+    text = (CONFIGS / f"{name}.yaml").read_text()
+    assert f"sam2ray train {name}" in text.splitlines()[1]
 
 
 @pytest.mark.parametrize("name", NAMES)
