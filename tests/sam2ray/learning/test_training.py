@@ -25,6 +25,8 @@ from sam2_core import RELEASED, load_sam2
 from sam2ray.learning.figures import read_figures
 from sam2ray.storage import LocalStore
 
+pytestmark = pytest.mark.timeout(900)
+
 ROOT = Path(__file__).parents[3]
 TINY = {
     "seed": 4,
@@ -78,7 +80,7 @@ def start(config: Path, *settings: str) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> str:
-    output, errors = process.communicate(timeout=280)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, output + errors
     return output + errors
 
@@ -89,7 +91,7 @@ def figures(folder: Path) -> pa.Table:
 
 def wait_for(folder: Path, files: int) -> None:
     """Until so many checkpoints have been left behind."""
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 500
     while len(list((folder / "metrics").glob("*.parquet"))) < files:
         assert time.monotonic() < deadline, "no checkpoint came"
         time.sleep(0.05)
@@ -131,11 +133,9 @@ def test_a_training_leaves_weights_curves_and_figures(undisturbed: Path):
     for name in ("last", "best"):
         official = torch.load(out / "weights" / f"{name}.pt", weights_only=True)
         assert set(official) == {"model"}
-    again = ended(start(undisturbed / "tiny.yaml"))  # nothing is left to do
-    assert "weights" in again
-    assert figures(out).equals(table)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_killed_driver_and_a_killed_worker_change_no_loss(undisturbed: Path):
     broken = undisturbed / "broken"
@@ -153,16 +153,19 @@ def test_a_killed_driver_and_a_killed_worker_change_no_loss(undisturbed: Path):
     assert own.keys() == other.keys()
     for name, weight in own.items():
         torch.testing.assert_close(weight, other[name], rtol=0, atol=0)
+    assert "weights" in ended(start(config))  # nothing is left to do
+    assert figures(broken).equals(figures(undisturbed / "out"))
 
 
 def load_official(path: Path) -> dict[str, torch.Tensor]:
     return torch.load(path, weights_only=True)["model"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_another_training_in_the_same_place_is_refused(undisturbed: Path):
     process = start(undisturbed / "tiny.yaml", "stages.0.rate=0.5")
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 2, output + errors
     assert "differs in stages.0.rate" in errors
 
@@ -188,7 +191,7 @@ def run_command(arguments: Sequence[str]) -> str:
         env=os.environ | own,
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=600,
         check=False,
     )
     assert found.returncode == 0, found.stdout + found.stderr
