@@ -19,6 +19,8 @@ import pyarrow as pa
 SCHEMA_VERSION = "1.0"
 ID_BYTES = 16
 
+SAID = "said: "  # before a version that a list gives: no store knows it, so none is asked
+
 Kind = Literal["image", "video", "frames"]  # frames: a folder of pictures that make a clip
 Status = Literal["ok", "failed"]
 
