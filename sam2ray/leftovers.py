@@ -9,7 +9,7 @@ import time
 from . import lease
 from .errors import StorageError
 from .manifest import RUNS as LISTING
-from .patience import BRIEF
+from .patience import BRIEF, is_of_a_package
 from .root import RUNS
 from .storage import Store
 
@@ -41,7 +41,9 @@ def _drop_unfinished(store: Store) -> int:
             if not is_of_lease or time.time() - file.began > _LEASE_IS_WRITTEN_S:
                 file.drop()
                 count += 1
-    except (StorageError, FileNotFoundError) as error:
+    except Exception as error:
+        if not (isinstance(error, StorageError | OSError) or is_of_a_package(error)):
+            raise
         # Not every store lists uploads, nor everybody who may write; what stays costs some room.
         _log.info("%s: unfinished uploads were not removed: %s", store.uri, error)
     return count

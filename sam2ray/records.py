@@ -18,6 +18,9 @@ import pyarrow as pa
 
 SCHEMA_VERSION = "1.0"
 ID_BYTES = 16
+_ROWS_TOGETHER = 1 << 15  # of a table: as most row groups have fewer, and buckets of keys more
+
+SAID = "said: "  # before a version that a list gives: no store knows it, so none is asked
 
 Kind = Literal["image", "video", "frames"]  # frames: a folder of pictures that make a clip
 Status = Literal["ok", "failed"]
@@ -81,7 +84,7 @@ class Unit:
     prompts: str | None = None  # canonical JSON, see prompt_table
     user: Mapping[str, str] = field(default_factory=dict)  # columns of the source to be kept
     supersedes: str | None = None
-    row_group: int | None = None  # of a table: its rows are read together, and in their order
+    row_group: int | None = None  # of a table, whose rows are asked for in their order
     repeat: int = 0  # how often the source had this very content before, with another in between
     whole_uri: str | None = field(default=None, repr=False)  # with its signature; in no table
 
@@ -97,13 +100,14 @@ class Unit:
         """What stays the same when a source gets new content or new prompts.
 
         Work is done in the order of these keys, so that neighbours of an archive are far apart.
-        Only the rows of a row group follow each other: they cannot be read but together.
+        Only the rows of a table follow each other, as those of a row group cannot be read but
+        together. Row groups are not in the key: the same rows may be written in others.
         """
         own = digest([self.source_uri, self.member, self.first_frame, self.end_frame])
         if self.row_group is None:
             return own
-        group = digest([self.source_uri, self.row_group])
-        return f"{group[:16]}{self.offset or 0:012x}{own[:4]}"
+        block, row = divmod(self.offset or 0, _ROWS_TOGETHER)
+        return f"{digest([self.source_uri, block])[:16]}{row:04x}{own[:12]}"
 
     @property
     def content_id(self) -> str:

@@ -43,7 +43,6 @@ from .root import (
     Wave,
     mark_success,
     new_run_id,
-    said_no_to_all,
     standing,
     write_waves,
 )
@@ -113,8 +112,7 @@ def run_job(
         mend_copies(store)
         now = standing(store, latest_outcomes(store), chosen.max_attempts)
         still_mine()
-        # A store that began to say no has not ended an archive.
-        if tally.stop is None and not said_no_to_all(tally.ended):
+        if tally.stop is None:
             mark_success(store, now)
         end = end_of(
             now,

@@ -36,7 +36,9 @@ def end_of(
         return RunEnd(CRASHED, _left_without_a_word(waiting))
     failed = Counter({name: n for name, n in tally.ended.items() if _may_pass(name)})
     ended = sum(tally.ended.values())
-    if now.again and failed.total() > max_failed_fraction * ended:
+    # A night that only tries a few leftovers again says nothing of an archive that is accepted.
+    is_accepted = now.failed <= accepted_failed_fraction * now.units
+    if now.again and not is_accepted and failed.total() > max_failed_fraction * ended:
         worst = ", ".join(f"{name} {n:,}" for name, n in failed.most_common(3))
         return RunEnd(
             STOPPED_EARLY,
@@ -45,7 +47,7 @@ def end_of(
             f"is not marked as done: mend that, and run the same command again, which tries "
             f"{now.again:,} of the failed units again",
         )
-    code = SOME_FAILED if now.failed > accepted_failed_fraction * now.units else DONE
+    code = DONE if is_accepted else SOME_FAILED
     if waiting:
         return RunEnd(code, "what waits was left by --limit: the same command without it goes on")
     return RunEnd(code, _try_again(now.again, chosen.max_attempts) if now.again else "")

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ray
@@ -21,11 +20,11 @@ from .config import JobConfig
 from .errors import UsageError
 from .listing import source_of
 from .nodes import Node, working_nodes
-from .records import Unit
+from .readers.files import addressed
+from .readers.slices import Slice
 from .storage import LocalStore, Store, local_path
 
 _ANSWER_WITHIN_S = 60.0  # a process of Ray has to start first
-_LOOKED_AT = 1000  # items of a source, for one that is a unit
 _NAMED = 3
 
 
@@ -57,12 +56,18 @@ def samples_of(config: JobConfig, store: Store) -> Iterator[Sample]:
         token = next(iter(store.list(lease.FOLDER)))
         yield Sample("output.uri", str(store.folder / token.name), None)  # it beats
     if any(local_path(uri) is not None for uri in config.source.uri):
-        first = islice(source_of(config).all_units(), _LOOKED_AT)
-        unit = next((item for item in first if isinstance(item, Unit)), None)
-        if unit is not None:
-            yield from _sample("source.uri", unit.source_uri)
+        first = next(source_of(config).slices(), None)
+        if first is not None:
+            yield from _sample("source.uri", _place_in(first, config))
     if config.model.checkpoint is not None:
         yield from _sample("model.checkpoint", config.model.checkpoint)
+
+
+def _place_in(piece: Slice, config: JobConfig) -> str:
+    """A file of a part of the source, or its folder; nothing is read for it."""
+    if piece.files:
+        return addressed(replace(piece, files=piece.files[:1]), config.store_options())[0].name
+    return f"{piece.uri.rstrip('/')}/{piece.folder}"
 
 
 def _sample(setting: str, uri: str) -> Iterator[Sample]:

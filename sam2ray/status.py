@@ -15,11 +15,12 @@ from . import lease
 from .compact import broke_off
 from .errors import StorageError
 from .index_facts import superseded_ids
+from .kept_config import kept_config
 from .live_units import require_output
 from .manifest import FOLDER
 from .outcomes import latest_outcomes, mend_copies, result_names
 from .report import RunReport, counted, duration, moment, read_reports, standing_rows
-from .root import SUCCESS, Standing, standing
+from .root import SUCCESS, USUAL_ATTEMPTS, Standing, standing
 from .storage import Store
 from .tables import amount, two_columns
 
@@ -50,7 +51,7 @@ def read_status(store: Store, *, watch_s: float = 1.2 * lease.BEAT_S) -> Status:
         unmended = str(error).partition("\n")[0]
     return Status(
         store.uri,
-        standing(store, latest_outcomes(store)),
+        standing(store, latest_outcomes(store), _max_attempts(store)),
         len(superseded_ids(store)),
         sum(1 for _ in result_names(store)),
         sum(entry.name.endswith(".json") for entry in store.list(FOLDER)),
@@ -134,3 +135,11 @@ def _last_beat(holder: lease.Holder) -> str:
 def _is_here(holder: lease.Holder) -> bool:
     here = lease.this_process("")
     return (holder.host, holder.boot_id) == (here.host, here.boot_id)
+
+
+def _max_attempts(store: Store) -> int:
+    """As often as the first run of this output tried units; nobody has to say it again."""
+    try:
+        return kept_config(store).config.limits.max_attempts
+    except FileNotFoundError:
+        return USUAL_ATTEMPTS

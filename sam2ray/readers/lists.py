@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from ..addresses import Address, last_to_end, take_apart
 from ..errors import UsageError
-from ..records import Kind, Unit, canonical_json
+from ..records import SAID, Kind, Unit, canonical_json
 from ..storage import Entry, Options, local_path
 from .cells import as_text
 from .files import addressed
@@ -175,7 +175,7 @@ def _whole(address: Address) -> dict[str, object]:
 def unit_of(uri: str, mentions: Sequence[dict[str, Any]]) -> Unit:
     """The unit that all rows of an address speak of, in their order."""
     kinds = [mention["kind"] for mention in mentions if mention["kind"]]
-    said = [mention["version"] for mention in mentions if mention["version"]]
+    said = [SAID + mention["version"] for mention in mentions if mention["version"]]
     seen = [mention["seen"] for mention in mentions if mention["seen"]]
     prompts: list[PromptFields] = [one for mention in mentions for one in mention["prompts"]]
     lengths = [mention["length"] for mention in mentions if mention["length"] is not None]

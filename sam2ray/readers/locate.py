@@ -11,7 +11,7 @@ from threading import Lock
 
 from ..addresses import take_apart
 from ..errors import UnitFailed
-from ..records import ErrorClass, Failure, Unit
+from ..records import SAID, ErrorClass, Failure, Unit
 from ..storage import Entry, Options, open_store
 from ..web import read_web
 from .frames import frames_in_order, version_of_frames
@@ -134,7 +134,7 @@ def _refuse_secret(unit: Unit) -> None:
 
 def refuse_change(unit: Unit, version: str) -> None:
     """UnitFailed if the unit was listed with other content."""
-    if unit.version and unit.version != version:
+    if unit.version and not unit.version.startswith(SAID) and unit.version != version:
         raise UnitFailed(
             ErrorClass.IO,
             f"it changed since it was indexed ({unit.version} then, {version} now): run again",

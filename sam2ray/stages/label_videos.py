@@ -140,6 +140,8 @@ class VideoLabeller:
         """The row of a unit that needs not be opened; None if it does."""
         if row["skipped"]:
             return self._skipped(row)
+        if row["fault"] is not None:  # found when it was listed: it needs no prompts to fail
+            return self._failed(row, Failure.of_text(row["fault"]))
         if row["error_class"] is not None:
             failure = Failure(ErrorClass(row["error_class"]), row["error_message"])
             return self._failed(row, failure)

@@ -189,6 +189,7 @@ def _is_whole(bucket: Bucket, output: str, undisturbed: Masks) -> None:
     assert {(row["status"], row["attempt"]) for row in outcomes} == {("ok", 1)}
 
 
+@pytest.mark.long
 def test_a_driver_that_is_killed_at_random_four_times_in_a_row_loses_and_repeats_nothing(
     bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
 ):
@@ -209,6 +210,7 @@ def test_a_driver_that_is_killed_at_random_four_times_in_a_row_loses_and_repeats
     _is_whole(bucket, "killed", undisturbed)
 
 
+@pytest.mark.long
 def test_a_driver_that_is_killed_while_it_lists_or_writes_manifest_or_mark_leaves_no_half_of_it(
     bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
 ):
@@ -256,6 +258,7 @@ def test_a_driver_that_is_killed_while_it_lists_or_writes_manifest_or_mark_leave
     _is_whole(bucket, "moments", undisturbed)
 
 
+@pytest.mark.long
 def test_of_two_runs_at_once_on_a_bucket_one_is_refused_and_the_other_goes_on(
     bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
 ):

@@ -18,6 +18,7 @@ pytest.importorskip("s3fs")
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(900),
     pytest.mark.skipif(
         not is_installed(), reason="needs radosgw, ceph-mon, ceph-osd and ceph-common of Debian"

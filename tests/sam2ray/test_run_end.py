@@ -28,13 +28,19 @@ def _tally(ended: dict[str, int], stop: Stop | None = None) -> Tally:
     return Tally(ended, masks=0, frames=0, seconds={}, elapsed_s=1.0, stop=stop)
 
 
-def _end(now: Standing, ended: dict[str, int], stop: Stop | None = None, **chosen) -> RunEnd:
+def _end(
+    now: Standing,
+    ended: dict[str, int],
+    stop: Stop | None = None,
+    accepted: float = 0.0,
+    **chosen: int,
+) -> RunEnd:
     return end_of(
         now,
         _tally(ended, stop),
         Selection(3, **chosen),
         max_failed_fraction=0.5,
-        accepted_failed_fraction=0.0,
+        accepted_failed_fraction=accepted,
     )
 
 
@@ -86,6 +92,15 @@ def test_a_few_failures_that_may_pass_are_three_and_the_way_on():
     end = _end(Standing(100, {"ok": 98, "io": 2}, again=2), {"ok": 98, "io": 2})
     assert end.exit_code == SOME_FAILED
     assert "2 failed units may do better in another of limits.max_attempts=3" in end.advice
+
+
+def test_a_night_that_tries_one_leftover_again_stays_green_where_it_is_accepted():
+    archive = Standing(10_000, {"ok": 9_999, "not_found": 1}, again=1)
+    assert _end(archive, {"not_found": 1}, accepted=0.01).exit_code == DONE
+    assert _end(archive, {"not_found": 1}).exit_code == STOPPED_EARLY
+    used_up = Standing(10_000, {"ok": 9_999, "not_found": 1})
+    assert used_up.earns_mark
+    assert _end(used_up, {"not_found": 1}, accepted=0.01) == RunEnd(DONE)
 
 
 @pytest.mark.parametrize("name", ["corrupt", "io"])

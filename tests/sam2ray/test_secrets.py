@@ -167,6 +167,7 @@ def _addresses(web: SignedWeb, signature: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_unit_whose_signature_is_listed_no_more_says_so_and_is_tried_again(tmp_path: Path):
     output, source = tmp_path / "out", tmp_path / "list.csv"
     with signed_web({"a.png": _png(0), "b.png": _png(1)}, FIRST) as web:

@@ -170,3 +170,12 @@ def test_a_lease_that_makes_no_sense_is_nobodys(tmp_path: Path, content: bytes):
     output = make_output(tmp_path)
     output.store.put(f"{lease.FOLDER}/000003.json", content)
     assert _status(output.store).at_work == "nobody"
+
+
+def test_attempts_are_those_of_the_settings_that_are_kept(tmp_path: Path):
+    output = Output(LocalStore(tmp_path), ["limits.max_attempts=5"])
+    output.list([picture(0)], "1")
+    output.commit([Ended(picture(0), attempt=3, error_class="io")], "run-1")
+    assert _status(output.store).standing.again == 1
+    (tmp_path / "_sam2ray" / "config.yaml").unlink()
+    assert _status(output.store).standing.again == 0

@@ -73,7 +73,7 @@ def test_rows_may_say_what_is_listed_and_which_version_of_it(tmp_path):
         {"uri": "s3://b/stream", "kind": "video", "etag": ""},
     ]
     units, _ = found_in(open_source(write_rows(tmp_path / "list.csv", rows)))
-    assert [(unit.kind, unit.version) for unit in units] == [("frames", "1"), ("video", "")]
+    assert [(unit.kind, unit.version) for unit in units] == [("frames", "said: 1"), ("video", "")]
     bad = write_rows(tmp_path / "bad.csv", [{"uri": "s3://b/clip", "kind": "audio"}])
     with pytest.raises(UsageError, match=r"bad\.csv: row 0: kind is one of .* not 'audio'"):
         found_in(open_source(bad))

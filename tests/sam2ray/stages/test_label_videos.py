@@ -196,6 +196,14 @@ def test_a_video_that_nobody_asks_about_is_not_even_fetched(tmp_path):
     assert (row["status"], row["masks"], row["frames"]) == ("ok", 0, 0)
 
 
+def test_a_video_that_was_found_damaged_fails_though_nobody_asks_about_it(tmp_path):
+    (unit,) = videos(tmp_path, 3)
+    damaged = replace(unit, fault="truncated: of the 9 bytes of 'a.mp4', 3 are there")
+    (row,) = bench(tmp_path, TRACK).label([damaged])
+    assert (row["status"], row["error_class"]) == ("failed", "truncated")
+    assert row["error_message"] == "of the 9 bytes of 'a.mp4', 3 are there"
+
+
 def test_more_rows_than_memory_should_hold_go_to_the_file_as_they_come(tmp_path, monkeypatch):
     from sam2ray.stages import unit_rows
 
