@@ -2,23 +2,25 @@
 
 What has no version now is taken for what it was: a server was away, or a file is. And what had none
 before is taken for what has one now: its unit stays, unless its size says that it is another. From
-then on the version that was seen first is the one it is compared with.
+then on the version that was seen first is the one it is compared with. A source that is taken for
+another kind, a moving picture for a clip, is another unit; its content is the same, so it repeats.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 
 from .packed import first_places, is_in
-from .records import UNIT_COLUMNS, Ids, Unit, as_hex, as_ids
+from .records import UNIT_COLUMNS, Ids, Kind, Unit, as_hex, as_ids
 from .unit_rows import unit_of, unit_table
 
-PAST_COLUMNS = ("source_key", "unit_id", "content_id", "version", "length")
+PAST_COLUMNS = ("source_key", "unit_id", "content_id", "version", "length", "kind")
+_KINDS = get_args(Kind)
 _NO_LENGTH = -1
 
 
@@ -32,6 +34,7 @@ class Past:
     known: np.ndarray  # bool: whether there was such a source
     latest_ids: Ids
     latest_contents: Ids
+    latest_kinds: np.ndarray
     repeats: np.ndarray  # how often a source had this very content
     unversioned: np.ndarray  # bool: nobody could tell which version there is now
     latest_versions: dict[int, str]  # of those, by their places
@@ -51,6 +54,7 @@ class Past:
             none.copy(),
             np.zeros_like(keys),
             np.zeros_like(keys),
+            _kinds(table),
             np.zeros(len(keys), np.int32),
             _are_unversioned(table),
             {},
@@ -69,6 +73,7 @@ class Past:
         self.latest_ids[places] = as_ids(table["unit_id"])[listed]
         self.latest_contents[places] = contents
         self.repeats[places] += contents == self.contents[places]
+        self.latest_kinds[places] = _kinds(table)[listed]
         self.latest_unversioned[places] = _are_unversioned(table)[listed]
         self.latest_lengths[places] = _lengths(table)[listed]
         if self.unversioned.any():
@@ -85,6 +90,7 @@ class Past:
         lengths = _lengths(self.table)
         is_other = (lengths != self.latest_lengths) & (lengths != _NO_LENGTH)
         is_other &= self.latest_lengths != _NO_LENGTH
+        is_other |= self.latest_kinds != _kinds(self.table)
         may_be_told = self.changed & self.latest_unversioned & ~self.unversioned & ~is_other
         for at, unit in self._units(may_be_told):
             # Damage is known by its version: where another is looked at, it counts for mended.
@@ -105,8 +111,9 @@ class Past:
 
     @property
     def changed(self) -> np.ndarray:
-        """Which sources have other content than they had last."""
-        return self.known & (self.latest_contents != self.contents)
+        """Which sources have other content than they had last, or are of another kind."""
+        is_other = self.latest_contents != self.contents
+        return self.known & (is_other | (self.latest_kinds != _kinds(self.table)))
 
     def successors(self) -> list[Unit]:
         """The units of the rows that changed, each naming the one whose place it takes."""
@@ -130,6 +137,10 @@ class Past:
 
 def _are_unversioned(table: pa.Table) -> np.ndarray:
     return np.array([not one for one in table["version"].to_pylist()], bool)
+
+
+def _kinds(table: pa.Table) -> np.ndarray:
+    return np.array([_KINDS.index(one) for one in table["kind"].to_pylist()], np.int8)
 
 
 def _lengths(table: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
