@@ -10,8 +10,11 @@ import pyarrow as pa
 
 from .manifest import markers, read_manifest, row_groups
 from .packed import sorted_ids
-from .records import Ids, as_ids
+from .readers.places import is_animation
+from .records import Ids, Kind, as_ids
 from .storage import Store
+
+_OF_SHARDS = ("source_uri", "version", "member", "length", "fault", "kind")
 
 
 def late_columns(store: Store, keep: Sequence[str]) -> tuple[str, ...]:
@@ -20,14 +23,16 @@ def late_columns(store: Store, keep: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in keep if any(name not in columns for columns in kept))
 
 
-def known_shards(store: Store) -> dict[str, str]:
+def known_shards(store: Store, animations: Kind = "image") -> dict[str, str]:
     """The version of each shard that the latest index with members of it has seen.
 
-    Damaged ones are left out: they are to be looked at each time.
+    Damaged ones are left out: they are to be looked at each time. So are those whose members that
+    may move were taken for something else than `animations` are taken for now.
     """
     versions: dict[str, str] = {}
     damaged: set[tuple[str, str]] = set()
-    for table in read_manifest(store, ["source_uri", "version", "member", "length", "fault"]):
+    moving: dict[str, str] = {}  # the latest kind of such members
+    for table in read_manifest(store, _OF_SHARDS):
         # Rows of tables are members as well, but have no length.
         is_inside = [table[name].is_valid().to_numpy() for name in ("member", "length")]
         inside = table.filter(pa.array(is_inside[0] & is_inside[1]))
@@ -36,7 +41,19 @@ def known_shards(store: Store) -> dict[str, str]:
             versions[row["source_uri"]] = row["version"]
         for row in inside.filter(inside["fault"].is_valid()).to_pylist():
             damaged.add((row["source_uri"], row["version"]))
-    return {uri: version for uri, version in versions.items() if (uri, version) not in damaged}
+        moving |= _kinds_of_moving(inside)
+    return {
+        uri: version
+        for uri, version in versions.items()
+        if (uri, version) not in damaged and moving.get(uri, animations) == animations
+    }
+
+
+def _kinds_of_moving(members: pa.Table) -> dict[str, str]:
+    """What members that may move are taken for, by their shards: all of one in the same way."""
+    may_move = [is_animation(name) for name in members["member"].to_pylist()]
+    kinds = members.filter(pa.array(may_move, pa.bool_())).select(["source_uri", "kind"])
+    return {row["source_uri"]: row["kind"] for row in kinds.to_pylist()}
 
 
 @dataclass(frozen=True, slots=True)

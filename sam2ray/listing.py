@@ -128,7 +128,8 @@ def _list(source: Source, place: ListingPlace, watch: ListingWatch) -> Listed:
     if source.prompts is not None:
         return _list_with_prompts(source, place, watch)
     found = list(source.slices())
-    known = known_shards(place.store) if any(piece.reader == "tar" for piece in found) else {}
+    has_shards = any(piece.reader == "tar" for piece in found)
+    known = known_shards(place.store, source.animations) if has_shards else {}
     slices = [piece for piece in found if not _is_known(piece, known, source.options)]
     large = [piece for piece in slices if is_large_list(piece)]
     shares = cut([piece for piece in slices if not is_large_list(piece)])

@@ -21,10 +21,11 @@ import pyarrow.parquet as pq
 
 from .addresses import public_text, without_secrets
 from .config_section import public_uri
-from .packed import first_places, is_in
+from .past_units import PAST_COLUMNS, Past
 from .readers.slices import Ignored
-from .records import UNIT_COLUMNS, Ids, Unit, as_hex, as_ids
+from .records import UNIT_COLUMNS, Unit, as_ids
 from .storage import Store
+from .unit_rows import unit_table
 
 FOLDER = "_sam2ray/manifest"
 RUNS = "_sam2ray/listing"
@@ -32,8 +33,6 @@ UNITS_PER_RUN = 100_000
 UNITS_PER_BUCKET = 200_000
 _ROW_GROUP = 4096
 _EXAMPLES = 5
-WHOLE_URI = "whole_uri"
-_PAST_COLUMNS = ("source_key", "unit_id", "content_id")
 
 Item = TypeVar("Item")
 
@@ -171,22 +170,24 @@ def merge_bucket(
     bucket: int,
     buckets: int,
 ) -> Merged:
-    """Merge one range of keys of all runs, and write what is new in it."""
+    """Merge one range of keys of all runs, and write what is new in it.
+
+    A unit whose version was unknown until now has another row there, with the same id.
+    """
     table = pa.concat_tables(read_range(store, name, bucket, buckets) for name in runs)
     table, duplicates = _without_duplicates(table)
-    past = _Past.of(table)
-    columns = (*_PAST_COLUMNS, "version") if past.unversioned.any() else _PAST_COLUMNS
+    past = Past.of(table)
     for name in known:
-        past.take(read_range(store, name, bucket, buckets, columns))
-    past.keep_unless_known_otherwise(table)
+        past.take(read_range(store, name, bucket, buckets, PAST_COLUMNS))
+    past.keep_unless_known_otherwise()
     new, changed = table.filter(pa.array(~past.known)), past.changed
     count = len(new) + int(changed.sum())
     result = Merged(count, int(changed.sum()), len(table) - count, duplicates)
-    if not count:
+    if not count and not past.told.any():
         return result
-    successors = unit_table(past.successors(table.filter(pa.array(changed))))
+    pieces = [new.cast(UNIT_COLUMNS), unit_table(past.successors()), past.as_told()]
     name = f"{FOLDER}/{index_id}/part-{bucket:05}-of-{buckets:05}.parquet"
-    added = pa.concat_tables([new.cast(UNIT_COLUMNS), successors]).sort_by("source_key")
+    added = pa.concat_tables(pieces).sort_by("source_key")
     store.put(name, encoded(added))
     return replace(result, parts=(name,))
 
@@ -259,87 +260,6 @@ def row_groups(store: Store) -> Iterator[RowGroup]:
             parquet = pq.ParquetFile(file)
             for number in range(parquet.num_row_groups):
                 yield RowGroup(parquet, number)
-
-
-def unit_table(units: Sequence[Unit]) -> pa.Table:
-    """Units as rows of a manifest."""
-    contents = [unit.content_id for unit in units]  # a digest costs more than all the rest
-    made: dict[str, list[Any]] = {
-        "content_id": contents,
-        "unit_id": [u.unit_id if u.repeat else c for u, c in zip(units, contents, strict=True)],
-        "user": [list(unit.user.items()) for unit in units],
-    }
-    names = UNIT_COLUMNS.names
-    columns = [made.get(n) or [getattr(unit, n) for unit in units] for n in names]
-    arrays = [pa.array(c, field.type) for c, field in zip(columns, UNIT_COLUMNS, strict=True)]
-    return pa.table(arrays, schema=UNIT_COLUMNS)
-
-
-def unit_of(row: dict[str, Any]) -> Unit:
-    """The unit that a row of a manifest describes."""
-    fields = {name: row[name] for name in Unit.__dataclass_fields__ if name != WHOLE_URI}
-    fields[WHOLE_URI] = row.get(WHOLE_URI)  # no manifest has it, but what is on its way to a fetch
-    return Unit(**{**fields, "user": dict(row["user"] or [])})
-
-
-@dataclass(slots=True, eq=False)
-class _Past:
-    """What earlier indexes know of the sources of a bucket, in the order of its rows."""
-
-    keys: Ids  # sorted
-    contents: Ids
-    known: np.ndarray  # bool: whether there was such a source
-    latest_ids: Ids
-    latest_contents: Ids
-    repeats: np.ndarray  # how often a source had this very content
-    unversioned: np.ndarray  # bool: nobody could tell which version there is now
-    latest_versions: dict[int, str]  # of those, by their places
-
-    @classmethod
-    def of(cls, table: pa.Table) -> _Past:
-        """Nothing is known yet."""
-        keys, contents = as_ids(table["source_key"]), as_ids(table["content_id"]).copy()
-        known, repeats = np.zeros(len(keys), bool), np.zeros(len(keys), np.int32)
-        latest = np.zeros_like(keys), np.zeros_like(keys)
-        unversioned = np.array([not one for one in table["version"].to_pylist()], bool)
-        return cls(keys, contents, known, *latest, repeats, unversioned, {})
-
-    def take(self, table: pa.Table) -> None:
-        """Take note of what an index says, the oldest first; it names a source once at most."""
-        keys = as_ids(table["source_key"])
-        listed = is_in(keys, self.keys)
-        places = first_places(self.keys, keys[listed])
-        contents = as_ids(table["content_id"])[listed]
-        self.known[places] = True
-        self.latest_ids[places] = as_ids(table["unit_id"])[listed]
-        self.latest_contents[places] = contents
-        self.repeats[places] += contents == self.contents[places]
-        if self.unversioned.any():
-            versions = table["version"].filter(pa.array(listed)).to_pylist()
-            told = zip(places.tolist(), versions, strict=True)
-            self.latest_versions |= {at: one for at, one in told if self.unversioned[at]}
-
-    def keep_unless_known_otherwise(self, table: pa.Table) -> None:
-        """What has no version now is taken for what it was: a server was away, or a file is."""
-        for at, version in self.latest_versions.items():
-            unit = unit_of(table.slice(at, 1).to_pylist()[0])
-            content = as_ids([replace(unit, version=version).content_id])
-            if content[0] == self.latest_contents[at]:
-                self.contents[at] = self.latest_contents[at]
-
-    @property
-    def changed(self) -> np.ndarray:
-        """Which sources have other content than they had last."""
-        return self.known & (self.latest_contents != self.contents)
-
-    def successors(self, rows: pa.Table) -> list[Unit]:
-        """The units of the rows that changed, each naming the one whose place it takes."""
-        earlier = as_hex(self.latest_ids[self.changed])
-        repeats = self.repeats[self.changed].tolist()
-        return [
-            replace(unit_of(row), supersedes=unit_id, repeat=repeat)
-            for row, unit_id, repeat in zip(rows.to_pylist(), earlier, repeats, strict=True)
-        ]
 
 
 def _public(unit: Unit) -> Unit:

@@ -85,7 +85,7 @@ class Unit:
     user: Mapping[str, str] = field(default_factory=dict)  # columns of the source to be kept
     supersedes: str | None = None
     row_group: int | None = None  # of a table, whose rows are asked for in their order
-    repeat: int = 0  # how often the source had this very content before, with another in between
+    repeat: int = 0  # how often it had this content before; another, or another kind, in between
     whole_uri: str | None = field(default=None, repr=False)  # with its signature; in no table
 
     @property

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..errors import UnitFailed, failure_by_surprise, is_of_the_job
-from ..manifest import unit_of
 from ..records import ErrorClass, Failure
+from ..unit_rows import unit_of
 from .clip_files import Abandoned
 from .clips import ClipInHand, ClipOpener
 from .hands import Hands

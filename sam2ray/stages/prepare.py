@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import UnitFailed, failure_by_surprise, is_of_the_job
-from ..manifest import WHOLE_URI, unit_of
 from ..patience import Patience
 from ..readers.locate import read_unit
 from ..records import ErrorClass, Failure, Unit
 from ..storage import Options
+from ..unit_rows import WHOLE_URI, unit_of
 from .columns import PREPARED_SCHEMA, TODO_SCHEMA
 from .decode import DecodedPicture, DecodeMode, PictureLimits, decode_picture
 from .faults import is_out_of_memory

@@ -15,12 +15,13 @@ from sam2ray.config_file import load_config
 from sam2ray.index_facts import superseded_ids
 from sam2ray.index_table import index_table
 from sam2ray.listing import list_source
-from sam2ray.manifest import Listed, Merged, manifest_parts, read_manifest, unit_of
+from sam2ray.manifest import Listed, Merged, manifest_parts, read_manifest
 from sam2ray.outcomes import latest_outcomes
 from sam2ray.records import UNIT_COLUMNS, ErrorClass, Failure, Unit, as_hex
 from sam2ray.root import Selection, due_units
 from sam2ray.status import read_status
 from sam2ray.storage import LocalStore
+from sam2ray.unit_rows import unit_of
 from sam2ray.verify import verify_output
 
 SOUND = tar_bytes([(f"{n}.jpg", jpeg(seed=n)) for n in range(3)])

@@ -18,12 +18,12 @@ from sam2ray.manifest import (
     manifest_parts,
     merge_bucket,
     read_manifest,
-    unit_of,
     write_runs,
 )
 from sam2ray.readers.slices import Ignored
 from sam2ray.records import Unit, as_hex
 from sam2ray.storage import LocalStore
+from sam2ray.unit_rows import unit_of
 
 
 @pytest.fixture
@@ -164,6 +164,7 @@ from made_outputs import Output
 from sam2ray import manifest
 from sam2ray.records import Unit
 from sam2ray.storage import LocalStore
+from sam2ray.unit_rows import unit_of
 
 manifest.UNITS_PER_RUN = 500
 

@@ -16,7 +16,6 @@ from pycocotools import mask as coco
 from sam2_core import Sam2
 from sam2ray.config import JobConfig
 from sam2ray.ledger import Ledger, Process
-from sam2ray.manifest import unit_table
 from sam2ray.readers.prompts.fields import prompts_text
 from sam2ray.readers.sources import open_source
 from sam2ray.records import EMBEDDING_SCHEMA, MASK_SCHEMA, Unit
@@ -27,6 +26,7 @@ from sam2ray.stages.hands import Hands
 from sam2ray.stages.make_labeller import make_labeller
 from sam2ray.stages.outcome_rows import Stamp
 from sam2ray.storage import LocalStore
+from sam2ray.unit_rows import unit_table
 
 RUN = "run"
 

@@ -38,7 +38,7 @@ fsspec.register_implementation("slow", Slow)
 
 from sam2ray.config import JobConfig
 from sam2ray.ledger import Ledger, Process
-from sam2ray.manifest import unit_table
+from sam2ray.unit_rows import unit_table
 from sam2ray.records import Unit
 from sam2ray.stages import clip_files
 from sam2ray.stages.clip_arrivals import Arrivals

@@ -15,7 +15,6 @@ from make_clip import textured_picture
 from PIL import Image
 
 from sam2ray.ledger import Ledger, Process
-from sam2ray.manifest import unit_table
 from sam2ray.modes.pictures import PictureItem, ToRows
 from sam2ray.patience import Patience
 from sam2ray.records import Unit
@@ -26,6 +25,7 @@ from sam2ray.stages.hands import Group, Hands
 from sam2ray.stages.label import BatchLabeller, PictureLabeller
 from sam2ray.stages.outcome_rows import Stamp
 from sam2ray.stages.prepare import Preparer, PrepareSpec
+from sam2ray.unit_rows import unit_table
 
 
 class _Died(BaseException):
