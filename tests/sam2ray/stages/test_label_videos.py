@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
+import torchvision  # noqa: F401 what it loads makes a folder for temporary files, once
 from bad_videos import BROKEN_OFF, FRAMES, UNUSABLE
 from label_bench import Bench, ledger, prepared, prompts, units_of
 from make_archive import box_mask, jpeg, rle, tar_bytes, write_files
