@@ -103,6 +103,7 @@ def _outcomes(output: Path) -> dict[str, dict]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_nothing_that_a_run_leaves_tells_how_its_files_were_reached(
     tmp_path: Path, s3_options: Options, capfd: pytest.CaptureFixture[str]
 ):

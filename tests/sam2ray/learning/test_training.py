@@ -25,7 +25,7 @@ from sam2_core import RELEASED, load_sam2
 from sam2ray.learning.figures import read_figures
 from sam2ray.storage import LocalStore
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[3]
 TINY = {
@@ -119,7 +119,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_a_training_leaves_weights_curves_and_figures(undisturbed: Path):
     out = undisturbed / "out"
     table = figures(out)
@@ -135,8 +134,6 @@ def test_a_training_leaves_weights_curves_and_figures(undisturbed: Path):
         assert set(official) == {"model"}
 
 
-@pytest.mark.long
-@pytest.mark.slow
 def test_a_killed_driver_and_a_killed_worker_change_no_loss(undisturbed: Path):
     broken = undisturbed / "broken"
     config = undisturbed / "broken.yaml"
@@ -161,8 +158,6 @@ def load_official(path: Path) -> dict[str, torch.Tensor]:
     return torch.load(path, weights_only=True)["model"]
 
 
-@pytest.mark.long
-@pytest.mark.slow
 def test_another_training_in_the_same_place_is_refused(undisturbed: Path):
     process = start(undisturbed / "tiny.yaml", "stages.0.rate=0.5")
     output, errors = process.communicate(timeout=300)
@@ -170,7 +165,6 @@ def test_another_training_in_the_same_place_is_refused(undisturbed: Path):
     assert "differs in stages.0.rate" in errors
 
 
-@pytest.mark.slow
 def test_what_was_trained_can_be_examined_and_used(undisturbed: Path, tmp_path: Path):
     weights = undisturbed / "out" / "weights" / "last.pt"
     asked = ["world", str(tmp_path), "--checkpoint", str(weights), "--limit", "4"]
