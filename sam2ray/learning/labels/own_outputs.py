@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 
 from ... import dataset
 from ...errors import Sam2RayError, UsageError
-from ...manifest import read_manifest, unit_of
+from ...manifest import read_manifest
 from ...records import Unit
 from ...storage import Options
+from ...unit_rows import unit_of
 from .labelled import (
     BadLabels,
     LabelledImage,
