@@ -183,6 +183,7 @@ def test_models_are_spread_over_the_nodes_and_the_books_are_kept_beside_the_driv
     assert _nodes_of(cluster, "by-hand", "Ledger") == ["head"]
 
 
+@pytest.mark.long
 def test_a_job_that_is_stopped_commits_what_is_in_hand_and_the_same_again_does_the_rest(
     cluster: RealCluster, archive: Path, tmp_path: Path, undisturbed: tuple[Path, str]
 ):
@@ -291,9 +292,10 @@ def _wait_until_submitted(cluster: RealCluster, submission_id: str) -> None:
     ("name", "moment"),
     [
         ("second", "pictures are decoded"),
-        pytest.param("third", "results are written", marks=pytest.mark.long),
+        ("third", "results are written"),
     ],
 )
+@pytest.mark.long
 def test_a_node_that_dies_costs_time_and_no_attempt_of_any_unit(
     name: str,
     moment: str,

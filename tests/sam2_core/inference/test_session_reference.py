@@ -30,7 +30,10 @@ def _models(keeps_corrections: bool) -> tuple[Any, Any]:
     return ours, reference
 
 
-@pytest.fixture(params=[True, False], ids=["corrections hold", "corrections are lost"])
+@pytest.fixture(
+    params=[True, pytest.param(False, marks=[pytest.mark.slow, pytest.mark.long])],
+    ids=["corrections hold", "corrections are lost"],
+)
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
     ours, reference = _models(request.param)
     config = TrackingConfig(fill_hole_area=0, add_all_frames_to_correct_as_cond=request.param)
