@@ -47,11 +47,21 @@ def write_figures(store: Store, rows: Sequence[Figures]) -> None:
     store.put(name, file.getvalue())
 
 
+def figure_files(store: Store) -> list[str]:
+    """The files so far, in the order of their steps."""
+    return sorted(entry.name for entry in store.list(FOLDER))
+
+
+def read_figure_file(store: Store, name: str) -> pa.Table:
+    """The rows between two checkpoints."""
+    return pq.read_table(io.BytesIO(store.read(name)), schema=SCHEMA)
+
+
 def read_figures(store: Store) -> Iterator[pa.Table]:
     """All rows in their order; steps that were done twice, once."""
     reached = (-1, -1)
-    for name in sorted(entry.name for entry in store.list(FOLDER)):
-        table = pq.read_table(io.BytesIO(store.read(name)), schema=SCHEMA)
+    for name in figure_files(store):
+        table = read_figure_file(store, name)
         place = (table["stage_number"][0].as_py(), table["step"][0].as_py())
         if place > reached:
             yield table

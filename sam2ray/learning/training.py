@@ -19,7 +19,7 @@ from ..errors import Sam2RayError, UsageError
 from ..root import new_run_id
 from ..storage import Store, local_path, open_store
 from .curve import draw_curve
-from .figures import read_figures
+from .figures import figure_files, read_figure_file, read_figures
 from .loop import BEST, LAST, train_worker
 from .stream import mixture_of
 from .train_config import TrainConfig
@@ -173,15 +173,13 @@ def _telling(store: Store, config: TrainConfig, say: Say) -> Iterator[None]:
 
 
 def _tell(store: Store, config: TrainConfig, say: Say, ended: threading.Event) -> None:
-    told = -1
+    told = set(figure_files(store)[:-1])  # by an earlier run; it is said where this one begins
     while True:
         is_last = ended.wait(_LOOKS_EVERY_S)
-        tables = list(read_figures(store))
-        if told < 0 and tables and not is_last:
-            told = len(tables) - 1  # of an earlier run; it is said where this one begins
-        for table in tables[max(0, told) :]:
-            say(_line(table, config))
-        told = len(tables)
+        for name in figure_files(store):
+            if name not in told:
+                told.add(name)
+                say(_line(read_figure_file(store, name), config))
         if is_last:
             return
 

@@ -43,11 +43,11 @@ class OwnLabels:
         """Match what is done with the manifest, which knows where pictures lie."""
         data = dataset.open(uri, options)
         done = data.units(["unit_id"], (pc.field("status") == "ok") & (pc.field("masks") > 0))
-        ids = set(done.read_all()["unit_id"].to_pylist())
+        is_done = pc.field("unit_id").isin(done.read_all()["unit_id"])
         units = {
             row["unit_id"]: unit_of(row)
             for table in read_manifest(data.store)
-            for row in table.filter(pc.field("unit_id").isin(sorted(ids))).to_pylist()
+            for row in table.filter(is_done).to_pylist()
         }
         if not units:
             raise UsageError(f"labels: {uri} holds no picture or video with masks.")
@@ -75,7 +75,10 @@ class OwnLabels:
         unit = self.images[number]
         pixels = read_pixels(unit, self.options)
         result = self._result(unit)
-        masks, scores = result.masks(), result.scores()
+        try:
+            masks, scores = result.masks(), result.scores()
+        except ValueError as error:  # run lengths that somebody corrected badly
+            refuse(unit.source_uri, error)
         good = masks[np.nan_to_num(scores, nan=1.0) >= self.min_score]
         size = (pixels.shape[0], pixels.shape[1])
         return LabelledImage(pixels, require_masks(good, size, unit.source_uri))
@@ -108,7 +111,12 @@ class OwnLabels:
 
     def _masks(self, unit: Unit, result: dataset.UnitResult, frames: Sequence[int]) -> Masks:
         """Masks of all objects that these frames show: bool [T, N, H, W]."""
-        found = {f: dict(zip(result.object_ids(f), result.masks(f), strict=True)) for f in frames}
+        try:
+            found = {
+                f: dict(zip(result.object_ids(f), result.masks(f), strict=True)) for f in frames
+            }
+        except ValueError as error:
+            refuse(unit.source_uri, error)
         objects = sorted({one for masks in found.values() for one in masks if one is not None})
         if not objects:
             raise BadLabels(f"{unit.source_uri}: its masks belong to no objects")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_outputs import make_output
 from make_labels import (
     WORLD,
     masks_of,
@@ -112,3 +113,13 @@ def test_shares_say_how_often_a_source_is_drawn(tmp_path: Path):
     assert 35 <= own <= 55
     again = [mixture.picture(number)[0].pixels for number in range(5)]
     assert all((one == other).all() for one, other in zip(drawn, again, strict=False))
+
+
+def test_the_pictures_of_an_output_are_those_with_masks(tmp_path: Path):
+    output = make_output(tmp_path / "out")
+    place = output.store.uri
+    assert kind_of(place, {}) == "masks"
+    source = opened("masks", Path(place))
+    assert source.pictures == 4  # of six one failed, and one has no masks
+    with pytest.raises(BadLabels):  # its pictures are made up: they lie nowhere
+        source.picture(0)
