@@ -78,7 +78,7 @@ class CocoLabels:
             place = resolve(file, self.folder)
         except (ValueError, TypeError, KeyError) as error:
             refuse(name, error)
-        pixels = read_pixels(Unit(place, "image"), self.options)
+        pixels = read_pixels(Unit(place, "image"), self.options, named_in=self.uri)
         size = (pixels.shape[0], pixels.shape[1])
         return LabelledImage(pixels, require_masks(decoded(rles, size, name), size, name))
 

@@ -22,13 +22,13 @@ from .labelled import BadLabels, Masks
 LIMITS = PictureLimits()
 
 
-def read_pixels(unit: Unit, options: Options) -> RgbArray:
-    """The pixels of a picture as it is shown."""
+def read_pixels(unit: Unit, options: Options, named_in: str = "") -> RgbArray:
+    """The pixels of a picture as it is shown; labels that name their pictures say who named it."""
     try:
         data = read_unit(unit, options, LIMITS.max_bytes)
         return decode_picture(data, mode="exact", model_px=None, limits=LIMITS).pixels
     except (OSError, Sam2RayError) as error:
-        refuse(unit.source_uri, error)
+        refuse(f"{named_in}: {unit.source_uri}" if named_in else unit.source_uri, error)
 
 
 def read_json(uri: str, options: Options) -> Mapping[str, Any]:
