@@ -126,6 +126,7 @@ class Tally:
     elapsed_s: float
     stop: Stop | None
     quiet_s: float = 0.0  # since anybody last took, moved, ended or committed anything
+    actors: int = 0  # with models, as planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,8 @@ class Ending:
 class RunBook:
     """Counts what has been committed, and decides when a run has to stop."""
 
-    def __init__(self, *, stop_window: int, max_failed_fraction: float) -> None:
+    def __init__(self, *, stop_window: int, max_failed_fraction: float, actors: int) -> None:
+        self._actors = actors
         self._window: deque[bool] = deque(maxlen=stop_window)
         self._max_failed_fraction = max_failed_fraction
         self._ended: Counter[str] = Counter()
@@ -195,6 +197,7 @@ class RunBook:
             time.monotonic() - self._since,
             self.stop,
             quiet_s,
+            self._actors,
         )
 
 
@@ -207,9 +210,12 @@ class Ledger:
         *,
         stop_window: int,
         max_failed_fraction: float,
+        actors: int,
     ) -> None:
         self._suspects = SuspectBook(node_is_sound)
-        self._run = RunBook(stop_window=stop_window, max_failed_fraction=max_failed_fraction)
+        self._run = RunBook(
+            stop_window=stop_window, max_failed_fraction=max_failed_fraction, actors=actors
+        )
         self._heard_at = time.monotonic()
 
     def begin(self, process: Process, unit_ids: Sequence[str]) -> list[Verdict]:

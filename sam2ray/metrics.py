@@ -26,6 +26,7 @@ GAUGES = {  # name: what it is, and the label that tells its values apart
     "sam2ray_masks": ("Masks that were committed in this run.", None),
     "sam2ray_frames": ("Frames with results in this run, pictures too.", None),
     "sam2ray_stage_seconds": ("Seconds in this run, summed over a stage's processes.", "stage"),
+    "sam2ray_actors": ("Actors with models, as planned; they may be starting.", None),
     "sam2ray_elapsed_seconds": ("Seconds since this run began its work.", None),
 }
 OUTPUT_LABEL = "output"
@@ -44,6 +45,7 @@ def measures(before: Standing, tally: Tally) -> Iterator[Measure]:
     yield Measure("sam2ray_frames", tally.frames)
     for stage, seconds in tally.seconds.items():
         yield Measure("sam2ray_stage_seconds", seconds, stage)
+    yield Measure("sam2ray_actors", tally.actors)
     yield Measure("sam2ray_elapsed_seconds", tally.elapsed_s)
 
 

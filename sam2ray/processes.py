@@ -34,7 +34,7 @@ from .stages.warm_up import warm_up
 from .weights import checked_weights
 
 
-def start_ledger(config: JobConfig) -> ActorHandle:
+def start_ledger(config: JobConfig, actors: int) -> ActorHandle:
     """The ledger of a run, on the node of its driver: they end together."""
     here = ray.get_runtime_context().get_node_id()
     options: dict[str, Any] = {
@@ -47,6 +47,7 @@ def start_ledger(config: JobConfig) -> ActorHandle:
         node_is_sound,
         stop_window=config.limits.stop_window,
         max_failed_fraction=config.limits.max_failed_fraction,
+        actors=actors,
     )
     return cast("ActorHandle", ledger)
 

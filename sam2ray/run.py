@@ -146,7 +146,7 @@ def _work(context: RunContext, plan: Plan, chosen: Selection, watch: Watcher) ->
     before = standing(store, outcomes, chosen.max_attempts)
     if not before.earns_mark:  # new units are listed
         store.delete(SUCCESS)
-    ledger = start_ledger(config)
+    ledger = start_ledger(config, plan.actors)
     try:
         with (
             stopping_on_signals(lambda words: ledger.stop.remote(words, CRASHED)),

@@ -245,7 +245,7 @@ def test_a_scheduled_run_is_one_at_a_time_and_does_what_is_new(
     code, said = _ended(_start_scheduled(cluster, pictures, output))
     assert code == 2
     assert re.search(
-        "^nightly-0001 is (running|pending): nothing was submitted$", said, re.MULTILINE
+        r"^nightly-0001 is (running|pending): nothing was submitted\.$", said, re.MULTILINE
     )
     code, said = _ended(first)
     assert code == 0, said

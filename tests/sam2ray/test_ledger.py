@@ -91,7 +91,7 @@ def test_a_unit_that_hangs_or_breaks_a_device_alone_is_not_tried_again_and_other
 
 
 def _run(window: int = 4, fraction: float = 0.5) -> RunBook:
-    return RunBook(stop_window=window, max_failed_fraction=fraction)
+    return RunBook(stop_window=window, max_failed_fraction=fraction, actors=1)
 
 
 def _report(book: RunBook, *classes: str | None) -> None:

@@ -48,7 +48,7 @@ def config(output: Path) -> JobConfig:
 
 
 def test_the_ledger_answers_across_processes_and_says_when_the_run_stops(tmp_path):
-    actor = start_ledger(config(tmp_path))
+    actor = start_ledger(config(tmp_path), actors=2)
     client, process = RayLedger(actor), this_process("label")
     assert client.begin(process, ["a", "b"]) == [Verdict.TOGETHER] * 2
     client.end(process, ["a", "b"])
@@ -87,7 +87,7 @@ def test_a_labeller_commits_videos_by_itself(tmp_path):
         Stamp("nano", "config", "run"),
         prepare_spec(told),
         Committer(ResultPlace(store, EMBEDDINGS, "run"), 0, 256, 1 << 28, "zstd"),
-        RunHandles("run", start_ledger(told), 600.0),
+        RunHandles("run", start_ledger(told, actors=1), 600.0),
         load_labeller,
         weights_digest(told),
     )

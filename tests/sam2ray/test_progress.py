@@ -251,7 +251,7 @@ def test_all_watchers_are_told():
 
 
 def test_gauges_show_what_lines_say():
-    tally = replace(_tally(20, io=3), seconds={"model": 5.0, "decode": 2.0})
+    tally = replace(_tally(20, io=3), seconds={"model": 5.0, "decode": 2.0}, actors=2)
     found = {(m.name, m.label): m.value for m in measures(BEFORE, tally)}
     assert found == {
         ("sam2ray_units", ""): 1000,
@@ -262,6 +262,7 @@ def test_gauges_show_what_lines_say():
         ("sam2ray_frames", ""): 20,
         ("sam2ray_stage_seconds", "model"): 5.0,
         ("sam2ray_stage_seconds", "decode"): 2.0,
+        ("sam2ray_actors", ""): 2,
         ("sam2ray_elapsed_seconds", ""): 10.0,
     }
 

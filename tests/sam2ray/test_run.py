@@ -124,8 +124,12 @@ def test_another_config_is_refused_before_anything_is_done(pictures: Path, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("units", [pytest.param(1, marks=pytest.mark.long), 4])
-def test_small_commits_converge_to_the_same_masks(pictures: Path, tmp_path: Path, units: int):
-    _run(_config(pictures, tmp_path, f"output.commit_every_units={units}"))
+def test_small_commits_and_their_resume_converge_to_the_same_masks(
+    pictures: Path, tmp_path: Path, units: int
+):
+    config = _config(pictures, tmp_path, f"output.commit_every_units={units}")
+    _run(config, limit=6)
+    _run(config)
     _clean(tmp_path)
     assert len(list((tmp_path / "masks").iterdir())) >= 11 // units
     whole = tmp_path / "whole"
