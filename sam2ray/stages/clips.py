@@ -13,6 +13,7 @@ from ..errors import UnitFailed
 from ..modes.clips import FrameChoice, OpenClip
 from ..patience import Patience
 from ..readers.locate import frames_of
+from ..readers.places import base_name
 from ..readers.prompts import UnitPrompt, parse_prompts
 from ..records import ErrorClass, Failure, Unit
 from ..storage import Entry, Options, Store, open_store
@@ -127,7 +128,8 @@ class ClipOpener:
         )
         size_hw = size_hw_of(open_frame(0))
         fetch_s = time.perf_counter() - start
-        prompts = self._prompts(unit, size_hw)
+        names = [base_name(entry.name).rpartition(".")[0] for entry in entries]
+        prompts = self._prompts(unit, size_hw, names)
         _refuse_prompts_behind(prompts, len(entries), None)
         chosen = self._choose(unit, len(entries), _unknown, prompts)
         threads = min(_MOST_THREADS, self.spec.threads_a_folder)
@@ -135,10 +137,12 @@ class ClipOpener:
         clip = OpenClip(unit.unit_id, unit.source_uri, ahead, chosen, _unknown, prompts)
         return ClipInHand(clip, ahead, size_hw, None, fetch_s, _explain_folder, None)
 
-    def _prompts(self, unit: Unit, size_hw: tuple[int, int]) -> list[UnitPrompt]:
+    def _prompts(
+        self, unit: Unit, size_hw: tuple[int, int], frames: Sequence[str] | None = None
+    ) -> list[UnitPrompt]:
         if unit.prompts is None or not self.needs_prompts:
             return []
-        return parse_prompts(unit.prompts, size_hw)
+        return parse_prompts(unit.prompts, size_hw, frames)
 
     def _choose(
         self, unit: Unit, length: int, seconds: Seconds, prompts: Collection[UnitPrompt]

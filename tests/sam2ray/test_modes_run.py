@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
+from make_archive import jpeg, write_davis, write_files
 from typer.testing import CliRunner
 
 import sam2ray
@@ -101,6 +102,65 @@ def test_detections_are_tracked_through_clips_as_the_core_does(clips: Path, tmp_
         assert [row["object_id"] for row in of_frame] == list(found)
         for mask, row in zip(clip.masks(frame=seen.frame), of_frame, strict=True):
             assert np.array_equal(mask, found[row["object_id"]])
+
+
+def test_objects_of_davis_are_followed_from_the_frame_that_shows_them(tmp_path: Path):
+    """The README's pair: folders of frames, and annotations that begin at the second of them."""
+    height, width = 48, 64
+    ids = np.zeros((height, width))
+    ids[8:40, 8:30], ids[10:30, 36:60] = 1, 2
+    write_davis(tmp_path, {"bear": ids, "car": ids * (ids == 2)}, frames=5)
+    (tmp_path / "Annotations/480p/bear/00000.png").unlink()
+    output = tmp_path / "tracks"
+    _run(
+        f"run {tmp_path}/JPEGImages/480p {output} --mode track "
+        f"--prompts {tmp_path}/Annotations/480p --set source.kind=frames "
+        f"--set decode.mode=exact {SMALL}",
+        output,
+    )
+    tracker = VideoTracker(load_sam2("nano"))
+    for name, objects, first in (("bear", (1, 2), 1), ("car", (2,), 0)):
+        folder = tmp_path / "JPEGImages/480p" / name
+        frames = [read_image(path) for path in sorted(folder.iterdir())]
+        asked = [FramePrompt(first, number, Prompt(mask=ids == number)) for number in objects]
+        clip = sam2ray.open(str(output)).unit(str(folder))
+        expected = {
+            (seen.frame, number): mask
+            for seen in tracker.track(PictureList(frames), asked)
+            for number, mask in zip(seen.object_ids, seen.masks.numpy(), strict=True)
+            if mask.any()
+        }
+        found = {
+            (frame, number): mask
+            for frame in clip.frames
+            for number, mask in zip(clip.object_ids(frame), clip.masks(frame), strict=True)
+        }
+        assert found.keys() == expected.keys()
+        assert min(frame for frame, _ in found) == first
+        assert all(np.array_equal(mask, expected[key]) for key, mask in found.items())
+
+
+def test_boxes_of_a_coco_file_are_segmented_as_the_core_does(tmp_path: Path):
+    photos = tmp_path / "photos"
+    write_files(photos, {"a.jpg": jpeg(64, 48, seed=1), "b.jpg": jpeg(64, 48, seed=2)})
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 48}],
+        "categories": [{"id": 5, "name": "thing"}],
+        "annotations": [{"id": 9, "image_id": 1, "category_id": 5, "bbox": [8, 6, 30, 20]}],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    output = tmp_path / "masks"
+    _run(
+        f"run {photos} {output} --mode prompt --prompts {tmp_path}/boxes.json "
+        f"--set decode.mode=exact {SMALL}",
+        output,
+    )
+    (row,) = _masks(output).to_pylist()
+    assert (row["label"], Path(row["source_uri"]).name) == ("thing", "a.jpg")
+    asked = [Prompt(box=(8, 6, 38, 26))]
+    (seen,) = ImageSegmenter(load_sam2("nano")).segment([read_image(photos / "a.jpg")], [asked])
+    best = seen.masks[0, seen.predicted_iou[0].argmax()].numpy()
+    assert np.array_equal(sam2ray.open(str(output)).unit(str(photos / "a.jpg")).masks()[0], best)
 
 
 def test_boxes_of_a_list_are_segmented_as_the_core_does(photos: Path, tmp_path: Path):

@@ -1,7 +1,7 @@
 """Folders of palette pictures, as DAVIS has them -> each object of a clip's first picture.
 
 A clip's folder is named like its frames' folder. The palette's index is the object: 0 is ground,
-255 is void. Only the first picture counts, as the mask of the clip's first frame.
+255 is void. Only the first picture counts, as the mask of the frame that is named like it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..frames import folder_of, frames_in_order
 from ..places import base_name, suffix_of
 from ..slices import Slice
 from ..store_file import store_errors
-from .fields import PromptFields, bad_prompt, prompt_fields
+from .fields import FRAME_NAME, PromptFields, bad_prompt, prompt_fields
 from .matching import NamedPrompts
 from .rle import rle_of_bitmap
 
@@ -54,7 +54,7 @@ def _first_masks(store: Store, name: str) -> Sequence[PromptFields]:
             raw = {"object_id": object_id, "mask": rle_of_bitmap(ids_HW == object_id)}
             fields = prompt_fields(raw, normalized=False)
             assert fields is not None
-            found.append(fields)
+            found.append({**fields, FRAME_NAME: base_name(name).rpartition(".")[0]})
     return found
 
 

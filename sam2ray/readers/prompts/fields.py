@@ -1,8 +1,9 @@
 """Fields of a prompt, of whatever type they came, as the one text that a unit keeps (Unit.prompts).
 
 The text is a JSON list of {frame, object_id, points, labels, box, mask, label, prompt_id,
-normalized}; box is (x0, y0, x1, y1), mask a COCO RLE, and what is absent is left out. A prompt that
-makes no sense stays in the list as {bad: why}: it fails its own unit later, not the listing.
+normalized, frame_name}; box is (x0, y0, x1, y1), mask a COCO RLE, and what is absent is left out. A
+prompt that makes no sense stays in the list as {bad: why}: it fails its own unit later, not the
+listing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ BAD = "bad"
 PARTS = ("points", "box", "mask")
 KNOWN = ("frame", "object_id", "points", "labels", "box", "mask", "label", "prompt_id")
 NORMALIZED = "normalized"
+FRAME_NAME = "frame_name"  # of readers alone: a folder's frames are counted when it is opened
 
 _LARGEST = 2**63 - 1
 

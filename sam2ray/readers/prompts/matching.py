@@ -1,13 +1,17 @@
 """Prompts under names, and units -> units with their prompts, whatever order both come in.
 
 A name means a unit by its whole address, else by its path within the source, else by its bare name
-if only one unit has it. Units and prompts meet in shares of a Spill, so that neither side has to
-fit into memory: all ways of naming a file agree on what stands before its first dot.
+if only one unit has it and no other name means that one: of cam1/7.jpg and cam2/7.jpg one is about
+a picture that is not there.
+
+Units and prompts meet in shares of a Spill, so that neither side has to fit into memory: all ways
+of naming a file agree on what stands before its first dot.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
@@ -39,6 +43,7 @@ class JoinReport:
     names: int = 0  # that prompts were written under
     unmatched: int = 0
     ambiguous: int = 0
+    bare: int = 0  # that agree with their unit in its bare name alone, and in no folder
     examples: list[str] = field(default_factory=list)  # of names without their one unit
     example_unit: str = ""
     example_name: str = ""
@@ -49,6 +54,8 @@ class JoinReport:
             f"{self.units_with_prompts} of {self.units} units have prompts; of {self.names} names, "
             f"{self.unmatched} match no unit and {self.ambiguous} several"
         )
+        if self.bare:
+            text += f"; {self.bare} match by their bare name alone, whatever folder they name"
         return f"{text} (such as {', '.join(self.examples)})" if self.examples else text
 
 
@@ -84,12 +91,15 @@ class PromptJoin:
                 name, prompts, by_stem = content
                 by_name.setdefault((name, by_stem), []).extend(prompts)
         names = _Names(units, self._roots)
+        meant = {key: names.find(*key) for key in by_name}
+        claims = Counter(match.places[0] for match in meant.values() if len(match.places) == 1)
         found: dict[int, list[PromptFields]] = {}
-        for (name, by_stem), prompts in by_name.items():
-            places = names.find(name, by_stem)
-            self._count(name, len(places))
-            if len(places) == 1:
-                found.setdefault(places[0], []).extend(prompts)
+        for key, match in meant.items():
+            is_rival = match.is_bare and len(match.places) == 1 and claims[match.places[0]] > 1
+            self._count(key[0], 2 if is_rival else len(match.places))
+            if len(match.places) == 1 and not is_rival:
+                self.report.bare += match.is_bare
+                found.setdefault(match.places[0], []).extend(by_name[key])
         self.report.units_with_prompts += len(found)
         for place, unit in enumerate(units):
             yield _with_prompts(unit, found[place]) if place in found else unit
@@ -115,6 +125,14 @@ class PromptJoin:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """The units that a name means."""
+
+    places: Sequence[int]
+    is_bare: bool = False  # by its last part alone: its folders are not those of the unit
+
+
 class _Names:
     """What units may be called, from the most to the least exact."""
 
@@ -132,7 +150,7 @@ class _Names:
             self._bases.setdefault(base, []).append(place)
             self._stems.setdefault(_stem(base), []).append(place)
 
-    def find(self, name: str, by_stem: bool) -> list[int]:
+    def find(self, name: str, by_stem: bool) -> _Match:
         """The units that a name means; the first way of naming that finds any decides."""
         name = name.rstrip("/")
         base = base_name(name)
@@ -143,7 +161,11 @@ class _Names:
         ]
         if by_stem:
             ways.append((self._stems, base))
-        return next((known[key] for known, key in ways if key in known), [])
+        for known, key in ways:
+            if key in known:
+                exact = known is self._addresses or known is self._paths
+                return _Match(known[key], is_bare=not exact and base != name.removeprefix("./"))
+        return _Match([])
 
 
 def _with_prompts(unit: Unit, prompts: list[PromptFields]) -> Unit:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...errors import UnitFailed
 from ...records import ErrorClass
-from .fields import BAD, NORMALIZED, PromptFields, prompt_fields
+from .fields import BAD, FRAME_NAME, NORMALIZED, PromptFields, prompt_fields
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,14 +31,19 @@ class UnitPrompt:
     prompt_id: str | None
 
 
-def parse_prompts(json_text: str, size_hw: SizeHW) -> list[UnitPrompt]:
-    """All prompts of a unit; UnitFailed (bad_prompt) says which of them does not fit, and why."""
+def parse_prompts(
+    json_text: str, size_hw: SizeHW, frames: Sequence[str] | None = None
+) -> list[UnitPrompt]:
+    """All prompts of a unit; UnitFailed (bad_prompt) says which of them does not fit, and why.
+
+    `frames` are what the pictures of a folder are called, without their suffixes.
+    """
     prompts: list[UnitPrompt] = []
     seen: set[tuple[int, int]] = set()
     for number, raw in enumerate(_listed(json_text)):
         place = f"Prompt {number}"
         try:
-            prompt = _parse(raw, size_hw)
+            prompt = _parse(raw, size_hw, frames)
         except ValueError as error:
             _refuse(f"{place}: {error}")
         key = (prompt.frame_prompt.frame, prompt.frame_prompt.object_id)
@@ -61,10 +66,13 @@ def _listed(json_text: str) -> list[object]:
     return content
 
 
-def _parse(raw: object, size_hw: SizeHW) -> UnitPrompt:
+def _parse(raw: object, size_hw: SizeHW, frames: Sequence[str] | None) -> UnitPrompt:
     from sam2_core import FramePrompt, Prompt  # listing imports this module, and needs no torch
 
     fields = _checked(raw)
+    frame = fields["frame"]
+    if FRAME_NAME in fields:
+        frame = _frame_called(str(fields[FRAME_NAME]), frames)
     scale = (size_hw[1], size_hw[0]) if fields.get(NORMALIZED) else (1, 1)
     points = [_inside(x * scale[0], y * scale[1], size_hw) for x, y in fields.get("points", ())]
     prompt = Prompt(
@@ -73,7 +81,7 @@ def _parse(raw: object, size_hw: SizeHW) -> UnitPrompt:
         box=_box(fields["box"], scale, size_hw) if "box" in fields else None,
         mask=_mask(fields["mask"], size_hw) if "mask" in fields else None,
     )
-    frame_prompt = FramePrompt(fields["frame"], fields["object_id"], prompt)
+    frame_prompt = FramePrompt(frame, fields["object_id"], prompt)
     return UnitPrompt(frame_prompt, fields.get("label"), fields.get("prompt_id"))
 
 
@@ -82,13 +90,26 @@ def _checked(raw: object) -> PromptFields:
         raise ValueError(f"a prompt is an object with fields, not {raw!r:.80}")
     if BAD in raw:
         raise ValueError(raw[BAD])
-    given = {str(name): value for name, value in raw.items() if name != NORMALIZED}
+    given = {str(n): value for n, value in raw.items() if n not in (NORMALIZED, FRAME_NAME)}
     fields = prompt_fields(given, normalized=bool(raw.get(NORMALIZED)))
     if fields is None:
         raise ValueError("neither points, nor a box, nor a mask")
     if "object_id" not in fields:
         raise ValueError("it has no object_id")
-    return fields
+    return fields | {FRAME_NAME: raw[FRAME_NAME]} if FRAME_NAME in raw else fields
+
+
+def _frame_called(name: str, frames: Sequence[str] | None) -> int:
+    """The number of a frame; those of a video are called by their numbers, from 0 on."""
+    if frames is None:
+        if not name.isdecimal():
+            raise ValueError(f"{name[:80]!r} is the number of no frame")
+        return int(name)
+    places = [place for place, own in enumerate(frames) if own == name]
+    if len(places) != 1:
+        many = "several frames are" if places else "no frame is"
+        raise ValueError(f"{many} called {name[:80]!r}; the first is {frames[0][:80]!r}")
+    return places[0]
 
 
 def _box(box: Sequence[float], scale: tuple[int, int], size_hw: SizeHW) -> list[float]:

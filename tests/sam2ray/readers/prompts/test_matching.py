@@ -41,6 +41,24 @@ def test_a_name_finds_its_unit(name):
     assert (join.report.unmatched, join.report.ambiguous) == (0, 0)
 
 
+@pytest.mark.parametrize("right", ["cam1/a.jpg", "x/a.jpg", "a.jpg"])
+def test_a_name_of_another_folder_gives_way_to_whoever_means_the_unit(right):
+    """Both end in a.jpg, and the unit is but one picture: the other prompts are of no unit."""
+    units = [unit("x/a.jpg"), unit("b.jpg")]
+    prompts = [named(right, 1.0), named("cam2/a.jpg", 2.0), named("b.jpg", 3.0)]
+    join, found = joined(units, prompts)
+    expected = {"cam1/a.jpg": []}.get(right, [1.0])
+    assert found == {"x/a.jpg": expected, "b.jpg": [3.0]}
+    assert join.report.ambiguous == (2 if not expected else 1)
+
+
+def test_it_is_said_where_folders_were_passed_over():
+    join, _ = joined([unit("x/a.jpg")], [named("train2017/a.jpg")])
+    assert join.report.describe().endswith(
+        "; 1 match by their bare name alone, whatever folder they name"
+    )
+
+
 def test_a_path_decides_between_units_of_one_bare_name():
     units = [unit("x/a.jpg"), unit("y/a.jpg")]
     prompts = [

@@ -309,6 +309,28 @@ def test_a_white_object_on_black_is_object_1(tmp_path):
     assert [p.frame_prompt.object_id for p in parse_prompts(unit.prompts, SIZE)] == [1]
 
 
+def test_a_davis_mask_belongs_to_the_frame_that_is_named_like_it(tmp_path):
+    """Objects may appear late, and frames may be numbered by tens, or from one on."""
+    write_davis(tmp_path, {"bear": np.ones(SIZE)})
+    (tmp_path / "Annotations/480p/bear/00000.png").unlink()
+    prompts = PromptSource(uri=str(tmp_path / "Annotations"))
+    (unit,) = joined_units(
+        open_source(str(tmp_path / "JPEGImages"), kind="frames", prompts=prompts)
+    )
+
+    def frame_of(names: list[str] | None) -> int:
+        (prompt,) = parse_prompts(unit.prompts, SIZE, names)
+        return prompt.frame_prompt.frame
+
+    assert frame_of(["00000", "00001", "00002"]) == 1
+    assert frame_of(["00001", "00011"]) == 0
+    assert frame_of(None) == 1, "frames of a video are called by their numbers"
+    with pytest.raises(UnitFailed, match="no frame is called '00001'; the first is '0'"):
+        frame_of(["0", "1"])
+    with pytest.raises(UnitFailed, match="several frames are called"):
+        frame_of(["00001", "00001"])
+
+
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
 def test_an_annotation_that_is_no_picture_fails_its_clip_alone(tmp_path, content):
     write_davis(tmp_path, {"bear": np.ones(SIZE), "car": np.ones(SIZE)})
