@@ -202,7 +202,7 @@ class RunBook:
 
 
 class Ledger:
-    """Both books behind one address; sam2ray.pipeline makes it an actor."""
+    """Both books behind one address; processes.start_ledger makes it an actor."""
 
     def __init__(
         self,

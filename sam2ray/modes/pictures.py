@@ -16,7 +16,6 @@ import pyarrow as pa
 import torch
 
 from sam2_core import ImageSegmenter, MaskGenerator, Picture, Segmentation
-from sam2_core.inference.automask import FoundMasks
 
 from ..errors import UnitFailed
 from ..readers.prompts import UnitPrompt, parse_prompts
@@ -57,14 +56,13 @@ class AllMasks:
     """Everything that can be found in a picture, nothing asked."""
 
     generator: MaskGenerator
-    max_masks: int
     folder: str = MASKS
 
     def look_at(self, items: Sequence[PictureItem]) -> list[ToRows]:
         """All masks of each picture."""
         found = self.generator.find([item.picture for item in items])
         return [
-            partial(rows_of_found, item.place, best_of(masks, self.max_masks), item.size_hw)
+            partial(rows_of_found, item.place, masks, item.size_hw)
             for item, masks in zip(items, found, strict=True)
         ]
 
@@ -168,11 +166,3 @@ def prompts_of(item: PictureItem) -> list[UnitPrompt]:
     if isinstance(item.prompts, str):
         return parse_prompts(item.prompts, item.size_hw)
     return list(item.prompts or ())
-
-
-def best_of(found: FoundMasks, most: int) -> FoundMasks:
-    """At most so many masks, those with the highest predicted IoU, in the order they have."""
-    if len(found) <= most:
-        return found
-    ranked = found.predicted_iou_N.argsort(descending=True, stable=True)
-    return found.rows(ranked[:most].sort().values)

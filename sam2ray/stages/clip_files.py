@@ -24,14 +24,12 @@ from ..readers.store_file import store_errors
 from ..records import ErrorClass, Failure, Unit
 from ..storage import Options, local_path
 from .clip_frames import BrokenClip
-from .fetch import fetch
+from .fetch import MOST_IN_MEMORY, PIECE_BYTES, fetch
 from .sniff import HEAD_BYTES, can_be_clip, describe
 from .web_clips import web_pieces
 
 Fact = TypeVar("Fact")
 
-_PIECE_BYTES = 16 << 20
-_MOST_IN_MEMORY = 2 << 30  # of a video that only comes in one piece
 _MESSAGE_CHARACTERS = 500
 _SEEKABLE = ("MP4", "QuickTime", "Matroska", "WebM")  # their frames keep their times after a seek
 _OF_A_DISK = {
@@ -114,7 +112,7 @@ def _pieces(unit: Unit, options: Options, patience: Patience, max_bytes: int) ->
         yield from web_pieces(unit, options, patience, max_bytes)
         return
     if unit.member is not None and unit.length is None:  # a row of a table, which has no parts
-        most = min(max_bytes, _MOST_IN_MEMORY)
+        most = min(max_bytes, MOST_IN_MEMORY)
         yield fetch(lambda: read_unit(unit, options, most), patience)
         return
     size = unit.length
@@ -130,7 +128,7 @@ def _pieces(unit: Unit, options: Options, patience: Patience, max_bytes: int) ->
     while at < size:
         piece = replace(whole, offset=start + at, length=min(step, size - at))
         yield fetch(lambda piece=piece: read_unit(piece, options), patience)
-        at, step = at + step, _PIECE_BYTES
+        at, step = at + step, PIECE_BYTES
 
 
 def ask(question: Callable[[], Fact], uri: str, patience: Patience) -> Fact:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from ..errors import UnitFailed
 from ..patience import Patience, classify, patiently, said_without_secrets
 
+PIECE_BYTES = 16 << 20  # of a video
+MOST_IN_MEMORY = 2 << 30  # of a video that only comes in one piece
+
 
 def fetch(read: Callable[[], bytes], patience: Patience) -> bytes:
     """What `read` gives, asked again where another try may help."""

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NoReturn, Protocol
 
 from ..ledger import Ending, Process, Verdict
@@ -64,6 +64,17 @@ class Group:
     alone: bool = False  # nothing else may be in hand meanwhile
 
 
+@dataclass(slots=True)
+class _Watched:
+    """A unit at work."""
+
+    allowed_s: float
+    since: float = field(default_factory=time.monotonic)  # it was begun, or moved on
+
+    def is_late(self) -> bool:
+        return time.monotonic() - self.since > self.allowed_s
+
+
 class Hands:
     """What one process holds."""
 
@@ -71,7 +82,7 @@ class Hands:
         self._ledger = ledger
         self._process = process
         self._timeout_s = unit_timeout_s
-        self._open: dict[str, float] = {}  # when each was begun, or moved on
+        self._open: dict[str, _Watched] = {}
         self._has_moved = False  # since the watchdog's last look
         self._lock = threading.Lock()
         self._stopping = False
@@ -116,11 +127,11 @@ class Hands:
             self._ledger.end(self._process, unit_ids)
 
     @contextmanager
-    def working_on(self, *unit_ids: str) -> Iterator[None]:
-        """Have the watchdog look at these units."""
-        now = time.monotonic()
+    def working_on(self, *unit_ids: str, steps: int = 1) -> Iterator[None]:
+        """Have the watchdog look at these units, which may take so many steps in silence."""
+        allowed_s = self._timeout_s * steps
         with self._lock:
-            self._open.update(dict.fromkeys(unit_ids, now))
+            self._open |= {unit_id: _Watched(allowed_s) for unit_id in unit_ids}
         try:
             yield
         finally:
@@ -128,12 +139,13 @@ class Hands:
                 for unit_id in unit_ids:
                     self._open.pop(unit_id, None)
 
-    def moved_on(self, unit_id: str) -> None:
-        """Say that a unit came a step further: a long video is not a stuck one."""
+    def moved_on(self, *unit_ids: str) -> None:
+        """Say that units came a step further: a long video is not a stuck one."""
         with self._lock:
             self._has_moved = True
-            if unit_id in self._open:
-                self._open[unit_id] = time.monotonic()
+            for unit_id in unit_ids:
+                if unit_id in self._open:
+                    self._open[unit_id].since = time.monotonic()
 
     def is_stopping(self) -> bool:
         """Whether the run takes no more units, as the ledger said a moment ago."""
@@ -147,17 +159,15 @@ class Hands:
         while True:
             time.sleep(self._timeout_s / _LOOKS_PER_TIMEOUT)
             with self._lock:
-                slow = [u for u, since in self._open.items() if self._is_late(since)]
-                moved, self._has_moved = self._has_moved, False
+                slow = [u for u, watched in self._open.items() if watched.is_late()]
+                # Who is not late may be silent for long: that is no reason to end the run.
+                moved, self._has_moved = self._has_moved or bool(self._open), False
             if slow:  # nothing else ends code that hangs in a decoder or on a device
                 limit = f"limits.unit_timeout_s={self._timeout_s:g}"
                 self._end_process(Verdict.TIMEOUT, f"unit {slow[0]} has not moved for {limit}")
             if moved:
                 with suppress(Exception):  # the ledger of a run that is over; the watch goes on
                     self._ledger.sign_of_life()
-
-    def _is_late(self, since: float) -> bool:
-        return time.monotonic() - since > self._timeout_s
 
     def give_up_device(self, error: Exception) -> NoReturn:
         """A device that is broken stays so for this process: a fresh one has a fresh context."""

@@ -75,8 +75,9 @@ class BatchLabeller:
 class PictureLabeller:
     """Runs a mode over the pictures of a batch; whoever spoils a batch fails alone."""
 
-    def __init__(self, mode: PictureMode, hands: Hands, stamp: Stamp) -> None:
+    def __init__(self, mode: PictureMode, hands: Hands, stamp: Stamp, *, max_rows: int) -> None:
         self._mode = mode
+        self._max_rows = max_rows
         self._hands = hands
         self._stamp = stamp
         self._unwritten = 0  # batches
@@ -128,13 +129,14 @@ class PictureLabeller:
         return table
 
     def _look_at(self, items: Sequence[PictureItem]) -> list[Seen]:
-        with self._hands.working_on(*(item.place.unit_id for item in items)):
-            return one_by_one_if_need_be(items, self._run, _failed)
+        return one_by_one_if_need_be(items, self._run, _failed)
 
     def _run(self, items: Sequence[PictureItem]) -> list[Seen]:
         start = time.perf_counter()
+        unit_ids = [item.place.unit_id for item in items]
         try:
-            seen = self._mode.look_at(items)
+            with self._hands.working_on(*unit_ids, steps=len(items)):
+                seen = self._mode.look_at(items)
         except Exception as error:
             if is_sticky(error):
                 self._hands.give_up_device(error)
@@ -145,10 +147,14 @@ class PictureLabeller:
     def _outcome(self, row: Row, seen: Seen) -> Row:
         start = time.perf_counter()
         failure, table, packed = seen.failure, None, None
+        left_out: dict[str, object] = {}
         if seen.to_rows is not None:
             try:
                 with self._hands.working_on(row["unit_id"]):
                     table = seen.to_rows()
+                    if len(table) > self._max_rows:
+                        left_out = _partial(len(table), self._max_rows)
+                        table = best_rows(table, self._max_rows)
                     packed = pack_rows(table)
             except Exception as error:  # noqa: BLE001 it is one unit's, and is kept in its row
                 failure, table = failure_of(error), None
@@ -162,7 +168,21 @@ class PictureLabeller:
             pack_s=time.perf_counter() - start,
             rows=packed,
             skipped=bool(row.get("skipped")),
+            **left_out,
         )
+
+
+def best_rows(table: pa.Table, most: int) -> pa.Table:
+    """At most so many masks, those with the highest predicted IoU, in the order they have."""
+    ranked = np.argsort(-table["predicted_iou"].to_numpy(), kind="stable")
+    return table.take(pa.array(np.sort(ranked[:most])))
+
+
+def _partial(found: int, most: int) -> dict[str, object]:
+    return {
+        "error_class": ErrorClass.PARTIAL.value,
+        "error_message": f"the best {most} of {found} masks: output.max_masks_per_unit={most}",
+    }
 
 
 def one_by_one_if_need_be(

@@ -104,6 +104,7 @@ class VideoLabeller:
         committer: Committer,
         *,
         lanes: int,
+        frames_at_once: int,
         max_rows: int,
     ) -> None:
         self._mode = mode
@@ -112,6 +113,7 @@ class VideoLabeller:
         self._stamp = stamp
         self._committer = committer
         self._lanes = lanes
+        self._frames_at_once = frames_at_once  # that a mode may look at before it says anything
         self._max_rows = max_rows
         self._packing = PackingThread()
 
@@ -222,7 +224,8 @@ class VideoLabeller:
 
     def _begin(self, arrival: Arrival, in_hand: ClipInHand) -> _Work:
         watch = ExitStack()
-        watch.enter_context(self._hands.working_on(arrival.row["unit_id"]))
+        unit_id, steps = arrival.row["unit_id"], self._frames_at_once
+        watch.enter_context(self._hands.working_on(unit_id, steps=steps))
         place, compression = self._committer.place, self._committer.compression
         rows = UnitRows(place, compression, self._max_rows)
         return _Work(arrival.row, in_hand, rows, self._packing.queue(), watch)
@@ -233,7 +236,8 @@ class VideoLabeller:
             group.ended[event.clip.unit_id] = self._end(work, event.error)
             group.works.pop(event.clip.unit_id).close()
             return
-        self._hands.moved_on(event.clip.unit_id)
+        # Of all: clips take turns, and who waits for the others is not stuck.
+        self._hands.moved_on(*group.works)
         work.packing.put(partial(work.write, event.to_rows))
         if work.is_over:
             work.in_hand.ahead.end()  # its end comes next

@@ -49,9 +49,11 @@ def labeller_of(
         stamp,
         committer,
         lanes=config.resources.video_lanes,
+        frames_at_once=max(config.resources.batch_size, config.resources.video_lanes),
         max_rows=config.output.max_masks_per_unit,
     )
-    return BatchLabeller(PictureLabeller(modes.pictures, hands, stamp), videos)
+    most = config.output.max_masks_per_unit
+    return BatchLabeller(PictureLabeller(modes.pictures, hands, stamp, max_rows=most), videos)
 
 
 def picture_mode(config: JobConfig, model: Sam2) -> PictureMode:
@@ -68,7 +70,7 @@ def _frame_mode(config: JobConfig, model: Sam2) -> PictureMode:
         )
     if config.mode == "embed":
         return Embeddings(ImageSegmenter(model))
-    return AllMasks(_mask_generator(config, model), config.output.max_masks_per_unit)
+    return AllMasks(_mask_generator(config, model))
 
 
 def clip_mode(config: JobConfig, model: Sam2) -> ClipMode:

@@ -10,18 +10,15 @@ from ..readers.locate import read_unit, refuse_change
 from ..records import ErrorClass, Unit
 from ..storage import Options
 from ..web import WebFacts, look_at_web, read_web_range
-from .fetch import fetch
+from .fetch import MOST_IN_MEMORY, PIECE_BYTES, fetch
 from .sniff import HEAD_BYTES
-
-_PIECE_BYTES = 16 << 20
-_MOST_IN_MEMORY = 2 << 30  # of a video that only comes in one piece
 
 
 def web_pieces(unit: Unit, options: Options, patience: Patience, max_bytes: int) -> Iterator[bytes]:
     """The bytes of a unit; the first piece holds at least its head. Raises UnitFailed."""
     start = _start(unit, options, patience)
     if start is None:
-        most = min(max_bytes, _MOST_IN_MEMORY)
+        most = min(max_bytes, MOST_IN_MEMORY)
         yield fetch(lambda: read_unit(unit, options, most), patience)
         return
     head, facts = start
@@ -29,8 +26,8 @@ def web_pieces(unit: Unit, options: Options, patience: Patience, max_bytes: int)
         excess = f"{facts.size} bytes, more than decode.video.max_bytes={max_bytes}"
         raise UnitFailed(ErrorClass.TOO_LARGE, excess)
     yield head
-    for at in range(len(head), facts.size, _PIECE_BYTES):
-        length = min(_PIECE_BYTES, facts.size - at)
+    for at in range(len(head), facts.size, PIECE_BYTES):
+        length = min(PIECE_BYTES, facts.size - at)
         piece = _part(unit, options, patience, at, length, facts)
         if len(piece) != length:
             raise UnitFailed(ErrorClass.IO, f"{len(piece)} of {length} bytes from {at} came")

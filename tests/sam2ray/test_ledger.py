@@ -134,7 +134,7 @@ def test_a_tally_counts_what_was_committed():
 
 
 def test_a_ledger_knows_for_how_long_it_was_quiet():
-    ledger = Ledger(lambda _: True, stop_window=200, max_failed_fraction=0.5)
+    ledger = Ledger(lambda _: True, stop_window=200, max_failed_fraction=0.5, actors=1)
     told = [
         lambda: ledger.begin(FIRST, ["a"]),
         lambda: ledger.sign_of_life(),

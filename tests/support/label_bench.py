@@ -33,7 +33,7 @@ RUN = "run"
 
 def ledger() -> Ledger:
     """A ledger whose nodes are all there."""
-    return Ledger(lambda _: True, stop_window=200, max_failed_fraction=0.5)
+    return Ledger(lambda _: True, stop_window=200, max_failed_fraction=0.5, actors=1)
 
 
 @dataclass

@@ -66,7 +66,7 @@ def test_all_masks_of_sampled_frames_are_those_of_each_frame_alone():
         AutoMaskConfig(points_per_side=4, pred_iou_thresh=0.0, stability_score_thresh=0.0),
     )
     pictures = frames(5)
-    mode = FrameByFrame(AllMasks(generator, 100), batch=2)
+    mode = FrameByFrame(AllMasks(generator), batch=2)
     events = list(mode.label(iter([clip_of(pictures, step=3)]), lanes=4))
     assert [type(event) for event in events] == [FrameRows] * 5 + [ClipOver]
     found = rows_by_frame(events)

@@ -46,10 +46,10 @@ from sam2ray.stages.clips import ClipOpener
 from sam2ray.stages.hands import Hands
 from sam2ray.stages.make_labeller import clip_spec
 
-clip_files._PIECE_BYTES = len(video) // 12
+clip_files.PIECE_BYTES = len(video) // 12
 fsspec.filesystem("slow").pipe_file("slow://in/clip.mp4", video)
 config = JobConfig.model_validate({"source": {"uri": "x"}, "output": {"uri": "y"}})
-ledger = Ledger(lambda _: True, stop_window=200, max_failed_fraction=0.5)
+ledger = Ledger(lambda _: True, stop_window=200, max_failed_fraction=0.5, actors=1)
 hands = Hands(ledger, Process("node", 1, "label"), unit_timeout_s=1.5)
 (row,) = unit_table([Unit("slow://in/clip.mp4", "video", length=len(video))]).to_pylist()
 start = time.monotonic()

@@ -67,7 +67,7 @@ def test_a_file_of_this_machine_stays_where_it_is(tmp_path, temporary, video):
 
 @pytest.mark.parametrize("piece_bytes", [700, 1 << 24])
 def test_a_file_of_a_store_comes_in_pieces(tmp_path, temporary, video, monkeypatch, piece_bytes):
-    monkeypatch.setattr(clip_files, "_PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(clip_files, "PIECE_BYTES", piece_bytes)
     uri = f"memory://{tmp_path.name}/clip.mp4"
     fsspec.filesystem("memory").pipe_file(uri, video)
     (unit,) = units_of(uri)
@@ -125,7 +125,7 @@ def test_what_is_gone_or_has_changed_is_said(tmp_path, video):
 
 
 def test_a_copy_that_breaks_off_leaves_nothing(tmp_path, temporary, video, monkeypatch):
-    monkeypatch.setattr(clip_files, "_PIECE_BYTES", 700)
+    monkeypatch.setattr(clip_files, "PIECE_BYTES", 700)
     (tmp_path / "x.tar").write_bytes(tar_bytes([("clip.mp4", video)])[: len(video) // 2])
     whole = Unit(str(tmp_path / "x.tar"), "video", "clip.mp4", offset=512, length=len(video))
     assert refusal(whole).error_class is ErrorClass.TRUNCATED
@@ -133,7 +133,7 @@ def test_a_copy_that_breaks_off_leaves_nothing(tmp_path, temporary, video, monke
 
 
 def test_a_copy_that_nobody_waits_for_ends(tmp_path, temporary, video, monkeypatch):
-    monkeypatch.setattr(clip_files, "_PIECE_BYTES", 700)
+    monkeypatch.setattr(clip_files, "PIECE_BYTES", 700)
     uri = f"memory://{tmp_path.name}/clip.mp4"
     fsspec.filesystem("memory").pipe_file(uri, video)
     came = []

@@ -23,7 +23,7 @@ class Telling(Ledger):
     def sign_of_life(self):
         print("alive", flush=True)
 
-ledger = Telling(lambda _: True, stop_window=200, max_failed_fraction=0.5)
+ledger = Telling(lambda _: True, stop_window=200, max_failed_fraction=0.5, actors=1)
 hands = Hands(ledger, Process("node", 1, "label"), unit_timeout_s=1.0)
 """
 
@@ -59,6 +59,19 @@ def test_a_unit_that_moves_on_may_take_as_long_as_it_likes():
     assert "done" in ended.stdout
     assert "last words" not in ended.stdout
     assert "alive" in ended.stdout, "the run is told that something moves"
+
+
+def test_a_batch_has_as_many_times_as_long_as_it_has_units():
+    ended = _run("""
+        with hands.working_on("a", "b", "c", steps=3):
+            time.sleep(2)
+        print("done", flush=True)
+        with hands.working_on("a", "b", "c", steps=3):
+            time.sleep(100)
+    """)
+    assert "done" in ended.stdout
+    assert "alive" in ended.stdout, "who is slow is not dead: the run is told so"
+    assert ended.returncode == EXIT_CODES[Verdict.TIMEOUT]
 
 
 @pytest.mark.parametrize("stuck", ["a", "b"])

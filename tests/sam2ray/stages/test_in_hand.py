@@ -74,7 +74,7 @@ def _batch(units: list[Unit]) -> pa.Table:
 
 
 def _labeller(book: Ledger, mode: _Pictures, pid: int = 1) -> PictureLabeller:
-    return PictureLabeller(mode, _hands(book, pid), Stamp("m", "c", "r"))
+    return PictureLabeller(mode, _hands(book, pid), Stamp("m", "c", "r"), max_rows=100)
 
 
 def _groups(hands: Hands, ids: Sequence[str]) -> list[Group]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from sam2_core import ImageSegmenter, MaskGenerator, Prompt
 from sam2ray.ledger import Process
 from sam2ray.modes.pictures import AllMasks
 from sam2ray.records import Unit
-from sam2ray.stages.columns import LABELLED_SCHEMA
+from sam2ray.stages.columns import LABELLED_SCHEMA, unpack_rows
 from sam2ray.stages.hands import Hands
 from sam2ray.stages.label import BatchLabeller, PictureLabeller, one_by_one_if_need_be
 from sam2ray.stages.outcome_rows import Stamp
@@ -131,14 +131,33 @@ def test_what_cannot_be_written_down_fails_its_picture_alone(tmp_path):
         def look_at(self, items):
             return [spoiled, *super().look_at(items)[1:]]
 
-    mode = Spoiling(MaskGenerator(lively_model(64)), 10)
+    mode = Spoiling(MaskGenerator(lively_model(64)))
     hands = Hands(ledger(), Process("node", 1, "label"), 600.0)
-    labeller = PictureLabeller(mode, hands, Stamp("m", "c", "r"))
+    labeller = PictureLabeller(mode, hands, Stamp("m", "c", "r"), max_rows=100)
     table = prepared(units(None, None), **pixels_of(PICTURES[:2]))
     failed, done = labeller.write(labeller.look_at(table)).to_pylist()
     assert (failed["status"], failed["error_class"]) == ("failed", "internal")
     assert "a bug" in failed["error_message"]
     assert done["status"] == "ok"
+
+
+def test_a_picture_with_too_many_masks_keeps_the_best_and_says_so():
+    mode = AllMasks(MaskGenerator(lively_model(64)))
+    hands = Hands(ledger(), Process("node", 1, "label"), 600.0)
+    table = prepared(units(None), **pixels_of(PICTURES[:1]))
+
+    def labelled(most: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        labeller = PictureLabeller(mode, hands, Stamp("m", "c", "r"), max_rows=most)
+        (row,) = labeller.write(labeller.look_at(table)).to_pylist()
+        return row, unpack_rows(row["rows"]).to_pylist()
+
+    whole, rows = labelled(1000)
+    assert (whole["error_class"], len(rows)) == (None, whole["masks"])
+    cut, best = labelled(len(rows) - 2)
+    assert (cut["status"], cut["error_class"], cut["masks"]) == ("ok", "partial", len(best))
+    assert f"the best {len(rows) - 2} of {len(rows)} masks" in cut["error_message"]
+    worst = sorted(row["predicted_iou"] for row in rows)[:2]
+    assert best == [row for row in rows if row["predicted_iou"] not in worst]
 
 
 @pytest.mark.parametrize(

@@ -481,7 +481,7 @@ def test_the_ledger_is_not_asked_for_every_frame(tmp_path):
             return super().is_stopping()
 
     made, _ = scripted(
-        tmp_path, ledger=Counting(lambda _: True, stop_window=9, max_failed_fraction=1.0)
+        tmp_path, ledger=Counting(lambda _: True, stop_window=9, max_failed_fraction=1.0, actors=1)
     )
     made.label(videos(tmp_path, 30))
     assert 1 <= len(asked) <= 3

@@ -17,7 +17,7 @@ CONTENT = bytes(range(256)) * 40
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(web_clips, "_PIECE_BYTES", 4000)
+    monkeypatch.setattr(web_clips, "PIECE_BYTES", 4000)
 
 
 def test_a_video_comes_in_pieces_the_first_of_which_is_its_head():
