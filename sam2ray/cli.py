@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
@@ -104,7 +105,8 @@ def run(
 ) -> None:
     """Label an archive. The same command again goes on where it ended.
 
-    Exit codes: 0 all units done, 3 some failed, 4 stopped early, 2 bad usage, 1 crashed or stopped.
+    Exit codes: 0 all that was asked for is done, 3 some failed, 4 stopped early, 2 bad usage, 1
+    crashed or stopped.
     """
     settings = settings_from(
         source,
@@ -140,7 +142,9 @@ def _run(settings: JobConfig, chosen: Selection) -> int:
 
     uri = public_uri(settings.output.uri)
     with RunProgress(console(stderr=True), chosen) as progress:
-        report = run_job(settings, chosen, told_to_all(progress, RunGauges(uri)), say=progress.say)
+        report = run_job(
+            settings, chosen, told_to_all(progress, RunGauges(uri, chosen)), say=progress.say
+        )
     console().print(report_table(report, uri))
     if report.advice and report.exit_code in (CRASHED, STOPPED_EARLY):
         complain(f"sam2ray: {report.advice}")
@@ -149,11 +153,14 @@ def _run(settings: JobConfig, chosen: Selection) -> int:
 
 def _show_plan(settings: JobConfig, store: Store, chosen: Selection) -> None:
     from .cluster import cluster, ensure_ray
-    from .dry_run import plan_table, prospect, refuse_another_config
+    from .dry_run import plan_table, prospect
+    from .kept_config import refuse_another_config
+    from .root import allowed_attempts
     from .weights import weights_digest
 
     refuse_another_config(store, settings, weights_digest(settings))
-    seen = prospect(settings, store, chosen)
+    allowed = allowed_attempts(store, chosen.max_attempts)
+    seen = prospect(settings, store, replace(chosen, max_attempts=allowed))
     ensure_ray()
     console().print(plan_table(settings, cluster(), seen, store))
 
@@ -177,18 +184,20 @@ def index(
     require_source(settings)
     from . import lease
     from .index_table import index_table, unmark_if_more_waits
+    from .kept_config import refuse_another_listing
     from .leftovers import sweep
     from .listing import list_source
     from .listing_progress import ListingProgress
-    from .root import new_run_id
+    from .root import allowed_attempts, new_run_id
 
     index_id = new_run_id()
     with closing(lease.acquire(store, lease.this_process(index_id))) as held:
         sweep(store)
+        refuse_another_listing(store, settings)
         still_mine = partial(lease.check_still_held, store, held.number)
         with ListingProgress(console(stderr=True)) as watch:
             listed, merged = list_source(settings, store, index_id, still_mine, watch=watch)
-        unmark_if_more_waits(store, settings.limits.max_attempts)
+        unmark_if_more_waits(store, allowed_attempts(store, settings.limits.max_attempts))
     console().print(index_table(store.uri, listed, merged))
 
 

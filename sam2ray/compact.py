@@ -24,7 +24,7 @@ from .manifest import FOLDER, manifest_parts
 from .outcomes import latest_outcomes, reading
 from .packed import PackedRows, Rows, first_id, is_in
 from .records import as_ids, digest
-from .root import RUNS, Standing, mark_success, new_run_id, standing
+from .root import RUNS, VAIN_RUNS, Standing, allowed_attempts, mark_success, new_run_id, standing
 from .row_digests import unit_digests, unit_runs
 from .sinks.result_files import ResultFile, ResultPlace, read_outcomes
 from .storage import Store
@@ -75,7 +75,7 @@ def compact_output(
         compacted = _compare(old, live, new, watch)
         new.put(MARK, json.dumps(facts | {"ended": True}).encode())
         if compacted.is_complete:
-            attempts = kept_config(new).config.limits.max_attempts
+            attempts = allowed_attempts(new, kept_config(new).config.limits.max_attempts)
             mark_success(new, standing(new, latest_outcomes(new), attempts))
     return compacted
 
@@ -98,6 +98,7 @@ def _carry_over(old: Store, new: Store) -> None:
         raise UsageError(f"{old.uri}: no run has begun here, so there is nothing to compact.")
     indexes = [e.name for e in old.list(FOLDER) if e.name.endswith(".json")]
     reports = [e.name for e in old.list(RUNS) if e.name.count("/") == RUNS.count("/") + 1]
+    reports += [e.name for e in old.list(VAIN_RUNS)]
     for name in [*manifest_parts(old), *sorted(indexes), *reports, CONFIG]:
         new.put(name, old.read(name))
 

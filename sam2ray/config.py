@@ -266,6 +266,11 @@ class Resources(Section):
     actors: Annotated[int, Field(ge=1)] | Auto = run(
         "auto", "Processes that hold a model; auto: as many as there is room for."
     )
+    wait_s: float = run(
+        0.0,
+        "How long to wait for nodes, where there is no room yet for the actors asked for.",
+        ge=0,
+    )
     gpus_per_actor: Share | Auto = run(
         "auto", "Share of a GPU each takes; 0: none; auto: one where the cluster has GPUs."
     )
@@ -287,7 +292,10 @@ class Limits(Section):
     """When a unit, and when the whole run, is given up."""
 
     unit_timeout_s: float = run(
-        600.0, "A process that is so long at one picture, or one frame, is ended.", gt=0
+        600.0,
+        "A process that is so long at one picture, or one frame, is ended; at a batch as many "
+        "times as long.",
+        gt=0,
     )
     max_attempts: int = run(3, "Times a unit is tried in all, over all runs.", ge=1)
     max_failed_fraction: Share = run(

@@ -40,7 +40,7 @@ def differing_keys(a: JobConfig, b: JobConfig) -> list[str]:
 
 def result_settings(config: JobConfig) -> dict[str, Any]:
     """What changes results, by dotted names; what a model decides is filled in."""
-    content = config.model_dump(mode="json")
+    content = kept_settings(config)
     values = {
         ".".join(path): reduce(getitem, path, content)
         for path, field in settings_of(JobConfig)
@@ -55,9 +55,14 @@ def result_settings(config: JobConfig) -> dict[str, Any]:
     }
 
 
+def kept_settings(config: JobConfig) -> dict[str, Any]:
+    """All settings as plain values, without storage and without secrets in addresses."""
+    return config.model_dump(mode="json")
+
+
 def resolved_yaml(config: JobConfig) -> str:
-    """All settings as a config file, without storage and without secrets in addresses."""
-    return write_yaml(config.model_dump(mode="json"))
+    """The same as a config file."""
+    return write_yaml(kept_settings(config))
 
 
 def json_schema() -> dict[str, Any]:

@@ -11,8 +11,6 @@ import pyarrow as pa
 from rich.table import Table
 
 from .config import JobConfig
-from .errors import RootRefused
-from .kept_config import CONFIG, kept_config
 from .listing import source_of
 from .manifest import buckets_for, read_manifest
 from .outcomes import latest_outcomes
@@ -135,18 +133,6 @@ def _count_due(store: Store, chosen: Selection, seen: Prospect) -> None:
 def _add_all(table: pa.Table, amount: Amount) -> None:
     for kind, length in zip(table["kind"].to_pylist(), table["length"].to_pylist(), strict=True):
         amount.add(kind, length)
-
-
-def refuse_another_config(store: Store, config: JobConfig, weights: str) -> None:
-    """Say now what a run would say: an output is pinned to one config."""
-    if not store.exists(CONFIG):
-        return
-    keys = kept_config(store).differences(config, weights)
-    if keys:
-        raise RootRefused(
-            f"{store.uri}: holds results of another config; what differs: {', '.join(keys)}. "
-            f"Write to a new output, or use the settings of {store.uri_of(CONFIG)}."
-        )
 
 
 # ---------------------------------------------------------------- the plan, in words

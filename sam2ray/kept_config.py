@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .config import JobConfig
@@ -14,6 +15,7 @@ from .storage import Store
 
 CONFIG = "_sam2ray/config.yaml"
 _WEIGHTS = "# weights: "
+_OF_LISTINGS = ("mode", "source", "prompts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,33 @@ def pin_config(store: Store, config: JobConfig, weights: str) -> str:
     if differences and not _holds_anything(store):  # a run that came to nothing binds nobody
         store.put(CONFIG, text)
         return config_id(config, weights)
+    _refuse(store, differences)
+    return kept.config_id
+
+
+def refuse_another_config(store: Store, config: JobConfig, weights: str) -> None:
+    """Say now what a run would say: an output is pinned to one config."""
+    if store.exists(CONFIG):
+        _refuse(store, kept_config(store).differences(config, weights))
+
+
+def refuse_another_listing(store: Store, config: JobConfig) -> None:
+    """Refuse to list what a run of this output would not: its units would supersede all others.
+
+    Whoever lists need not say again with which model.
+    """
+    if store.exists(CONFIG) and _holds_anything(store):
+        keys = differing_keys(kept_config(store).config, config)
+        _refuse(store, [key for key in keys if key.partition(".")[0] in _OF_LISTINGS])
+
+
+def _refuse(store: Store, differences: Sequence[str]) -> None:
     if differences:
         raise RootRefused(
             f"{store.uri}: holds results of another config; what differs: "
             f"{', '.join(differences)}. Write to a new output, or use the settings of "
             f"{store.uri_of(CONFIG)}."
         )
-    return kept.config_id
 
 
 def _holds_anything(store: Store) -> bool:

@@ -153,14 +153,19 @@ def _refuse_the_living(
 
 def is_dead(holder: Holder, job_has_ended: Callable[[Holder], bool]) -> bool:
     """Whether the holder is known to be gone: silence alone does not prove it."""
-    here = (socket.gethostname(), _boot_id(), _pids())
-    if (holder.host, holder.boot_id, holder.pids) != here or not holder.boot_id:
+    if not is_near(holder):
         return job_has_ended(holder)
     try:
         process = psutil.Process(holder.pid)
         return process.create_time() != holder.started or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def is_near(holder: Holder) -> bool:
+    """Whether its process number means something here: in another container it would not."""
+    here = (socket.gethostname(), _boot_id(), _pids())
+    return (holder.host, holder.boot_id, holder.pids) == here and bool(holder.boot_id)
 
 
 def _name(number: int) -> str:

@@ -11,12 +11,15 @@ from .errors import StorageError
 from .manifest import RUNS as LISTING
 from .patience import BRIEF, is_of_a_package
 from .root import RUNS
+from .sinks.result_files import RESULT_SCHEMAS, UNITS
 from .storage import Store
 
 _TODO = re.compile(rf"{RUNS}/[^/]+/todo-\d+\.parquet")
 _LEASE_IS_WRITTEN_S = (
     3600.0  # by this process and by newcomers at any time: only old files are left
 )
+
+_OWN_FOLDERS = (*RESULT_SCHEMAS, UNITS, RUNS.partition("/")[0])
 
 _log = logging.getLogger(__name__)
 
@@ -33,10 +36,18 @@ def sweep(store: Store) -> int:
     return len(dead) + _drop_unfinished(store.with_patience(BRIEF))
 
 
+def _is_ours(name: str) -> bool:
+    """Whether it is of this output: another one may lie deeper, and be written to at the moment."""
+    folder, slash, _ = name.partition("/")
+    return not slash or folder in _OWN_FOLDERS
+
+
 def _drop_unfinished(store: Store) -> int:
     count = 0
     try:
         for file in list(store.unfinished()):
+            if not _is_ours(file.name):
+                continue
             is_of_lease = file.name.startswith(f"{lease.FOLDER}/")
             if not is_of_lease or time.time() - file.began > _LEASE_IS_WRITTEN_S:
                 file.drop()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .ledger import Tally
-from .root import Standing
+from .live_state import units_to_do
+from .root import Selection, Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Measure:
 
 GAUGES = {  # name: what it is, and the label that tells its values apart
     "sam2ray_units": ("Units of the output, without superseded ones.", None),
-    "sam2ray_units_waiting": ("Units that have not ended.", None),
+    "sam2ray_units_waiting": ("Units that this run has still to do, at most.", None),
     "sam2ray_units_ended": ("Units that ended in this run, by ok and error class.", "ending"),
     "sam2ray_masks": ("Masks that were committed in this run.", None),
     "sam2ray_frames": ("Frames with results in this run, pictures too.", None),
@@ -33,12 +34,11 @@ OUTPUT_LABEL = "output"
 PREFIX = "ray_"  # what Ray's exporter puts in front of every name
 
 
-def measures(before: Standing, tally: Tally) -> Iterator[Measure]:
+def measures(before: Standing, tally: Tally, chosen: Selection) -> Iterator[Measure]:
     """What the gauges show."""
-    done = before.ok + tally.ended.get("ok", 0)
-    failed = before.failed + sum(tally.ended.values()) - tally.ended.get("ok", 0)
+    ended = sum(tally.ended.values())
     yield Measure("sam2ray_units", before.units)
-    yield Measure("sam2ray_units_waiting", max(0, before.units - done - failed))
+    yield Measure("sam2ray_units_waiting", max(0, units_to_do(before, chosen) - ended))
     for ending, count in tally.ended.items():
         yield Measure("sam2ray_units_ended", count, ending)
     yield Measure("sam2ray_masks", tally.masks)
@@ -52,14 +52,15 @@ def measures(before: Standing, tally: Tally) -> Iterator[Measure]:
 class RunGauges:
     """Feeds the gauges; `output` tells runs of several outputs apart."""
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: str, chosen: Selection) -> None:
         self._output = output
+        self._chosen = chosen
         self._gauges: dict[str, Any] = {}  # ray's, made when there is a cluster
 
     def __call__(self, before: Standing, tally: Tally) -> None:
         """Set all gauges."""
         gauges = self._gauges = self._gauges or _made()
-        for measure in measures(before, tally):
+        for measure in measures(before, tally, self._chosen):
             label = GAUGES[measure.name][1]
             own = {} if label is None else {label: measure.label}
             gauges[measure.name].set(measure.value, {OUTPUT_LABEL: self._output, **own})

@@ -111,7 +111,8 @@ def remark_on_device(config: JobConfig, plan: Plan) -> str:
     return (
         "model.device=auto: models run on CPUs, as no node has a GPU now. Nodes that come later "
         "are not waited for: where GPUs are meant, stop, and start again with "
-        "--set model.device=cuda, which refuses to begin without."
+        "--set model.device=cuda, which refuses to begin without, and waits with "
+        "--set resources.wait_s=600 until one comes."
     )
 
 

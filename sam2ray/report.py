@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
@@ -50,6 +50,7 @@ class RunReport:
     exit_code: int
     plan: Plan | None = None
     advice: str = ""  # what to do next
+    settings: Mapping[str, Any] = field(default_factory=dict)  # all, without storage and secrets
 
     @property
     def seconds(self) -> float:

@@ -26,6 +26,7 @@ from .storage import Store
 
 RUNS = "_sam2ray/runs"
 SUCCESS = "_SUCCESS"
+VAIN_RUNS = f"{RUNS}/vain"  # one file for each
 USUAL_ATTEMPTS = 3  # limits.max_attempts, where nobody says how many
 _ROW_GROUP = 4096
 
@@ -90,6 +91,16 @@ def said_no_to_all(ended: Mapping[str, int]) -> bool:
     """Whether all that ended failed in a way that may pass: a store said no."""
     failures = [ErrorClass(name) for name, count in ended.items() if name != "ok" and count]
     return bool(failures) and not ended.get("ok") and all(one.retryable for one in failures)
+
+
+def note_vain_run(store: Store, run_id: str) -> None:
+    """Remember a run that a store refused next to everything: its attempts do not count."""
+    store.put(f"{VAIN_RUNS}/{run_id}", b"")
+
+
+def allowed_attempts(store: Store, max_attempts: int) -> int:
+    """How often a unit may be tried here: once more for each run that was in vain."""
+    return max_attempts + sum(1 for _ in store.list(VAIN_RUNS))
 
 
 def new_run_id() -> str:

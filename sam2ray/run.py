@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import ray
@@ -14,8 +14,9 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from . import lease
-from .cluster import cluster, ensure_ray
+from .cluster import ensure_ray
 from .config import JobConfig
+from .config_id import kept_settings
 from .crash import explain_crash
 from .interrupts import (
     EndStalled,
@@ -30,23 +31,26 @@ from .listing import list_source, source_of
 from .outcomes import OutcomeIndex, latest_outcomes, mend_copies
 from .patience import Patience
 from .pipeline import run_wave
-from .planner import Plan, make_plan, needs_own_pixels, remark_on_device, shape_of_wave
+from .planner import Plan, needs_own_pixels, remark_on_device, shape_of_wave
 from .processes import Job, LoadLabeller, RunHandles, load_labeller, start_ledger
 from .ray_addresses import RayAddresses, address_book
 from .ray_jobs import RayJobs, this_driver
 from .readers.sources import Source
 from .report import RunReport, write_report
+from .room_to_come import plan_with_room
 from .root import (
     SUCCESS,
     Selection,
     Standing,
     Wave,
+    allowed_attempts,
     mark_success,
     new_run_id,
+    note_vain_run,
     standing,
     write_waves,
 )
-from .run_end import CRASHED, end_of
+from .run_end import CRASHED, STOPPED_EARLY, end_of
 from .shared_disk import require_shared_disks
 from .sinks.commit import Committer
 from .sinks.result_files import EMBEDDINGS, MASKS, ResultPlace
@@ -95,14 +99,14 @@ def run_job(
     source = source_of(config)  # what is wrong with it is said before anything else happens
     weights = weights_digest(config)
     ensure_ray()
-    there = cluster()
-    plan = make_plan(config, there)
+    plan, there = plan_with_room(config, say)
     say(f"{plan.in_words}; the cluster has {there}")
     if remark := remark_on_device(config, plan):
         say(remark)
     run_id = new_run_id()
     with holding(store, run_id) as held, addresses_of(source) as addresses:
         sweep(store)
+        chosen = replace(chosen, max_attempts=allowed_attempts(store, chosen.max_attempts))
         require_shared_disks(config, store)
         own = pin_config(store, config, weights)
         context = RunContext(config, store, run_id, held, own, load, weights, addresses)
@@ -121,18 +125,21 @@ def run_job(
             max_failed_fraction=config.limits.max_failed_fraction,
             accepted_failed_fraction=config.limits.accepted_failed_fraction,
         )
+        if end.exit_code == STOPPED_EARLY:
+            note_vain_run(store, run_id)
         report = RunReport(
-            run_id,
-            own,
-            started,
-            time.time(),
-            listed,
-            merged,
-            now,
-            tally,
-            end.exit_code,
-            plan,
-            end.advice,
+            run_id=run_id,
+            config_id=own,
+            started=started,
+            ended=time.time(),
+            listed=listed,
+            merged=merged,
+            standing=now,
+            tally=tally,
+            exit_code=end.exit_code,
+            plan=plan,
+            advice=end.advice,
+            settings=kept_settings(config),
         )
         write_report(store, report)
     return report

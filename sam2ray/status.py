@@ -20,7 +20,7 @@ from .live_units import require_output
 from .manifest import FOLDER
 from .outcomes import latest_outcomes, mend_copies, result_names
 from .report import RunReport, counted, duration, moment, read_reports, standing_rows
-from .root import SUCCESS, USUAL_ATTEMPTS, Standing, standing
+from .root import SUCCESS, USUAL_ATTEMPTS, Standing, allowed_attempts, standing
 from .storage import Store
 from .tables import amount, two_columns
 
@@ -117,7 +117,7 @@ def at_work(store: Store, watch_s: float) -> str:
     who = f"run {holder.run_id} (process {holder.pid} on {holder.host})"
     if lease.is_dead(holder, lambda _: False):
         return f"nobody: {who} is gone, the next run takes over at once"
-    if _is_here(holder):
+    if lease.is_near(holder):
         return f"{who}, {_last_beat(holder)}"
     time.sleep(watch_s)
     now = lease.read_holder(store, number)
@@ -132,14 +132,10 @@ def _last_beat(holder: lease.Holder) -> str:
     return f"last beat {moment(holder.beat_at)}" if holder.beat_at else f"beat {holder.beat}"
 
 
-def _is_here(holder: lease.Holder) -> bool:
-    here = lease.this_process("")
-    return (holder.host, holder.boot_id) == (here.host, here.boot_id)
-
-
 def _max_attempts(store: Store) -> int:
     """As often as the first run of this output tried units; nobody has to say it again."""
     try:
-        return kept_config(store).config.limits.max_attempts
+        said = kept_config(store).config.limits.max_attempts
     except FileNotFoundError:
-        return USUAL_ATTEMPTS
+        said = USUAL_ATTEMPTS
+    return allowed_attempts(store, said)

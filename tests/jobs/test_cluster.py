@@ -318,6 +318,31 @@ def test_a_node_that_dies_costs_time_and_no_attempt_of_any_unit(
     _clean(tmp_path)
 
 
+@pytest.mark.long
+def test_a_run_waits_for_the_nodes_that_its_actors_need(
+    cluster: RealCluster, archive: Path, tmp_path: Path
+):
+    job_id = _submit(
+        cluster,
+        *RUN,
+        archive,
+        tmp_path,
+        *OPTIONS,
+        "--set=resources.actors=7",
+        "--set=resources.wait_s=300",
+    )
+    deadline = time.monotonic() + 120
+    while "Waiting up to 300 s for nodes" not in cluster.client.get_job_logs(job_id):
+        assert time.monotonic() < deadline, cluster.client.get_job_logs(job_id)
+        time.sleep(0.3)
+    cluster.add_worker("awaited", 4)
+    job = wait_for_end(cluster.client, job_id)
+    log = cluster.client.get_job_logs(job_id)
+    assert job.status == JobStatus.SUCCEEDED, log
+    assert "7 models on cpu" in log
+    _clean(tmp_path)
+
+
 def _wait_until_decoding(cluster: RealCluster, job_id: str, name: str) -> None:
     """Wait until a node has pictures in hand."""
     (node_id,) = (node.node_id for node in list_nodes(cluster.url) if node.node_name == name)

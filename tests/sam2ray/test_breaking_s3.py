@@ -116,8 +116,9 @@ def test_a_credential_for_the_source_that_expires_stops_the_run_and_loses_nothin
     bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
 ):
     output = bucket.store("expired").uri
+    settings = ("limits.stop_window=6", "limits.max_attempts=1")  # what is in vain costs none
     bad.faults = Faults(expired_after=12, where=of_source)
-    ended = runner.run(source, output, bad.url, "limits.stop_window=6")
+    ended = runner.run(source, output, bad.url, *settings)
     assert ended.code == 4, ended.text
     assert "forbidden" in ended.text
     assert bad.injected["expired"] > 0
@@ -125,7 +126,7 @@ def test_a_credential_for_the_source_that_expires_stops_the_run_and_loses_nothin
     assert {(row["error_class"], row["retryable"]) for row in failed} == {("forbidden", True)}
 
     bad.faults = Faults()
-    ended = runner.run(source, output, bad.url, "limits.stop_window=6")
+    ended = runner.run(source, output, bad.url, *settings)
     assert ended.code == 0, ended.text
     assert bucket.complaints("expired") == []
     assert bucket.masks("expired") == undisturbed

@@ -242,6 +242,15 @@ def test_an_index_lists_what_is_new_and_takes_the_mark_away(here: Path, tmp_path
     assert not output.store.exists(SUCCESS)
 
 
+def test_an_index_that_would_supersede_everything_is_refused(here: Path, tmp_path: Path):
+    output = make_output(tmp_path / "out")
+    before = {entry.name for entry in output.store.list("_sam2ray/manifest")}
+    result = _call(f"index pics {tmp_path}/out --mode embed")
+    assert result.exit_code == 2
+    assert "what differs: mode" in result.stderr
+    assert {entry.name for entry in output.store.list("_sam2ray/manifest")} == before
+
+
 def test_a_status_and_a_report_are_shown(here: Path, tmp_path: Path):
     output = make_output(tmp_path / "out")
     for number in (1, 2):

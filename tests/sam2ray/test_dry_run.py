@@ -19,9 +19,9 @@ from sam2ray.dry_run import (
     expected,
     in_bytes,
     prospect,
-    refuse_another_config,
 )
 from sam2ray.errors import RootRefused
+from sam2ray.kept_config import refuse_another_config
 from sam2ray.ledger import Tally
 from sam2ray.listing import list_source
 from sam2ray.planner import Cluster

@@ -57,6 +57,15 @@ def test_half_files_of_a_disk_go_but_those_of_a_lease_that_may_be_written_now(tm
     assert [path.name for path in tmp_path.rglob(f"{TEMPORARY}*")] == [f"{TEMPORARY}1"]
 
 
+def test_an_output_that_lies_deeper_keeps_what_is_being_written(tmp_path: Path):
+    half = tmp_path / "videos" / "masks" / f"{TEMPORARY}1"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    assert sweep(LocalStore(tmp_path)) == 0
+    assert half.exists()
+    assert sweep(LocalStore(tmp_path / "videos")) == 1
+
+
 def test_uploads_that_nobody_ends_go_from_s3_and_those_of_a_neighbour_stay(
     tmp_path: Path, s3_options: Options
 ):
@@ -64,6 +73,7 @@ def test_uploads_that_nobody_ends_go_from_s3_and_those_of_a_neighbour_stay(
     store = open_store(f"s3://{BUCKET}/{own}", s3_options)
     fs = fsspec.filesystem("s3", **s3_options["s3"], use_listings_cache=False)
     begun = [f"{own}/masks/a.parquet", f"{own}/masks/b.parquet", f"{own}-2/masks/a.parquet"]
+    begun.append(f"{own}/videos/masks/a.parquet")
     for key in begun:
         file = fs.open(f"{BUCKET}/{key}", "wb", block_size=PART_BYTES // 2, autocommit=False)
         file.write(bytes(PART_BYTES // 2))

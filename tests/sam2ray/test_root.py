@@ -20,7 +20,9 @@ from sam2ray.root import (
     SUCCESS,
     Selection,
     Standing,
+    allowed_attempts,
     mark_success,
+    note_vain_run,
     standing,
     write_waves,
 )
@@ -85,6 +87,13 @@ def test_a_failure_that_may_pass_is_due_for_its_next_attempt(store: LocalStore):
     _list(store, [_unit(1)])
     (wave,) = _waves(store, _outcomes(_unit(1), error_class="throttled"))
     assert wave["attempt"].to_pylist() == [2]
+
+
+def test_a_run_in_vain_costs_no_unit_an_attempt(store: LocalStore):
+    assert allowed_attempts(store, 3) == 3
+    for run_id in ("first", "second"):
+        note_vain_run(store, run_id)
+    assert allowed_attempts(store, 3) == 5
 
 
 def test_what_was_superseded_is_not_due_and_does_not_count(store: LocalStore):
