@@ -23,6 +23,7 @@ from .places import (
     split_glob,
 )
 from .slices import HIDDEN, NO_TEXT, Ignored, ReaderName, Slice
+from .versions import Versions
 
 _FILES_A_SLICE = 10_000
 
@@ -50,8 +51,8 @@ def slices_below(
     if is_glob(uri):
         yield from _slices_of_pattern(reader, uri, options, files_a_slice)
         return
-    if is_web(uri):  # many servers answer nothing but GET, and only the fetch should ask for it
-        root, level = place_of(uri).folder, Level((Entry(place_of(uri).name, 0, ""),), ())
+    if is_web(uri):
+        root, level = place_of(uri).folder, Level((_on_the_web(uri, options),), ())
     elif (single := single_file(uri, options)) is not None:
         root, level = place_of(uri).folder, Level((single,), ())
     else:
@@ -59,6 +60,12 @@ def slices_below(
     yield from _cut(reader, root, level.files, files_a_slice)
     for folder in level.folders:
         yield Slice(reader, root, folder)
+
+
+def _on_the_web(uri: str, options: Options) -> Entry:
+    """What the web serves; where its server does not say which version that is, it has none."""
+    name, found = place_of(uri).name, Versions(options).of({uri: uri})[uri]
+    return Entry(name, 0, "") if found is None else Entry(name, found.size, found.version)
 
 
 def _slices_of_pattern(

@@ -137,7 +137,8 @@ def refuse_change(unit: Unit, version: str) -> None:
     if unit.version and not unit.version.startswith(SAID) and unit.version != version:
         raise UnitFailed(
             ErrorClass.IO,
-            f"it changed since it was indexed ({unit.version} then, {version} now): run again",
+            f"it changed since it was indexed ({unit.version} then, {version} now): run "
+            "again; what is gone from its source stays as it ended here",
         )
 
 

@@ -53,7 +53,10 @@ class Versions:
     def _ask(self, uris: Sequence[str], whole: Mapping[str, str]) -> None:
         local = [uri for uri in uris if local_path(uri) is not None]
         self._known |= {uri: self._local(uri) for uri in local}
-        remote = [uri for uri in uris if local_path(uri) is None]
+        # What has a secret that its store has no use for is refused when it is fetched.
+        useless = [uri for uri in uris if whole[uri] != uri and not is_web(uri)]
+        self._known |= dict.fromkeys(useless)
+        remote = [uri for uri in uris if local_path(uri) is None and uri not in self._known]
         if not remote:
             return
         self._known |= dict.fromkeys(remote)

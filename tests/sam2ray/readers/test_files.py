@@ -164,11 +164,12 @@ def test_broken_links_pipes_and_links_in_circles_are_no_files(tmp_path):
     assert [unit.source_uri for unit in units] == [str(tmp_path / "a.jpg")]
 
 
-def test_an_address_on_the_web_is_a_unit_without_being_asked_for():
+def test_an_address_on_the_web_is_a_unit_whether_its_server_knows_it_or_not():
     with web({"a.jpg": jpeg()}) as server:
         units, _ = found_in(open_source([f"{server.url}/a.jpg", f"{server.url}/b?id=3"]))
         assert [unit.kind for unit in units] == ["image", "image"]
-        assert not server.requests
+        assert [bool(unit.version) for unit in units] == [True, False]
+        assert not server.sent["a.jpg"]
         assert read_unit(units[0], {}) == jpeg()
 
 

@@ -1,4 +1,4 @@
-"""What lists name without a version is asked for one, with few requests."""
+"""What is named without a version is asked for one, with few requests."""
 
 from __future__ import annotations
 
@@ -129,3 +129,19 @@ def test_new_content_under_an_old_address_is_noticed_and_a_lost_server_changes_n
 
 def _refuse_all(server: Web) -> None:
     server.statuses.update(dict.fromkeys(server.files, 503))
+
+
+def test_a_file_of_the_web_that_is_the_source_itself_is_asked_for_as_well(tmp_path: Path):
+    store = LocalStore(tmp_path / "out")
+    with web({"a.jpg": jpeg()}) as server:
+
+        def listed(index: str) -> Merged:
+            config = load_config(None, (), source=f"{server.url}/a.jpg", output=store.uri)
+            return list_source(config, store, index)[1]
+
+        assert (listed("1").added, listed("2").known) == (1, 1)
+        _refuse_all(server)
+        assert listed("3").known == 1
+        server.statuses.clear()
+        server.files["a.jpg"] = jpeg(seed=3)
+        assert listed("4").superseding == 1
