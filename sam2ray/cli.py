@@ -81,6 +81,10 @@ def run(
     checkpoint: Annotated[
         str | None, typer.Option(help="Weights: path or URL.", metavar="PATH")
     ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="A head of classes, for mode semantic: path or URL.", metavar="FILE"),
+    ] = None,
     prompts: Prompts = None,
     keep: Keep = None,
     config: Config = None,
@@ -114,6 +118,7 @@ def run(
         mode=mode,
         model=model,
         checkpoint=checkpoint,
+        head=head,
         prompts=prompts,
         keep=columns_in(keep),
     )
@@ -150,9 +155,10 @@ def _run(settings: JobConfig, chosen: Selection) -> int:
 def _show_plan(settings: JobConfig, store: Store, chosen: Selection) -> None:
     from .cluster import cluster, ensure_ray
     from .dry_run import plan_table, prospect, refuse_another_config
+    from .heads import head_digest
     from .weights import weights_digest
 
-    refuse_another_config(store, settings, weights_digest(settings))
+    refuse_another_config(store, settings, weights_digest(settings), head_digest(settings))
     seen = prospect(settings, store, chosen)
     ensure_ray()
     console().print(plan_table(settings, cluster(), seen, store))

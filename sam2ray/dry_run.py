@@ -12,6 +12,7 @@ from rich.table import Table
 
 from .config import JobConfig
 from .errors import RootRefused
+from .heads import head_config
 from .kept_config import CONFIG, kept_config
 from .listing import source_of
 from .manifest import buckets_for, read_manifest
@@ -137,11 +138,13 @@ def _add_all(table: pa.Table, amount: Amount) -> None:
         amount.add(kind, length)
 
 
-def refuse_another_config(store: Store, config: JobConfig, weights: str) -> None:
+def refuse_another_config(
+    store: Store, config: JobConfig, weights: str, head: str | None = None
+) -> None:
     """Say now what a run would say: an output is pinned to one config."""
     if not store.exists(CONFIG):
         return
-    keys = kept_config(store).differences(config, weights)
+    keys = kept_config(store).differences(config, weights, head)
     if keys:
         raise RootRefused(
             f"{store.uri}: holds results of another config; what differs: {', '.join(keys)}. "
@@ -169,6 +172,9 @@ def _rows(
     yield "new", str(seen.new)
     yield "to be done", str(seen.due)
     yield "model", f"{config.model.name}, {config.model.precision}, mode {config.mode}"
+    head = head_config(config)
+    if head is not None:
+        yield "head", f"{len(head.classes):,} classes: {', '.join(head.classes):.200}"
     yield "device", _device(plan)
     if remark := remark_on_device(config, plan):
         yield "", remark

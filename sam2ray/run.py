@@ -17,6 +17,7 @@ from . import lease
 from .cluster import cluster, ensure_ray
 from .config import JobConfig
 from .crash import explain_crash
+from .heads import head_digest
 from .interrupts import (
     EndStalled,
     longest_silence_s,
@@ -74,6 +75,7 @@ class RunContext:
     load: LoadLabeller
     weights: str  # their digest
     addresses: RayAddresses | None
+    head: str | None  # its digest, where there is one
 
 
 def run_job(
@@ -93,7 +95,7 @@ def run_job(
     started = time.time()
     store = open_store(config.output.uri, config.store_options(), patience_with_output(config))
     source = source_of(config)  # what is wrong with it is said before anything else happens
-    weights = weights_digest(config)
+    weights, head = weights_digest(config), head_digest(config)
     ensure_ray()
     there = cluster()
     plan = make_plan(config, there)
@@ -104,8 +106,8 @@ def run_job(
     with holding(store, run_id) as held, addresses_of(source) as addresses:
         sweep(store)
         require_shared_disks(config, store)
-        own = pin_config(store, config, weights)
-        context = RunContext(config, store, run_id, held, own, load, weights, addresses)
+        own = pin_config(store, config, weights, head)
+        context = RunContext(config, store, run_id, held, own, load, weights, addresses, head)
         still_mine = partial(lease.check_still_held, store, held.number)
         listed, merged = list_source(context.config, store, run_id, still_mine, addresses)
         tally = _work(context, plan, chosen, watch)
@@ -194,6 +196,7 @@ def make_job(context: RunContext, plan: Plan, ledger: ActorHandle) -> Job:
         RunHandles(context.run_id, ledger, config.limits.unit_timeout_s, context.addresses),
         context.load,
         context.weights,
+        context.head,
     )
 
 
