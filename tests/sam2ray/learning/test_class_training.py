@@ -3,51 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import psutil
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 from PIL import Image
-from test_training import kill_tree, wait_for
+from train_runs import ended, figures, kill_tree, start, wait_for
 
 import sam2ray
-from sam2_core import ClassSegmenter, load_class_head, load_sam2
+from sam2_core import ClassSegmenter, load_class_head, load_sam2, save_class_head
 from sam2_core.learning.world import World
 from sam2_core.network.class_head import UNKNOWN
-from sam2ray.learning.figures import read_figures
 from sam2ray.learning.train_config import Start
-from sam2ray.storage import LocalStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).parents[3]
 CLASSES = ["ground", "thing"]
 PX = 64
-
-
-def start(*words: str) -> subprocess.Popen[str]:
-    own = {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "sam2ray", *words],
-        env=os.environ | own,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def said(process: subprocess.Popen[str], code: int = 0) -> str:
-    output, errors = process.communicate(timeout=600)
-    assert process.returncode == code, output + errors
-    return output + errors
 
 
 @pytest.fixture(scope="module")
@@ -105,14 +81,10 @@ def training(place: Path, name: str) -> tuple[Path, Path]:
     return path, place / name
 
 
-def figures(folder: Path) -> pa.Table:
-    return pa.concat_tables(read_figures(LocalStore(folder))).drop_columns(["seconds"])
-
-
 @pytest.fixture(scope="module")
 def trained(place: Path) -> tuple[Path, str]:
     path, output = training(place, "whole")
-    return output, said(start("train", str(path)))
+    return output, ended(start("train", str(path)))
 
 
 def model_with(weights: Path):
@@ -151,7 +123,7 @@ def test_a_training_that_is_killed_goes_on_with_the_same_losses(
     wait_for(output, 3)
     assert psutil.pid_exists(first.pid)
     kill_tree(first)
-    said(start("train", str(path)))
+    ended(start("train", str(path)))
     assert figures(output).equals(figures(trained[0]))
     for name in ("last.pt", "last_head.safetensors", "best_head.safetensors"):
         own, other = (folder / "weights" / name for folder in (output, trained[0]))
@@ -167,7 +139,7 @@ def test_a_head_is_examined_class_by_class(place: Path, trained: tuple[Path, str
     pair = ["--head", str(weights / "last_head.safetensors")]
     pair += ["--checkpoint", str(weights / "last.pt")]
     folders = [str(place / "labels"), str(tmp_path), "--pictures", str(place / "photos")]
-    words = said(start("evaluate", *folders, *pair))
+    words = ended(start("evaluate", *folders, *pair))
     assert "mIoU" in words
     assert "thing" in words
     assert "skipped: " in words
@@ -178,7 +150,7 @@ def test_a_head_is_examined_class_by_class(place: Path, trained: tuple[Path, str
     with Image.open(tmp_path / "cases.png") as cases:
         assert cases.width > 1000
     other = ["--head", pair[1]]
-    assert "belongs to other weights" in said(start("evaluate", "world", *other), code=2)
+    assert "belongs to other weights" in ended(start("evaluate", "world", *other), code=2)
 
 
 def test_an_archive_is_labelled_by_the_head_as_the_core_does(
@@ -189,11 +161,11 @@ def test_an_archive_is_labelled_by_the_head_as_the_core_does(
     words += ["--set", f"model.image_size={PX}", "--set", "semantic.skip=[]"]
     head = ["--head", str(weights / "last_head.safetensors")]
     own = ["--checkpoint", str(weights / "last.pt")]
-    assert "2 classes: ground, thing" in said(start(*words, *head, *own, "--dry-run"))
+    assert "2 classes: ground, thing" in ended(start(*words, *head, *own, "--dry-run"))
     assert not output.exists()
-    assert "belongs to other weights" in said(start(*words, *head), code=2)
-    said(start(*words, *head, *own))
-    assert "consistent" in said(start("verify", str(output)))
+    assert "belongs to other weights" in ended(start(*words, *head), code=2)
+    ended(start(*words, *head, *own))
+    assert "consistent" in ended(start("verify", str(output)))
     model = model_with(weights / "last.pt")
     segmenter = ClassSegmenter(model, load_class_head(head[1], model))
     data = sam2ray.open(str(output))
@@ -207,7 +179,10 @@ def test_an_archive_is_labelled_by_the_head_as_the_core_does(
     rows = pq.read_table(output / "masks").to_pylist()
     assert all(0.5 <= row["object_score"] <= 1 for row in rows)
     assert all(row["object_id"] is None for row in rows)
-    best = ["--head", str(weights / "best_head.safetensors")]
-    refused = said(start(*words, *best, "--checkpoint", str(weights / "best.pt")), code=2)
+    other = load_class_head(head[1], model)
+    with torch.no_grad():
+        other.classify.get_parameter("bias").add_(1)
+    save_class_head(other, tmp_path / "other.safetensors")
+    refused = ended(start(*words, "--head", str(tmp_path / "other.safetensors"), *own), code=2)
     assert "holds results of another config" in refused
     assert "the head" in refused
