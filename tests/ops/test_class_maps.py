@@ -13,7 +13,7 @@ def _logits(classes: int, seed: int = 0) -> torch.Tensor:
     return 3 * torch.randn(classes, 12, 12, generator=generator)
 
 
-@pytest.mark.parametrize("size_hw", [(480, 640), (300, 7), (12, 12), (5, 9), (1, 1)])
+@pytest.mark.parametrize("size_hw", [(240, 320), (300, 7), (12, 12), (5, 9), (1, 1)])
 @pytest.mark.parametrize("classes", [1, 2, 40, 255])
 def test_a_few_classes_at_a_time_give_what_all_at_once_give(classes: int, size_hw):
     logits = _logits(classes)
@@ -34,7 +34,7 @@ def test_a_few_classes_at_a_time_give_what_all_at_once_give(classes: int, size_h
 def test_several_chunks_were_streamed():
     from ops.set_pixels import mask_chunks
 
-    assert len(mask_chunks(40, 480 * 640 * 4, torch.device("cpu"))) > 10
+    assert len(mask_chunks(40, 240 * 320 * 4, torch.device("cpu"))) > 2
 
 
 def test_channels_last_and_halves_are_the_same_numbers():
@@ -47,7 +47,7 @@ def test_channels_last_and_halves_are_the_same_numbers():
 
 
 def test_of_equal_logits_the_first_class_wins_and_huge_ones_overflow_nothing():
-    found = upsample_classes(torch.zeros(300 - 45, 2, 2), (900, 900))
+    found = upsample_classes(torch.zeros(255, 2, 2), (300, 300))
     assert not found.ids_HW.any()
     assert found.chances_C[0].item() == pytest.approx(1 / 255)
     logits = torch.tensor([1e30, -1e30, 3e38]).view(3, 1, 1).expand(3, 2, 2)
