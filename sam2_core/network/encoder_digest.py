@@ -24,5 +24,5 @@ def digest_of_encoder(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(name for name in tensors if name.startswith(_PARTS)):
         weight = tensors[name].detach().to("cpu", torch.float32)
         sha.update(f"{name} {list(weight.shape)}\n".encode())
-        sha.update(weight.flatten().numpy())
+        sha.update(weight.numpy().tobytes())
     return sha.hexdigest()
