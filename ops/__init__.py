@@ -1,6 +1,7 @@
 """Turns mask tensors into run lengths, boxes, components and back; knows no model and no Ray."""
 
 from .boxes import mask_boxes_xyxy, touches_crop_edge, xywh_to_xyxy, xyxy_to_xywh
+from .class_maps import PixelClasses, upsample_classes
 from .coco_strings import from_coco_strings, to_coco_strings
 from .components import clean_up_logits, component_areas, drop_small_specks, fill_small_holes
 from .grids import CropBox, crop_boxes, point_grid, point_grids_by_layer
@@ -29,6 +30,7 @@ from .upsampling import (
 
 __all__ = [
     "CropBox",
+    "PixelClasses",
     "RunLengths",
     "UpsampledMeasures",
     "clean_up_logits",
@@ -56,6 +58,7 @@ __all__ = [
     "suppress",
     "to_coco_strings",
     "touches_crop_edge",
+    "upsample_classes",
     "upsample_logits",
     "upsample_masks",
     "upsampled_run_lengths",

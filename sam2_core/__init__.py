@@ -3,6 +3,7 @@
 from . import _check_ops as _check_ops
 from .build import build_sam2, load_sam2
 from .checkpoint import export_checkpoint, load_checkpoint
+from .class_head_files import load_class_head, read_head_config, save_class_head
 from .config import RELEASED, ModelConfig
 from .data import FramePrompt, Prompt
 from .errors import (
@@ -17,6 +18,7 @@ from .errors import (
     Sam2Error,
 )
 from .inference.automask import AutoMaskConfig, Mask
+from .inference.class_segmenter import ClassMap, ClassSegmenter
 from .inference.image_segmenter import EmbeddedImages, ImageSegmenter, Segmentation
 from .inference.mask_generator import MaskGenerator
 from .inference.preprocess import Picture, ResizedPicture, read_image, resize_picture
@@ -24,6 +26,8 @@ from .inference.session import TrackingSession
 from .inference.tracked_frame import TrackedFrame
 from .inference.tracking_config import TrackingConfig
 from .inference.video_tracker import Clip, ClipEnd, ClipFrame, VideoTracker
+from .network.class_head import ClassHead, HeadConfig
+from .network.encoder_digest import encoder_digest
 from .network.sam2 import Sam2
 
 __all__ = [
@@ -32,6 +36,9 @@ __all__ = [
     "CheckpointError",
     "CheckpointMismatch",
     "CheckpointUnreadable",
+    "ClassHead",
+    "ClassMap",
+    "ClassSegmenter",
     "Clip",
     "ClipEnd",
     "ClipFrame",
@@ -40,6 +47,7 @@ __all__ = [
     "EmbeddedImages",
     "FramePrompt",
     "FrameSourceError",
+    "HeadConfig",
     "ImageError",
     "ImageSegmenter",
     "Mask",
@@ -57,9 +65,13 @@ __all__ = [
     "TrackingSession",
     "VideoTracker",
     "build_sam2",
+    "encoder_digest",
     "export_checkpoint",
     "load_checkpoint",
+    "load_class_head",
     "load_sam2",
+    "read_head_config",
     "read_image",
     "resize_picture",
+    "save_class_head",
 ]

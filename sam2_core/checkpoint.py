@@ -18,6 +18,7 @@ from .config import RELEASED, ModelConfig, Version
 from .download import shown
 from .errors import CheckpointMismatch, CheckpointUnreadable
 from .inference.settings import require_model
+from .network.encoder_digest import digest_of_encoder
 from .network.sam2 import Sam2
 
 _POINT_KINDS = "prompt_encoder.point_embed"  # Hugging Face keeps four rows in one tensor,
@@ -65,6 +66,8 @@ def pour(weights: Weights, model: Sam2) -> None:
     with torch.no_grad():
         for name, target in model.state_dict().items():
             target.copy_(weights.tensors[name])
+    if model.encoder_sha256 is not None:
+        model.encoder_sha256 = digest_of_encoder(weights.tensors)
 
 
 def export_checkpoint(model: Sam2) -> dict[str, State]:

@@ -82,6 +82,10 @@ def run(
     checkpoint: Annotated[
         str | None, typer.Option(help="Weights: path or URL.", metavar="PATH")
     ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="A head of classes, for mode semantic: path or URL.", metavar="FILE"),
+    ] = None,
     prompts: Prompts = None,
     keep: Keep = None,
     config: Config = None,
@@ -116,6 +120,7 @@ def run(
         mode=mode,
         model=model,
         checkpoint=checkpoint,
+        head=head,
         prompts=prompts,
         keep=columns_in(keep),
     )
@@ -154,11 +159,12 @@ def _run(settings: JobConfig, chosen: Selection) -> int:
 def _show_plan(settings: JobConfig, store: Store, chosen: Selection) -> None:
     from .cluster import cluster, ensure_ray
     from .dry_run import plan_table, prospect
+    from .heads import head_digest
     from .kept_config import refuse_another_config
     from .root import allowed_attempts
     from .weights import weights_digest
 
-    refuse_another_config(store, settings, weights_digest(settings))
+    refuse_another_config(store, settings, weights_digest(settings), head_digest(settings))
     allowed = allowed_attempts(store, chosen.max_attempts)
     seen = prospect(settings, store, replace(chosen, max_attempts=allowed))
     ensure_ray()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +13,8 @@ from .cli_options import Assign
 from .cli_words import console, said_in_words
 from .errors import UsageError
 
-_KINDS = "world, masks, coco, sa1b, sav or davis"
+_KINDS = "world, masks, coco, sa1b, sav, davis or classes"
+_OTHER_WORLD = 1000  # than those that recipes learn from: heads know its shapes, not its pictures
 
 
 @said_in_words
@@ -21,10 +24,10 @@ def train(
     ],
     assign: Assign = None,
 ) -> None:
-    """Train or fine-tune a model on masks. The same command again goes on where it ended."""
+    """Train or fine-tune a model, or a head of classes on it. Again, it goes on where it ended."""
     from .learning.train_file import load_training
+    from .learning.training import heads_of, weights_of
     from .learning.training import train as train_model
-    from .learning.training import weights_of
 
     settings = load_training(config, assign or ())
     trained = train_model(settings, console(stderr=True).print)
@@ -34,10 +37,16 @@ def train(
         words.print(f"skipped {count:,} times, of {source}: {why}", soft_wrap=True)
     for name, place in weights_of(trained).items():
         words.print(f"{name} weights: {place}", soft_wrap=True)
+    heads = heads_of(trained)
+    for name, place in heads.items():
+        words.print(f"{name} head: {place}", soft_wrap=True)
     words.print(f"curves: {trained.uri}/curve.png", soft_wrap=True)
+    model = settings.model
+    of_classes = f"--mode semantic --head {heads['last']} " if heads else ""
+    of_size = "" if model.image_size is None else f" --set model.image_size={model.image_size}"
     words.print(
-        f"try them: sam2ray run PHOTOS OUT --model {settings.model.name} "
-        f"--checkpoint {weights_of(trained)['last']}",
+        f"try them: sam2ray run PHOTOS OUT {of_classes}--model {model.name} "
+        f"--checkpoint {weights_of(trained)['last']}{of_size}",
         soft_wrap=True,
     )
 
@@ -57,7 +66,10 @@ def evaluate(
         str | None,
         typer.Option("--pictures", help="Folder of the pictures, if not beside their labels."),
     ] = None,
-    model: Annotated[str, typer.Option(help="A released model.", metavar="NAME")] = "nano",
+    model: Annotated[
+        str | None,
+        typer.Option(help="A released model; else nano, or that of the head.", metavar="NAME"),
+    ] = None,
     checkpoint: Annotated[
         str | None, typer.Option(help="Weights: path or URL.", metavar="PATH")
     ] = None,
@@ -67,35 +79,95 @@ def evaluate(
     limit: Annotated[
         int, typer.Option(min=1, help="At most so many pictures, a tenth of it clips.", metavar="N")
     ] = 200,
+    head: Annotated[
+        str | None,
+        typer.Option(help="A head of classes to examine, and no prompts.", metavar="FILE"),
+    ] = None,
 ) -> None:
-    """Examine a model on labels: IoU after 1, 3, 5 clicks and by box; J&F of clips."""
-    from pydantic import ValidationError
+    """Examine a model on labels: IoU after 1, 3, 5 clicks and by box; J&F of clips.
 
+    With --head it is a head of classes: IoU of each class, and mIoU.
+    """
+    if head is not None:
+        told = {"name": model, "checkpoint": checkpoint, "image_size": image_size}
+        skipped = _evaluate_head(labels, out, kind, media, head, told, limit)
+    else:
+        told = {"name": model or "nano", "checkpoint": checkpoint, "image_size": image_size}
+        skipped = _evaluate_prompts(labels, out, kind, media, told, limit)
+    for reason in skipped[:5]:
+        console(stderr=True).print(f"skipped: {reason}", soft_wrap=True)
+    if out is not None:
+        console().print(f"{out / 'marks.json'}, {out / 'cases.png'}", soft_wrap=True)
+
+
+def _evaluate_prompts(
+    labels: str, out: Path | None, kind: str, media: str | None, model: dict[str, Any], limit: int
+) -> list[str]:
+    """Show how good answers to prompts are; what was skipped."""
     from .learning.evaluation import Examined, evaluate_and_keep, marks_table
     from .learning.labels.opening import kind_of
     from .learning.train_config import Labels, Start
 
     chosen = kind_of(labels, {}) if kind == "auto" else kind
-    uri = None if chosen == "world" else labels
-    try:
+    told = {"kind": chosen, "pictures": media, "held_out": chosen == "world"}
+    with _faults_in_words():
         asked = Examined(
-            labels=Labels.model_validate(
-                {"kind": chosen, "uri": uri, "pictures": media, "held_out": chosen == "world"}
-            ),
-            model=Start.model_validate(
-                {"name": model, "checkpoint": checkpoint, "image_size": image_size}
-            ),
+            labels=Labels.model_validate(told | _uri_of(labels, chosen)),
+            model=Start.model_validate(model),
             pictures=limit,
             clips=max(1, limit // 10),
         )
+    marks = evaluate_and_keep(asked, out)
+    console().print(marks_table(marks, f"{model['name']} on {labels}"))
+    return marks.skipped
+
+
+def _evaluate_head(
+    labels: str,
+    out: Path | None,
+    kind: str,
+    media: str | None,
+    head: str,
+    model: dict[str, Any],
+    limit: int,
+) -> list[str]:
+    """Show how good maps of classes are; what was skipped."""
+    from sam2_core import read_head_config
+
+    from .learning.class_evaluation import ExaminedHead, class_table, evaluate_head
+    from .learning.labels.class_opening import kind_of_classes
+    from .learning.train_config import Labels, Start
+
+    chosen = kind_of_classes(labels) if kind == "auto" else kind
+    told = {"kind": chosen, "pictures": media, "seed": _OTHER_WORLD if chosen == "world" else 0}
+    of_head = read_head_config(head)
+    given = {"name": of_head.model, "image_size": of_head.image_size}
+    given |= {name: value for name, value in model.items() if value is not None}
+    with _faults_in_words():
+        asked = ExaminedHead(
+            labels=Labels.model_validate(told | _uri_of(labels, chosen)),
+            model=Start.model_validate(given),
+            head=head,
+            pictures=limit,
+        )
+    marks = evaluate_head(asked, out)
+    console().print(class_table(marks, f"{head} on {labels}"))
+    return marks.scores.skipped
+
+
+def _uri_of(labels: str, kind: str) -> dict[str, str]:
+    return {} if kind == "world" else {"uri": labels}
+
+
+@contextmanager
+def _faults_in_words() -> Iterator[None]:
+    """Say the first thing that is wrong with options."""
+    from pydantic import ValidationError
+
+    try:
+        yield
     except ValidationError as error:
         first = error.errors()[0]
         words = first["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
         place = ".".join(map(str, first["loc"])) or "labels"
         raise UsageError(f"{place}={first['input']!r:.80}: {words}.") from error
-    marks = evaluate_and_keep(asked, out)
-    console().print(marks_table(marks, f"{model} on {labels}"))
-    for reason in marks.skipped[:5]:
-        console(stderr=True).print(f"skipped: {reason}", soft_wrap=True)
-    if out is not None:
-        console().print(f"{out / 'marks.json'}, {out / 'cases.png'}", soft_wrap=True)

@@ -27,7 +27,8 @@ NewOut = Annotated[
 ]
 Out = Annotated[str, typer.Argument(metavar="OUT", help="The output of a run.")]
 Mode = Annotated[
-    str | None, typer.Option(help="auto, prompt, track, auto_track or embed.", metavar="MODE")
+    str | None,
+    typer.Option(help="auto, prompt, track, auto_track, embed or semantic.", metavar="MODE"),
 ]
 Prompts = Annotated[str | None, typer.Option(help="A file or folder of prompts.", metavar="FILE")]
 Keep = Annotated[

@@ -43,7 +43,7 @@ from .config_storage import Storage
 from .file_systems import Options, with_timeout
 from .readers.prompts.columns import BoxFormat, Part
 
-Mode = Literal["auto", "prompt", "track", "auto_track", "embed"]
+Mode = Literal["auto", "prompt", "track", "auto_track", "embed", "semantic"]
 SourceKind = Literal["auto", "files", "frames", "tar", "list", "parquet"]
 PromptFormat = Literal["auto", "columns", "coco", "parquet", "sav", "davis"]
 Auto = Literal["auto"]
@@ -251,6 +251,17 @@ class Prompts(Section):
         return "parquet" if name.endswith(_TABLE_SUFFIXES) else "auto"
 
 
+class Semantic(Section):
+    """semantic: what each pixel shows, by a head of classes that `sam2ray train` made."""
+
+    head: Uri | None = run(
+        None, "Path or URL of the head, which belongs to the model's weights. Its content counts."
+    )
+    skip: Texts | None = result(
+        None, "Classes that give no rows; null: the ground, if the head has one; []: none."
+    )
+
+
 class Fetch(Section):
     """How bytes come from a store."""
 
@@ -316,7 +327,8 @@ class JobConfig(Section):
     mode: Mode = result(
         "auto",
         "auto: all masks; prompt: masks of prompts; track: prompted objects through videos; "
-        "auto_track: found objects through videos; embed: features of the encoder.",
+        "auto_track: found objects through videos; embed: features of the encoder; "
+        "semantic: a mask of each class that a head knows.",
     )
     source: Source = Field(description="Where the archive is.")
     output: Output = Field(description="Where masks go.")
@@ -325,6 +337,7 @@ class JobConfig(Section):
     prompts: Prompts = section(Prompts, "Where prompts come from (prompt, track).")
     tracking: Tracking = section(Tracking, "How objects are followed (track, auto_track).")
     discover: Discover = section(Discover, "How new objects are found (auto_track).")
+    semantic: Semantic = section(Semantic, "Which classes are found, by which head (semantic).")
     decode: Decode = section(Decode, "From bytes to pixels.")
     fetch: Fetch = section(Fetch, "How bytes come from a store.")
     resources: Resources = section(Resources, "What of the cluster the job takes.")
@@ -353,6 +366,15 @@ class JobConfig(Section):
                 "must be forward in mode auto_track: objects are followed from where they appear"
             )
             yield fault("tracking.direction", words, "mode")
+        if self.mode == "semantic" and self.semantic.head is None:
+            words = (
+                "is missing: mode semantic needs the head of classes that sam2ray train made, "
+                "such as tuned/weights/best_head.safetensors"
+            )
+            yield fault("semantic.head", words, "mode")
+        if self.mode != "semantic" and self.semantic.head is not None:
+            words = f"is not read in mode {self.mode}: write semantic"
+            yield fault("semantic.head", words, "mode")
         gpus = self.resources.gpus_per_actor
         if self.model.device == "cpu" and gpus not in ("auto", 0):
             words = "must be 0 or auto where model.device is cpu"

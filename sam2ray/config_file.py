@@ -32,6 +32,7 @@ OPTIONS = {  # of the command line: what they set, and what users call them
     "mode": ("mode", "--mode"),
     "model": ("model.name", "--model"),
     "checkpoint": ("model.checkpoint", "--checkpoint"),
+    "head": ("semantic.head", "--head"),
     "prompts": ("prompts.file", "--prompts"),
     "keep": ("source.keep", "--keep"),
 }

@@ -20,16 +20,18 @@ UNTRAINED = "untrained"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def config_id(config: JobConfig, weights_sha256: str) -> str:
+def config_id(config: JobConfig, weights_sha256: str, head_sha256: str | None = None) -> str:
     """What tells results of this config from all others; 32 hex digits.
 
     `weights_sha256` is that of the checkpoint, wherever it lies. The weights that nano has
     without a checkpoint differ in their last bits between kinds of CPU: for them pass UNTRAINED.
+    `head_sha256` is that of the head of classes, in the mode that has one.
     """
     assert weights_sha256 == UNTRAINED or re.fullmatch(r"[0-9a-f]{64}", weights_sha256)
     major = SCHEMA_VERSION.partition(".")[0]
     settings = result_settings(config)
-    return digest({"schema": major, "weights": weights_sha256, "settings": settings})
+    head = {} if head_sha256 is None else {"head": head_sha256}
+    return digest({"schema": major, "weights": weights_sha256, "settings": settings, **head})
 
 
 def differing_keys(a: JobConfig, b: JobConfig) -> list[str]:

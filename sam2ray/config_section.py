@@ -72,7 +72,8 @@ def fault(path: str, words: str, *others: str) -> InitErrorDetails:
     # The words go in as a value: a brace in a template would be taken for a gap.
     context = {"words": words, "involved": (path, *others)}
     error = PydanticCustomError("fault", "{words}", context)
-    return InitErrorDetails(type=error, loc=tuple(path.split(".")), input=None)
+    place = tuple(int(part) if part.isdigit() else part for part in path.split("."))
+    return InitErrorDetails(type=error, loc=place, input=None)
 
 
 def settings_of(kind: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[Setting]:

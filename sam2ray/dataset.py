@@ -202,6 +202,10 @@ class UnitResult:
         """Which object each mask is of; None in modes that know no objects."""
         return self._rows_of(frame)["object_id"].to_pylist()
 
+    def labels(self, frame: int | None = None) -> list[str | None]:
+        """What each mask is called: in mode semantic by its class, else as its prompt was."""
+        return self._rows_of(frame)["label"].to_pylist()
+
     def _rows_of(self, frame: int | None) -> pa.Table:
         if "rle_counts" not in self.rows.column_names:
             raise UsageError(f"{self.outcome['source_uri']}: has embeddings, see `rows`.")

@@ -11,6 +11,7 @@ import pyarrow as pa
 from rich.table import Table
 
 from .config import JobConfig
+from .heads import head_config
 from .listing import source_of
 from .manifest import buckets_for, read_manifest
 from .outcomes import latest_outcomes
@@ -155,6 +156,9 @@ def _rows(
     yield "new", str(seen.new)
     yield "to be done", str(seen.due)
     yield "model", f"{config.model.name}, {config.model.precision}, mode {config.mode}"
+    head = head_config(config)
+    if head is not None:
+        yield "head", f"{len(head.classes):,} classes: {', '.join(head.classes):.200}"
     yield "device", _device(plan)
     if remark := remark_on_device(config, plan):
         yield "", remark

@@ -14,7 +14,7 @@ from .outcomes import result_names
 from .storage import Store
 
 CONFIG = "_sam2ray/config.yaml"
-_WEIGHTS = "# weights: "
+_WEIGHTS, _HEAD = "# weights: ", "# head: "
 _OF_LISTINGS = ("mode", "source", "prompts")
 
 
@@ -24,45 +24,50 @@ class KeptConfig:
 
     config: JobConfig
     weights: str  # SHA-256, or UNTRAINED
+    head: str | None = None  # SHA-256, where there is one
 
     @property
     def config_id(self) -> str:
         """What every outcome of the output says."""
-        return config_id(self.config, self.weights)
+        return config_id(self.config, self.weights, self.head)
 
-    def differences(self, config: JobConfig, weights: str) -> list[str]:
+    def differences(self, config: JobConfig, weights: str, head: str | None = None) -> list[str]:
         """In what another config would give other results."""
-        if config_id(config, weights) == self.config_id:
+        if config_id(config, weights, head) == self.config_id:
             return []
         keys = differing_keys(self.config, config)
-        return keys if weights == self.weights else [*keys, "the weights"]
+        keys += [] if weights == self.weights else ["the weights"]
+        return keys if head == self.head else [*keys, "the head"]
 
 
 def kept_config(store: Store) -> KeptConfig:
     """Read it; FileNotFoundError if no run has begun, UsageError if somebody edited it badly."""
     text = store.read(CONFIG).decode()
-    return KeptConfig(config_of(text, store.uri_of(CONFIG)), weights_in(text))
+    return KeptConfig(config_of(text, store.uri_of(CONFIG)), weights_in(text), head_in(text))
 
 
-def pin_config(store: Store, config: JobConfig, weights: str) -> str:
+def pin_config(store: Store, config: JobConfig, weights: str, head: str | None = None) -> str:
     """Bind an output to a config, or refuse one that would give other results; its id."""
-    text = f"{_WEIGHTS}{weights}\n{resolved_yaml(config)}".encode()
+    of_head = "" if head is None else f"{_HEAD}{head}\n"
+    text = f"{_WEIGHTS}{weights}\n{of_head}{resolved_yaml(config)}".encode()
     # Looked at first: not every store refuses to write over a file.
     if not store.exists(CONFIG) and store.create(CONFIG, text):
-        return config_id(config, weights)
+        return config_id(config, weights, head)
     kept = kept_config(store)
-    differences = kept.differences(config, weights)
+    differences = kept.differences(config, weights, head)
     if differences and not _holds_anything(store):  # a run that came to nothing binds nobody
         store.put(CONFIG, text)
-        return config_id(config, weights)
+        return config_id(config, weights, head)
     _refuse(store, differences)
     return kept.config_id
 
 
-def refuse_another_config(store: Store, config: JobConfig, weights: str) -> None:
+def refuse_another_config(
+    store: Store, config: JobConfig, weights: str, head: str | None = None
+) -> None:
     """Say now what a run would say: an output is pinned to one config."""
     if store.exists(CONFIG):
-        _refuse(store, kept_config(store).differences(config, weights))
+        _refuse(store, kept_config(store).differences(config, weights, head))
 
 
 def refuse_another_listing(store: Store, config: JobConfig) -> None:
@@ -91,3 +96,9 @@ def _holds_anything(store: Store) -> bool:
 def weights_in(text: str) -> str:
     """The digest of the weights, which the first line of a kept config says."""
     return text.partition("\n")[0].removeprefix(_WEIGHTS).strip()
+
+
+def head_in(text: str) -> str | None:
+    """The digest of the head, which the second line says where there is one."""
+    second = text.partition("\n")[2].partition("\n")[0]
+    return second.removeprefix(_HEAD).strip() if second.startswith(_HEAD) else None

@@ -16,9 +16,10 @@ import torch
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sam2_core import load_sam2
+from sam2_core import load_class_head, load_sam2
 
 from .config import JobConfig
+from .heads import checked_head
 from .ledger import Ledger, Process
 from .nodes import node_is_sound
 from .planner import Plan
@@ -99,6 +100,7 @@ class Job:
     handles: RunHandles
     load: LoadLabeller
     weights: str  # their digest, as the driver recorded it
+    head: str | None = None  # that of a head of classes
 
 
 LoadLabeller = Callable[[Job], BatchWork]
@@ -116,9 +118,12 @@ def load_labeller(job: Job) -> BatchWork:
         precision=config.model.precision,
         compile=config.model.compile,
     )
+    place = checked_head(config, job.head)
+    head = None if place is None else load_class_head(place, model)
     if plan.device != "cpu" or config.model.compile != "off":  # else nothing is ever compiled
-        warm_up(config, model)
-    return make_labeller(config, model, job.handles.hands("label"), job.stamp, job.committer)
+        warm_up(config, model, head)
+    hands = job.handles.hands("label")
+    return make_labeller(config, model, hands, job.stamp, job.committer, head=head)
 
 
 class Labeller:

@@ -18,6 +18,7 @@ from .cluster import ensure_ray
 from .config import JobConfig
 from .config_id import kept_settings
 from .crash import explain_crash
+from .heads import head_digest
 from .interrupts import (
     EndStalled,
     longest_silence_s,
@@ -78,6 +79,7 @@ class RunContext:
     load: LoadLabeller
     weights: str  # their digest
     addresses: RayAddresses | None
+    head: str | None  # its digest, where there is one
 
 
 def run_job(
@@ -97,7 +99,7 @@ def run_job(
     started = time.time()
     store = open_store(config.output.uri, config.store_options(), patience_with_output(config))
     source = source_of(config)  # what is wrong with it is said before anything else happens
-    weights = weights_digest(config)
+    weights, head = weights_digest(config), head_digest(config)
     ensure_ray()
     plan, there = plan_with_room(config, say)
     say(f"{plan.in_words}; the cluster has {there}")
@@ -108,8 +110,8 @@ def run_job(
         sweep(store)
         chosen = replace(chosen, max_attempts=allowed_attempts(store, chosen.max_attempts))
         require_shared_disks(config, store)
-        own = pin_config(store, config, weights)
-        context = RunContext(config, store, run_id, held, own, load, weights, addresses)
+        own = pin_config(store, config, weights, head)
+        context = RunContext(config, store, run_id, held, own, load, weights, addresses, head)
         still_mine = partial(lease.check_still_held, store, held.number)
         listed, merged = list_source(context.config, store, run_id, still_mine, addresses)
         tally = _work(context, plan, chosen, watch)
@@ -201,6 +203,7 @@ def make_job(context: RunContext, plan: Plan, ledger: ActorHandle) -> Job:
         RunHandles(context.run_id, ledger, config.limits.unit_timeout_s, context.addresses),
         context.load,
         context.weights,
+        context.head,
     )
 
 

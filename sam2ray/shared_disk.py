@@ -61,6 +61,8 @@ def samples_of(config: JobConfig, store: Store) -> Iterator[Sample]:
             yield from _sample("source.uri", _place_in(first, config))
     if config.model.checkpoint is not None:
         yield from _sample("model.checkpoint", config.model.checkpoint)
+    if config.semantic.head is not None:
+        yield from _sample("semantic.head", config.semantic.head)
 
 
 def _place_in(piece: Slice, config: JobConfig) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..config import Compile, Precision
+from ..network.encoder_digest import encoder_digest
 from ..network.sam2 import Sam2
 
 PRECISIONS: dict[str, torch.dtype] = {
@@ -74,6 +75,7 @@ def prepare(
 
 def cast_weights(model: Sam2, dtype: torch.dtype) -> None:
     """Store the bulk of the weights in a lower precision."""
+    model.encoder_sha256 = encoder_digest(model)  # afterwards nobody could tell
     for name, parameter in model.named_parameters():
         if not name.startswith(FP32_ISLANDS) or PIXEL_SIDE.fullmatch(name):
             parameter.data = parameter.data.to(dtype)

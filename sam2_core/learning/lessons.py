@@ -1,4 +1,4 @@
-"""Batches to learn from, and one forward pass over each kind: dense, pictures and clips.
+"""Batches to learn from, and one forward pass over each kind: pictures, clips and classes.
 
 A `Lesson` is what is done with a batch; a `Learner` is a model that takes one, as a module, so that
 whatever wraps modules (DDP) can wrap it. Pixels are uint8 until they are on the device.
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from ..data import ImageEmbedding
 from ..inference.preprocess import normalise
+from ..network.class_head import UNKNOWN, ClassHead
 from ..network.sam2 import Sam2
+from .classes import ClassLossConfig, class_iou, class_losses, confusion
 from .clips import ClipInteraction, Clips, drawn_plan, follow
 from .dense import AffinityHead, DenseLosses, dense_losses, fine_features
 from .losses import LossConfig, Losses, true_iou
@@ -30,6 +32,11 @@ class PictureBatch:
     ids_Bhw: Tensor  # 0: the ground, or nobody knows
     targets_Nhw: Tensor  # bool
     source_index_N: Tensor  # the picture of each target
+
+    @property
+    def count(self) -> int:
+        """How much there is to be found: what losses are divided by."""
+        return len(self.targets_Nhw)
 
     def to(self, device: torch.device) -> PictureBatch:
         """The same, elsewhere."""
@@ -49,6 +56,11 @@ class ClipBatch:
     targets_NThw: Tensor  # bool, empty where an object is not seen
     source_index_N: Tensor  # the clip of each object
 
+    @property
+    def count(self) -> int:
+        """How much there is to be found: what losses are divided by."""
+        return len(self.targets_NThw)
+
     def to(self, device: torch.device) -> ClipBatch:
         """The same, elsewhere."""
         return ClipBatch(
@@ -58,6 +70,29 @@ class ClipBatch:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassBatch:
+    """Pictures, and the class of each of their pixels."""
+
+    pixels_BSS3: Tensor  # uint8
+    classes_Bhw: Tensor  # uint8; UNKNOWN where nobody knows
+
+    @property
+    def count(self) -> int:
+        """How much there is to be found: what losses are divided by."""
+        return int((self.classes_Bhw != UNKNOWN).sum())
+
+    def to(self, device: torch.device) -> ClassBatch:
+        """The same, elsewhere."""
+        return ClassBatch(
+            self.pixels_BSS3.to(device, non_blocking=True),
+            self.classes_Bhw.to(device, non_blocking=True),
+        )
+
+
+Batch = PictureBatch | ClipBatch | ClassBatch
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
     """What is done with a batch, and what counts how much."""
@@ -65,6 +100,7 @@ class Lesson:
     interaction: Interaction = field(default_factory=Interaction)
     clips: ClipInteraction = field(default_factory=ClipInteraction)
     losses: LossConfig = field(default_factory=LossConfig)
+    classes: ClassLossConfig = field(default_factory=ClassLossConfig)
     prompted: bool = True  # whether prompts are answered at all
     dense_weight: float = 0.0  # of the dense losses of pictures
     dense_clicks: int = 16  # pixels a picture whose like is sought
@@ -79,21 +115,29 @@ class Outcome:
 
 
 class Learner(nn.Module):
-    """A model that takes lessons, with the head that its encoder learns by without prompts."""
+    """A model that takes lessons, with heads for what is learned without prompts.
 
-    def __init__(self, model: Sam2, head: AffinityHead | None = None) -> None:
+    `head` is what the encoder learns by, and is thrown away; `classes` is what is wanted.
+    """
+
+    def __init__(
+        self, model: Sam2, head: AffinityHead | None = None, classes: ClassHead | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.head = head
+        self.classes = classes
 
     def forward(
         self,
-        batch: PictureBatch | ClipBatch,
+        batch: Batch,
         lesson: Lesson,
         objects: float,
         generator: torch.Generator,
     ) -> Outcome:
         """Answer a batch; `objects` is what losses are divided by."""
+        if isinstance(batch, ClassBatch):
+            return self._classes(batch, lesson, objects)
         if isinstance(batch, ClipBatch):
             return self._clips(batch, lesson, objects, generator)
         return self._pictures(batch, lesson, objects, generator)
@@ -136,6 +180,28 @@ class Learner(nn.Module):
         side = features.shape[-1]
         ids = F.interpolate(ids_Bhw[:, None].float(), (side, side), mode="nearest-exact")[:, 0]
         return dense_losses(self.head, features, ids.long(), lesson.dense_clicks, generator)
+
+    def _classes(self, batch: ClassBatch, lesson: Lesson, pixels: float) -> Outcome:
+        """Name what pixels show; an encoder that is frozen keeps nothing to learn from."""
+        assert self.classes is not None, "classes need a head"
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.encoder_learns):
+            embedding = self.model.embed_images(_model_pixels(batch.pixels_BSS3))
+        logits, truths = self.classes(embedding), batch.classes_Bhw
+        names = self.classes.config.classes
+        losses = class_losses(logits, truths, names, lesson.classes, pixels)
+        answers = enlarged(logits.detach(), truths.shape[-1]).argmax(1)
+        figures = {"cross_entropy": losses.cross_entropy}
+        if lesson.classes.dice:
+            figures["dice"] = losses.dice
+        figures["class_iou"] = class_iou(confusion(answers, truths, len(names))).nanmean()
+        total = losses.total(lesson.classes)
+        return Outcome(total, {name: figure.detach() for name, figure in figures.items()})
+
+    @property
+    def encoder_learns(self) -> bool:
+        """Whether any weight that embeds pictures does."""
+        parts = (self.model.encoder, self.model.pyramid)
+        return any(weight.requires_grad for part in parts for weight in part.parameters())
 
     def _clips(
         self, batch: ClipBatch, lesson: Lesson, objects: float, generator: torch.Generator

@@ -205,6 +205,15 @@ HELD_OUT: Mapping[str, Family] = MappingProxyType(
 )
 """Families that nothing is ever trained on."""
 
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("ellipse", "blob", "ring", "crescent", "gear", "petals"), "round"),
+        **dict.fromkeys(("box", "polygon", "star", "frame", "cross"), "angular"),
+        **dict.fromkeys(("stick", "limbed", "arc", "zigzag"), "thin"),
+    }
+)
+"""What each family is like: few classes for all of them."""
+
 
 # ---------------------------------------------------------------- distances
 

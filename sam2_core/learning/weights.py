@@ -64,6 +64,17 @@ def parameter_groups(model: Sam2, rates: LearningRates) -> list[dict[str, Any]]:
     ]
 
 
+def head_groups(head: nn.Module, rates: LearningRates) -> list[dict[str, Any]]:
+    """The same of a head, all of which learns at the full rate."""
+    weights = dict(head.named_parameters())
+    matrices = [weight for name, weight in weights.items() if _is_matrix(name, weight)]
+    others = [weight for name, weight in weights.items() if not _is_matrix(name, weight)]
+    return [
+        {"params": matrices, "lr": rates.rate, "weight_decay": rates.weight_decay},
+        {"params": others, "lr": rates.rate, "weight_decay": 0.0},
+    ]
+
+
 def _depth_factor(model: Sam2, name: str, rates: LearningRates) -> float:
     """The first block is the farthest from the answers, and has most to lose."""
     place, _, rest = name.partition(".")
@@ -98,6 +109,10 @@ class AveragedWeights:
         learned = dict(model.named_parameters())
         for name, average in self.weights.items():
             average.lerp_(learned[name].float(), 1 - decay)
+
+    def pour_into(self, model: nn.Module) -> None:
+        """Let a model go on from the average."""
+        _copy(self.weights, {n: w for n, w in model.named_parameters() if n in self.weights})
 
     @contextmanager
     def in_place_of(self, model: nn.Module) -> Iterator[None]:

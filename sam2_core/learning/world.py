@@ -32,6 +32,7 @@ class LabelledPicture:
 
     pixels: Pixels  # [H, W, 3]
     ids: Ids  # [H, W]: 0 is the ground, then things from the farthest to the nearest
+    families: tuple[str, ...] = ()  # of the things, the farthest first; of frames nobody asks
 
     def object_ids(self, min_area: int = 1) -> list[int]:
         """Things of which so many pixels can be seen."""
@@ -75,7 +76,8 @@ class World:
         rng = np.random.default_rng([self.seed, 1, number])
         scene = _Scene.drawn(rng, self)
         canvas, ids = scene.painted(0.0)
-        return LabelledPicture(_Camera.drawn(rng).taken(canvas, rng), ids)
+        families = tuple(thing.family for thing in scene.things)
+        return LabelledPicture(_Camera.drawn(rng).taken(canvas, rng), ids, families)
 
     def clip(self, number: int, frames: int = 8) -> LabelledClip:
         """One clip; things move, turn, bend, pass before one another, leave and return."""
@@ -184,6 +186,7 @@ class _Path:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Thing:
+    family: str
     shape: Distance
     path: _Path
     surface: _Surface
@@ -202,7 +205,7 @@ class _Scene:
     @classmethod
     def drawn(cls, rng: np.random.Generator, world: World) -> _Scene:
         bank = patterns(world.seed)
-        families = [*world.families.values()]
+        families = [*world.families]
         surfaces: list[_Surface] = []
         things: list[_Thing] = []
         for _ in range(int(rng.integers(world.things[0], world.things[1] + 1))):
@@ -213,9 +216,10 @@ class _Scene:
             if rng.random() < 0.35:
                 shift = rng.uniform(-0.25, 0.25, 2)
                 shadow = (*shift.tolist(), float(rng.uniform(0.05, 0.4)), rng.uniform(0.2, 0.6))
-            shape = families[rng.integers(len(families))](rng)
+            family = families[rng.integers(len(families))]
+            shape = world.families[family](rng)
             path, stretch = _Path.drawn(rng), float(rng.uniform(0.7, 1.0))
-            things.append(_Thing(shape, path, surface, stretch, shadow))
+            things.append(_Thing(family, shape, path, surface, stretch, shadow))
         # Large things lie farther away more often than not, or they would hide all others.
         things.sort(key=lambda thing: -thing.path.size * rng.uniform(0.3, 1))
         return cls(world.size, _Surface.drawn(rng, bank), tuple(things))

@@ -78,6 +78,7 @@ class Sam2(nn.Module):
         # prompts and objects.
         self.static_images = False
         self.static_objects = False
+        self.encoder_sha256: str | None = None  # as it was before a cast, see encoder_digest
         self.encoder = Hiera(config)
         self.pyramid = FeaturePyramid(config)
         self.prompt_encoder = PromptEncoder(config)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -10,7 +12,7 @@ from PIL import Image, ImageDraw
 from sam2_core import Sam2
 from sam2_core.inference.preprocess import RgbArray
 
-from .examining import Asked, PictureScores, ask_about
+from .examining import PictureScores, ask_about
 from .labels.labelled import LabelSource, Masks
 
 _TILE = 240
@@ -21,33 +23,39 @@ _COLOURS = np.array(
 )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One picture under its label and under the answer."""
+
+    label: Image.Image
+    answer: Image.Image
+    words: str
+
+
 def draw_cases(
     model: Sam2, source: LabelSource, worst: Sequence[int], best: Sequence[int]
 ) -> bytes:
-    """Rows of labels above answers to one click, the worst pictures first: a PNG."""
-    import io
+    """Labels above answers to one click, the worst pictures first: a PNG."""
+    rows = [_asked(model, source, numbers) for numbers in (worst, best)]
+    return draw_sheet(rows[0], rows[1], "labels above, answers to one click below")
 
-    rows = [("worst", _asked(model, source, worst)), ("best", _asked(model, source, best))]
-    columns = max(1, *(len(asked) for _, asked in rows))
+
+def draw_sheet(worst: Sequence[Case], best: Sequence[Case], words: str) -> bytes:
+    """Two rows of cases, each label above its answer: a PNG."""
+    columns = max(1, len(worst), len(best))
     height = 2 * (2 * _TILE + 3 * _GAP + 16)
     sheet = Image.new("RGB", (columns * (_TILE + _GAP) + _GAP, height), "white")
     draw = ImageDraw.Draw(sheet)
-    for place, (word, asked) in enumerate(rows):
+    for place, (word, cases) in enumerate((("worst", worst), ("best", best))):
         top = place * (height // 2)
-        draw.text(
-            (_GAP, top + 2), f"{word}: labels above, answers to one click below", fill="black"
-        )
-        for column, one in enumerate(asked):
+        draw.text((_GAP, top + 2), f"{word}: {words}", fill="black")
+        for column, case in enumerate(cases):
             left = _GAP + column * (_TILE + _GAP)
-            pixels, masks = one.labelled.pixels, one.labelled.masks
-            sheet.paste(_tile(pixels, masks), (left, top + 16))
-            answers = one.marks.masks.numpy()
-            sheet.paste(_tile(pixels, answers), (left, top + 16 + _TILE + _GAP))
-            mean = float(one.marks.clicks[1].mean())
-            words = f"#{one.number}: IoU {mean:.2f}"
+            sheet.paste(case.label, (left, top + 16))
+            sheet.paste(case.answer, (left, top + 16 + _TILE + _GAP))
             draw.text(
                 (left + 4, top + 20 + _TILE + _GAP),
-                words,
+                case.words,
                 fill="white",
                 stroke_width=1,
                 stroke_fill="black",
@@ -57,20 +65,38 @@ def draw_cases(
     return file.getvalue()
 
 
-def _asked(model: Sam2, source: LabelSource, numbers: Sequence[int]) -> list[Asked]:
-    found: list[Asked] = []
+def _asked(model: Sam2, source: LabelSource, numbers: Sequence[int]) -> list[Case]:
+    found: list[Case] = []
     for number in numbers:
-        found += ask_about(model, source, range(number, number + 1), PictureScores())
+        for asked in ask_about(model, source, range(number, number + 1), PictureScores()):
+            pixels = asked.labelled.pixels
+            label = _tile(_under_masks(pixels, asked.labelled.masks))
+            answer = _tile(_under_masks(pixels, asked.marks.masks.numpy()))
+            mean = float(asked.marks.clicks[1].mean())
+            found.append(Case(label, answer, f"#{asked.number}: IoU {mean:.2f}"))
     return found
 
 
-def _tile(pixels: RgbArray, masks_NHW: Masks) -> Image.Image:
+def _under_masks(pixels: RgbArray, masks_NHW: Masks) -> RgbArray:
     """A picture under its masks, the smallest on top."""
     canvas = pixels.astype(np.float32)
     for place in np.argsort(-masks_NHW.reshape(len(masks_NHW), -1).sum(1)):
         mask = masks_NHW[place]
         canvas[mask] = canvas[mask] * 0.45 + _COLOURS[place % len(_COLOURS)] * 0.55
-    image = Image.fromarray(canvas.astype(np.uint8))
+    return canvas.astype(np.uint8)
+
+
+def class_tile(pixels: RgbArray, ids_HW: np.ndarray, plain: Sequence[int]) -> Image.Image:
+    """A picture under its classes, of which the plain ones are not painted."""
+    is_painted = ~np.isin(ids_HW, plain)
+    canvas = pixels.astype(np.float32)
+    colours = _COLOURS[ids_HW[is_painted] % len(_COLOURS)]
+    canvas[is_painted] = canvas[is_painted] * 0.45 + colours * 0.55
+    return _tile(canvas.astype(np.uint8))
+
+
+def _tile(pixels: RgbArray) -> Image.Image:
+    image = Image.fromarray(pixels)
     image.thumbnail((_TILE, _TILE))
     tile = Image.new("RGB", (_TILE, _TILE), (245, 245, 245))
     tile.paste(image, ((_TILE - image.width) // 2, (_TILE - image.height) // 2))

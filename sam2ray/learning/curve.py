@@ -18,8 +18,16 @@ _INK, _FAINT = (40, 40, 40), (225, 225, 225)
 _COLOURS = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14))
 _PANELS = (
     ("loss", ("loss",), None),
-    ("IoU while learning", ("alike_iou", "first_iou", "last_iou", "followed_iou"), 1.0),
-    ("IoU in examinations", ("iou_1_clicks", "iou_3_clicks", "iou_5_clicks", "iou_box"), 1.0),
+    (
+        "IoU while learning",
+        ("alike_iou", "first_iou", "last_iou", "followed_iou", "class_iou"),
+        1.0,
+    ),
+    (
+        "IoU in examinations",
+        ("iou_1_clicks", "iou_3_clicks", "iou_5_clicks", "iou_box", "miou"),
+        1.0,
+    ),
 )
 
 

@@ -11,7 +11,7 @@ import torch
 from sam2_core import ImageSegmenter, Sam2
 from sam2_core.learning.exams import CLICKS, Marks, correlation, examine_picture
 
-from .labels.labelled import BadLabels, LabelledImage, LabelSource
+from .labels.labelled import BadLabels, ClassSource, LabelledImage, LabelSource
 
 _MOST_OBJECTS = 32  # of a picture
 _LEAST_PIXELS = 16
@@ -83,6 +83,6 @@ def ask_about(
         yield Asked(number, chosen, marks)
 
 
-def numbers_of(source: LabelSource, most: int) -> range:
+def numbers_of(source: LabelSource | ClassSource, most: int) -> range:
     """The first so many pictures."""
     return range(most if source.pictures is None else min(most, source.pictures))

@@ -21,6 +21,7 @@ _NAMES = (
     *("loss", "rate", "focal", "dice", "iou", "presence", "affinity", "edges", "alike_iou"),
     *("first_iou", "last_iou", "followed_iou", "gradient_norm", "seconds"),
     *("iou_1_clicks", "iou_3_clicks", "iou_5_clicks", "iou_box", "quality_correlation"),
+    *("cross_entropy", "class_iou", "miou"),
 )
 SCHEMA = pa.schema(
     [

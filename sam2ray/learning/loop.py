@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,21 +22,32 @@ import torch
 import torch.distributed
 
 from sam2_core import export_checkpoint
-from sam2_core.learning.lessons import ClipBatch, Learner, PictureBatch
-from sam2_core.learning.weights import AveragedWeights
+from sam2_core.class_head_files import class_head_bytes
+from sam2_core.learning.lessons import Batch, Learner
 
 from ..storage import Store, open_store
+from .class_examining import ClassScores, ask_about_classes
+from .class_samples import class_batch
 from .examining import PictureScores, ask_about, numbers_of
 from .figures import Events, write_figures
+from .labels.class_opening import open_classes
 from .labels.opening import open_labels
-from .pupil import Pupil, new_learner
+from .pupil import Averages, Pupil, new_learner
 from .samples import clip_batch, picture_batch
 from .state import Progress, load_state, save_state
-from .stream import batches
-from .train_config import TrainConfig
+from .stream import Rows, batches
+from .train_config import BatchKind, TrainConfig
 
 WEIGHTS = "weights"
 BEST, LAST = f"{WEIGHTS}/best.pt", f"{WEIGHTS}/last.pt"
+BEST_HEAD, LAST_HEAD = f"{WEIGHTS}/best_head.safetensors", f"{WEIGHTS}/last_head.safetensors"
+_HEAD_BESIDE = {BEST: BEST_HEAD, LAST: LAST_HEAD}
+
+_BATCHES: dict[BatchKind, Callable[[Rows], Batch]] = {
+    "pictures": picture_batch,
+    "clips": clip_batch,
+    "classes": class_batch,
+}
 
 
 def train_worker(settings: Mapping[str, Any]) -> None:
@@ -66,23 +77,29 @@ class _Worker:
     def run(self) -> None:
         """Go on from the last checkpoint to the end."""
         learner = new_learner(self.config, self.device)
-        average = AveragedWeights(learner.model, 0.0)
+        averages = Averages.of(learner)
         progress, parts = self._restored()
         if parts:
             learner.load_state_dict(parts["learner"])
-            average.load_state_dict(parts["average"])
+            averages.load_state_dict(parts)
         events = Events(self.config.output, self._steps_before(progress.stage) + progress.step)
         try:
             for number in range(progress.stage, len(self.config.stages)):
-                begun = progress if number == progress.stage else Progress(number, 0, progress.best)
-                pupil = Pupil.at_stage(learner, average, self.config.stages[number])
+                begun = progress if number == progress.stage else self._next(progress)
+                pupil = Pupil.at_stage(learner, averages, self.config.stages[number])
                 if begun.step:
                     pupil.optimizer.load_state_dict(parts["optimizer"])
                 pupil.share_gradients(self.workers)
                 progress = self._stage(pupil, begun, events)
         finally:
             events.close()
-        self._export(learner, average, LAST)
+        self._export(learner, averages, len(self.config.stages) - 1, LAST)
+
+    def _next(self, progress: Progress) -> Progress:
+        """The beginning of a stage; marks of classes and of prompts are not compared."""
+        number, stages = progress.stage + 1, self.config.stages
+        asks_alike = (stages[number].learn == "classes") == (stages[number - 1].learn == "classes")
+        return Progress(number, 0, progress.best if asks_alike else float("-inf"))
 
     def _restored(self) -> tuple[Progress, dict[str, Any]]:
         checkpoint = ray.train.get_checkpoint()
@@ -97,8 +114,8 @@ class _Worker:
         began = time.perf_counter()
         for step in range(progress.step, stage.steps):
             row = next(rows)
-            is_clip = stage.learns_clips(step)
-            batch = (clip_batch(row) if is_clip else picture_batch(row)).to(self.device)
+            kind = stage.kind_of(step)
+            batch = _BATCHES[kind](row).to(self.device)
             found = pupil.step(step, batch, self._objects(batch), self._generator(progress, step))
             now = time.perf_counter()
             self.waiting.append(
@@ -106,7 +123,7 @@ class _Worker:
                     "stage": stage.name,
                     "stage_number": progress.stage,
                     "step": step,
-                    "kind": "clips" if is_clip else "pictures",
+                    "kind": kind,
                     "skipped": [text for texts in row["skipped"] for text in texts],
                     "seconds": now - began,
                     **found,
@@ -121,10 +138,9 @@ class _Worker:
                 self._checkpoint(pupil, progress, events)
         return progress
 
-    def _objects(self, batch: PictureBatch | ClipBatch) -> float:
+    def _objects(self, batch: Batch) -> float:
         """Objects of a worker's batch, on average: gradients are averaged over workers."""
-        targets = batch.targets_Nhw if isinstance(batch, PictureBatch) else batch.targets_NThw
-        count = torch.tensor(float(len(targets)), device=self.device)
+        count = torch.tensor(float(batch.count), device=self.device)
         if self.workers > 1:
             torch.distributed.all_reduce(count)
         return max(1.0, float(count) / self.workers)
@@ -150,21 +166,42 @@ class _Worker:
         """Ask the average of the weights, on the first worker; keep the best."""
         if self.rank:
             return progress
-        exam, model = self.config.examination, pupil.learner.model
+        with _judged(pupil.learner, pupil.averages):
+            if pupil.stage.learn == "classes":
+                mark = self._mark_for_classes(pupil.learner)
+            else:
+                mark = self._mark_for_prompts(pupil.learner)
+        if not mark > progress.best:
+            return progress
+        self._export(pupil.learner, pupil.averages, progress.stage, BEST)
+        return replace(progress, best=mark)
+
+    def _mark_for_prompts(self, learner: Learner) -> float:
+        """The mean of IoU by one click and by box."""
+        exam = self.config.examination
         assert exam.labels is not None
         options = self.config.storage.options()
         source = open_labels(exam.labels, options, self.config.model.row().image_size)
         scores = PictureScores()
-        with _judged(pupil.learner, pupil.average):
-            for _ in ask_about(model, source, numbers_of(source, exam.pictures), scores):
-                pass
+        for _ in ask_about(learner.model, source, numbers_of(source, exam.pictures), scores):
+            pass
         figures = scores.figures()
         self.waiting[-1] |= figures
-        mark = float(np.mean([figures["iou_1_clicks"], figures["iou_box"]]))
-        if not mark > progress.best:
-            return progress
-        self._export(pupil.learner, pupil.average, BEST)
-        return replace(progress, best=mark)
+        return float(np.mean([figures["iou_1_clicks"], figures["iou_box"]]))
+
+    def _mark_for_classes(self, learner: Learner) -> float:
+        """The mIoU of classes."""
+        exam, head = self.config.examination, learner.classes
+        assert exam.labels is not None
+        assert head is not None
+        model_px, options = self.config.model.row().image_size, self.config.storage.options()
+        source = open_classes(exam.labels, self.config.head, options, model_px)
+        scores = ClassScores(head.config.classes)
+        numbers = numbers_of(source, exam.pictures)
+        for _ in ask_about_classes(learner.model, head, source, numbers, scores):
+            pass
+        self.waiting[-1]["miou"] = scores.miou
+        return scores.miou
 
     # ------------------------------------------------------------ what is kept
 
@@ -180,8 +217,8 @@ class _Worker:
         with tempfile.TemporaryDirectory() as folder:
             parts = {
                 "learner": pupil.learner.state_dict(),
-                "average": pupil.average.state_dict(),
                 "optimizer": pupil.optimizer.state_dict(),
+                **pupil.averages.state_dict(),
             }
             save_state(Path(folder), progress, parts)
             ray.train.report(
@@ -189,23 +226,35 @@ class _Worker:
                 checkpoint=ray.train.Checkpoint.from_directory(folder),
             )
 
-    def _export(self, learner: Learner, average: AveragedWeights, name: str) -> None:
-        """Weights in the official layout, as any program of SAM 2 reads them."""
+    def _export(self, learner: Learner, averages: Averages, stage: int, name: str) -> None:
+        """Weights in the official layout, and beside them the head that belongs to them."""
         if self.rank:
             return
         file = io.BytesIO()
-        with average.in_place_of(learner.model):
+        with averages.in_place_of(learner):
             torch.save(export_checkpoint(learner.model), file)
+            head = self._head_of(learner, stage)
         self.store.put(name, file.getvalue())
+        if head is not None:
+            self.store.put(_HEAD_BESIDE[name], head)
+
+    def _head_of(self, learner: Learner, stage: int) -> bytes | None:
+        """The file of a head that has learned something by the end of a stage."""
+        has_learned = any(one.learn == "classes" for one in self.config.stages[: stage + 1])
+        if learner.classes is None or not has_learned:
+            return None
+        learner.classes.belong_to(learner.model)
+        return class_head_bytes(learner.classes)
 
 
 @contextmanager
-def _judged(learner: Learner, average: AveragedWeights) -> Iterator[None]:
-    """Lend the average to the model, in eval mode."""
-    was_training = learner.training
+def _judged(learner: Learner, averages: Averages) -> Iterator[None]:
+    """Lend the averages to the learner, in eval mode."""
+    were_training = [module for module in learner.modules() if module.training]
     learner.eval()
     try:
-        with average.in_place_of(learner.model):
+        with averages.in_place_of(learner):
             yield
     finally:
-        learner.train(was_training)
+        for module in were_training:
+            module.training = True

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from sam2_core import Sam2, load_sam2
+from sam2_core import ClassHead, Sam2, load_sam2
 from sam2_core.learning.dense import AffinityHead
-from sam2_core.learning.lessons import ClipBatch, Learner, Outcome, PictureBatch
+from sam2_core.learning.lessons import Batch, Learner, Outcome
 from sam2_core.learning.scratch import match_queries_and_keys
 from sam2_core.learning.weights import (
     AveragedWeights,
+    head_groups,
     make_activations_twice,
     parameter_groups,
 )
@@ -45,21 +47,76 @@ def _local(checkpoint: str | None, config: TrainConfig) -> str | None:
     return str(local_checkpoint(checkpoint, options=options))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Averages:
+    """Running averages of all that is exported."""
+
+    model: AveragedWeights
+    classes: AveragedWeights | None  # of the head, if there is one
+
+    @classmethod
+    def of(cls, learner: Learner) -> Averages:
+        """Of what has learned nothing yet."""
+        head = learner.classes
+        return cls(
+            AveragedWeights(learner.model, 0.0),
+            None if head is None else AveragedWeights(head, 0.0),
+        )
+
+    def update(self, learner: Learner, stage: Stage) -> None:
+        """Take a step of a stage into account; what does not learn yet would only be remembered."""
+        self.model.decay = stage.average
+        self.model.update(learner.model)
+        if self.classes is not None and stage.learn == "classes":
+            assert learner.classes is not None
+            self.classes.decay = stage.average
+            self.classes.update(learner.classes)
+
+    @contextmanager
+    def in_place_of(self, learner: Learner) -> Iterator[None]:
+        """Lend the averages to a learner, to be judged or exported."""
+        of_head: AbstractContextManager[None] = nullcontext()
+        if self.classes is not None:
+            assert learner.classes is not None
+            of_head = self.classes.in_place_of(learner.classes)
+        with self.model.in_place_of(learner.model), of_head:
+            yield
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, for a checkpoint."""
+        of_head = {} if self.classes is None else {"head_average": self.classes.state_dict()}
+        return {"average": self.model.state_dict(), **of_head}
+
+    def load_state_dict(self, parts: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.model.load_state_dict(parts["average"])
+        if self.classes is not None:
+            self.classes.load_state_dict(parts["head_average"])
+
+
 @dataclass(slots=True, eq=False)
 class Pupil:
     """What learns, and how."""
 
     learner: Learner
-    average: AveragedWeights
+    averages: Averages
     device: torch.device
     stage: Stage
     optimizer: torch.optim.Optimizer
     wrapped: nn.Module  # the learner, or what shares its gradients with others
 
     @classmethod
-    def at_stage(cls, learner: Learner, average: AveragedWeights, stage: Stage) -> Pupil:
+    def at_stage(cls, learner: Learner, averages: Averages, stage: Stage) -> Pupil:
         """Freeze what does not learn, and begin anew with the rest."""
-        groups = parameter_groups(learner.model, stage.rates())
+        rates = stage.rates()
+        groups = parameter_groups(learner.model, rates)
+        learner.model.train(bool(groups))
+        if not groups:  # what a head learns on is what it is exported with
+            averages.model.pour_into(learner.model)
+        if learner.classes is not None:
+            learner.classes.requires_grad_(stage.learn == "classes")
+            if stage.learn == "classes":
+                groups += head_groups(learner.classes, rates)
         if learner.head is not None:
             learns = bool(stage.lesson().dense_weight)
             learner.head.requires_grad_(learns)
@@ -69,9 +126,8 @@ class Pupil:
         for group in groups:
             group["full_rate"] = group["lr"]
         optimizer = torch.optim.AdamW(groups, betas=_BETAS)
-        average.decay = stage.average
         device = next(learner.parameters()).device
-        return cls(learner, average, device, stage, optimizer, learner)
+        return cls(learner, averages, device, stage, optimizer, learner)
 
     def share_gradients(self, workers: int) -> None:
         """Average gradients over all workers, with whatever of the learner has some."""
@@ -83,7 +139,7 @@ class Pupil:
     def step(
         self,
         step: int,
-        batch: PictureBatch | ClipBatch,
+        batch: Batch,
         objects: float,
         generator: torch.Generator,
     ) -> dict[str, float]:
@@ -98,7 +154,7 @@ class Pupil:
         norm = nn.utils.clip_grad_norm_(self.learner.parameters(), self.stage.clip_norm)
         if bool(torch.isfinite(norm)):
             self.optimizer.step()
-            self.average.update(self.learner.model)
+            self.averages.update(self.learner, self.stage)
         names = [*outcome.figures]
         values = [outcome.loss.detach(), norm, *(outcome.figures[name] for name in names)]
         loss, length, *figures = torch.stack([value.float() for value in values]).tolist()
@@ -111,13 +167,16 @@ class Pupil:
 
 
 def new_learner(config: TrainConfig, device: torch.device) -> Learner:
-    """The model, with a head where a stage learns densely."""
+    """The model, with the heads that stages learn by or learn."""
     model = starting_model(config.model, config.seed, config)
     if config.save_memory:
         make_activations_twice(model)
-    head = None
-    if any(stage.lesson().dense_weight for stage in config.stages):
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(config.seed)
+    head = classes = None
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        if any(stage.lesson().dense_weight for stage in config.stages):
             head = AffinityHead(model.config)
-    return Learner(model, head).to(device)
+        if config.learns_classes:
+            told = config.head
+            classes = ClassHead.for_model(model, told.classes, told.ground, told.width)
+    return Learner(model, head, classes).to(device)

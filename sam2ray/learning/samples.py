@@ -17,7 +17,7 @@ from sam2_core.inference.preprocess import RgbArray
 from sam2_core.learning.lessons import ClipBatch, PictureBatch
 
 from .labels.labelled import Masks
-from .labels.opening import Mixture
+from .labels.opening import Mixture, Skipped
 from .train_config import Stage
 
 Row = dict[str, Any]
@@ -43,7 +43,7 @@ class SampleMaker:
         """A row of a picture."""
         labelled, skipped = self.mixture.picture(self._place(number))
         rng = self._rng(number)
-        view = _View.drawn(rng, labelled.pixels.shape[:2], self.stage)
+        view = View.drawn(rng, labelled.pixels.shape[:2], self.stage)
         masks = view.of_masks(labelled.masks, self.target_px)
         ids = _painted(masks)
         masks = _drawn(masks, masks.reshape(len(masks), -1).sum(1), self.stage.objects, rng)
@@ -52,7 +52,7 @@ class SampleMaker:
             "ids": ids,
             "masks": _packed(masks, self.stage.objects),
             "objects": len(masks),
-            "skipped": [f"{one.source}\t{one.reason}" for one in skipped],
+            "skipped": told(skipped),
         }
 
     def clip(self, number: int) -> Row:
@@ -60,7 +60,7 @@ class SampleMaker:
         frames = self.stage.frames
         labelled, skipped = self.mixture.clip(self._place(number), frames)
         rng = self._rng(number)
-        view = _View.drawn(rng, labelled.frames[0].shape[:2], self.stage)
+        view = View.drawn(rng, labelled.frames[0].shape[:2], self.stage)
         shown = [view.of_pixels(frame, self.model_px) for frame in labelled.frames]
         masks = np.stack([view.of_masks(one, self.target_px) for one in labelled.masks], axis=1)
         # What is prompted first has to be there on the first frame.
@@ -72,19 +72,28 @@ class SampleMaker:
             "pixels": np.stack(shown),
             "masks": _packed(masks, self.stage.objects),
             "objects": len(masks),
-            "skipped": [f"{one.source}\t{one.reason}" for one in skipped],
+            "skipped": told(skipped),
         }
 
     def _place(self, number: int) -> int:
-        """Stages do not see the same labels again."""
-        return self.stage_number * 10**9 + number
+        return place_of_row(self.stage_number, number)
 
     def _rng(self, number: int) -> np.random.Generator:
-        return np.random.default_rng([self.mixture.seed, 5, self.stage_number, number])
+        return rng_of_row(self.mixture.seed, self.stage_number, number)
+
+
+def place_of_row(stage_number: int, number: int) -> int:
+    """Which labels a row is made of: stages do not see the same ones again."""
+    return stage_number * 10**9 + number
+
+
+def rng_of_row(seed: int, stage_number: int, number: int) -> np.random.Generator:
+    """Whatever is drawn for a row."""
+    return np.random.default_rng([seed, 5, stage_number, number])
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
+class View:
     """What of a picture is seen: a part, perhaps mirrored."""
 
     top: int
@@ -94,7 +103,8 @@ class _View:
     mirrored: bool
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator, size_hw: Sequence[int], stage: Stage) -> _View:
+    def drawn(cls, rng: np.random.Generator, size_hw: Sequence[int], stage: Stage) -> View:
+        """A part that the stage allows."""
         share = rng.uniform(stage.crop, 1) if stage.crop < 1 else 1.0
         height, width = (max(1, round(side * share)) for side in size_hw)
         top = int(rng.integers(size_hw[0] - height + 1))
@@ -102,6 +112,7 @@ class _View:
         return cls(top, left, height, width, bool(stage.flip and rng.random() < 0.5))
 
     def of_pixels(self, pixels: RgbArray, side: int) -> RgbArray:
+        """What is seen of a picture."""
         part = self._part(pixels)
         if part.shape[:2] == (side, side):
             return np.ascontiguousarray(part)
@@ -109,6 +120,7 @@ class _View:
         return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
 
     def of_masks(self, masks_NHW: Masks, side: int) -> Masks:
+        """What is seen of masks: a pixel belongs to one that has half of it."""
         part = np.moveaxis(self._part(np.moveaxis(masks_NHW, 0, 2)), 2, 0)
         if part.shape[1:] == (side, side) or not len(part):
             return np.ascontiguousarray(part).reshape(len(part), side, side)
@@ -117,6 +129,14 @@ class _View:
             torch.from_numpy(np.ascontiguousarray(part))[:, None].float(), size, mode="area"
         )
         return (shrunk[:, 0] >= 0.5).numpy()
+
+    def of_ids(self, ids_HW: np.ndarray, side: int) -> np.ndarray:
+        """Ids of classes: each pixel has that of the one in its middle."""
+        part = np.ascontiguousarray(self._part(ids_HW))
+        if part.shape == (side, side):
+            return part
+        image = Image.fromarray(part)
+        return np.asarray(image.resize((side, side), Image.Resampling.NEAREST))
 
     def _part(self, array: np.ndarray) -> np.ndarray:
         part = array[self.top : self.top + self.height, self.left : self.left + self.width]
@@ -144,12 +164,17 @@ def _packed(masks: Masks, most: int) -> np.ndarray:
     return np.packbits(full, axis=-1)
 
 
+def told(skipped: Sequence[Skipped]) -> list[str]:
+    """What was skipped, as figures keep it."""
+    return [f"{one.source}\t{one.reason}" for one in skipped]
+
+
 def picture_batch(rows: Mapping[str, np.ndarray]) -> PictureBatch:
     """Rows of pictures as tensors."""
     targets, source = _targets(rows)
     return PictureBatch(
-        torch.from_numpy(_writable(rows["pixels"])),
-        torch.from_numpy(_writable(rows["ids"])),
+        torch.from_numpy(writable(rows["pixels"])),
+        torch.from_numpy(writable(rows["ids"])),
         targets,
         source,
     )
@@ -158,17 +183,17 @@ def picture_batch(rows: Mapping[str, np.ndarray]) -> PictureBatch:
 def clip_batch(rows: Mapping[str, np.ndarray]) -> ClipBatch:
     """Rows of clips as tensors."""
     targets, source = _targets(rows)
-    return ClipBatch(torch.from_numpy(_writable(rows["pixels"])), targets, source)
+    return ClipBatch(torch.from_numpy(writable(rows["pixels"])), targets, source)
 
 
 def _targets(rows: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     counts = [int(count) for count in rows["objects"]]
-    unpacked = np.unpackbits(_writable(rows["masks"]), axis=-1).astype(bool)
+    unpacked = np.unpackbits(writable(rows["masks"]), axis=-1).astype(bool)
     masks = np.concatenate([one[:count] for one, count in zip(unpacked, counts, strict=True)])
     source = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     return torch.from_numpy(masks), source
 
 
-def _writable(array: np.ndarray) -> np.ndarray:
-    """Arrow's memory is read-only, and torch warns of it."""
+def writable(array: np.ndarray) -> np.ndarray:
+    """A copy: Arrow's memory is read-only, and torch warns of it."""
     return np.array(array)

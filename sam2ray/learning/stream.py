@@ -5,17 +5,19 @@ Rows come in their order, from any of them on, so that a training goes on where 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, get_args
 
 import numpy as np
 import ray
 import ray.data
 
 from ..quiet import quieten_ray_data
+from .class_samples import ClassSampleMaker
+from .labels.class_opening import ClassMixture, open_classes
 from .labels.opening import Mixture, open_labels
-from .samples import SampleMaker
-from .train_config import TrainConfig
+from .samples import Row, SampleMaker
+from .train_config import CLASS_KINDS, BatchKind, TrainConfig
 
 Rows = Mapping[str, np.ndarray]
 
@@ -24,39 +26,54 @@ _ROWS_OF_CLIPS = 4
 
 
 def mixture_of(config: TrainConfig) -> Mixture:
-    """All sources of a training."""
+    """All sources of masks; what is only of classes is left out if there is anything else."""
     options = config.storage.options()
     model_px = config.model.row().image_size
-    sources = [open_labels(labels, options, model_px) for labels in config.labels]
-    return Mixture(sources, [labels.share for labels in config.labels], config.seed)
+    with_masks = [labels for labels in config.labels if labels.kind != "classes"]
+    labels = with_masks or config.labels
+    sources = [open_labels(one, options, model_px) for one in labels]
+    return Mixture(sources, [one.share for one in labels], config.seed)
+
+
+def class_mixture_of(config: TrainConfig) -> ClassMixture:
+    """All sources that say what is of a class; others are left out if there is one."""
+    options = config.storage.options()
+    model_px = config.model.row().image_size
+    with_classes = [labels for labels in config.labels if labels.kind in CLASS_KINDS]
+    labels = with_classes or config.labels
+    sources = [open_classes(one, config.head, options, model_px) for one in labels]
+    return ClassMixture(sources, [one.share for one in labels], config.seed)
 
 
 class _Making:
     """Numbers -> rows, in a task; sources are opened once a process."""
 
-    def __init__(self, config: TrainConfig, stage_number: int, clips: bool) -> None:
-        self.config, self.stage_number, self.clips = config, stage_number, clips
+    def __init__(self, config: TrainConfig, stage_number: int, kind: BatchKind) -> None:
+        self.config, self.stage_number, self.kind = config, stage_number, kind
 
     def __call__(self, numbers: dict[str, np.ndarray]) -> dict[str, Any]:
-        maker = self._maker()
-        make = maker.clip if self.clips else maker.picture
+        make = self._make()
         rows = [make(int(number)) for number in numbers["id"]]
         return {name: _column([row[name] for row in rows]) for name in rows[0]}
 
-    def _maker(self) -> SampleMaker:
-        stage = self.config.stages[self.stage_number]
-        model_px = self.config.model.row().image_size
-        return SampleMaker(_opened(self.config), stage, self.stage_number, model_px)
+    def _make(self) -> Callable[[int], Row]:
+        config, number = self.config, self.stage_number
+        stage, model_px = config.stages[number], config.model.row().image_size
+        if self.kind == "classes":
+            mixture = _opened(config, class_mixture_of)
+            return ClassSampleMaker(mixture, stage, number, model_px).picture
+        maker = SampleMaker(_opened(config, mixture_of), stage, number, model_px)
+        return maker.clip if self.kind == "clips" else maker.picture
 
 
-_cache: dict[str, Mixture] = {}
+_cache: dict[tuple[str, str], Any] = {}
 
 
-def _opened(config: TrainConfig) -> Mixture:
-    key = config.model_dump_json()
+def _opened(config: TrainConfig, opening: Callable[[TrainConfig], Any]) -> Any:  # noqa: ANN401
+    key = (config.model_dump_json(), opening.__name__)
     if key not in _cache:
         _cache.clear()
-        _cache[key] = mixture_of(config)
+        _cache[key] = opening(config)
     return _cache[key]
 
 
@@ -71,18 +88,18 @@ def batches(
     stage = config.stages[stage_number]
     steps = range(first_step, stage.steps)
     streams = {
-        clips: _stream(
+        kind: _stream(
             config,
             stage_number,
-            [step for step in steps if stage.learns_clips(step) == clips],
+            [step for step in steps if stage.kind_of(step) == kind],
             rank,
             workers,
-            clips=clips,
+            kind,
         )
-        for clips in (False, True)
+        for kind in get_args(BatchKind)
     }
     for step in steps:
-        yield next(streams[stage.learns_clips(step)])
+        yield next(streams[stage.kind_of(step)])
 
 
 def _stream(
@@ -91,8 +108,7 @@ def _stream(
     steps: list[int],
     rank: int,
     workers: int,
-    *,
-    clips: bool,
+    kind: BatchKind,
 ) -> Iterator[Rows]:
     """Batches of the given steps; nothing is made before the first is asked for."""
     if not steps:
@@ -104,10 +120,10 @@ def _stream(
     quieten_ray_data()
     first = (np.array(steps, np.int64) * workers + rank) * batch
     numbers = (first[:, None] + np.arange(batch)).ravel()
-    rows = _ROWS_OF_CLIPS if clips else _ROWS_A_TASK
+    rows = _ROWS_OF_CLIPS if kind == "clips" else _ROWS_A_TASK
     made = ray.data.from_numpy(numbers).rename_columns({"data": "id"})
     made = made.repartition(target_num_rows_per_block=rows)
-    making: Any = _Making(config, stage_number, clips)
+    making: Any = _Making(config, stage_number, kind)
     made = made.map_batches(making, batch_size=rows)
     numpy: Any = made.iter_batches(batch_size=batch, batch_format="numpy", prefetch_batches=2)
     yield from numpy

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from math import cos, pi
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 
 from sam2_core import RELEASED, ConfigError, ModelConfig
 from sam2_core.config import model_config
+from sam2_core.learning.classes import ClassLossConfig
 from sam2_core.learning.clips import ClipInteraction
 from sam2_core.learning.lessons import Lesson
 from sam2_core.learning.losses import LossConfig
 from sam2_core.learning.pictures import Interaction
-from sam2_core.learning.weights import LearningRates
+from sam2_core.learning.weights import PARTS, LearningRates
+from sam2_core.network.class_head import check_class_names, check_width
 
-from ..config_section import Section, Text, Uri, frozen, result, run, section
+from ..config_section import Section, Text, Texts, Uri, fault, frozen, result, run, section
 from ..config_storage import Storage
 
-LabelKind = Literal["world", "masks", "coco", "sa1b", "sav", "davis"]
-What = Literal["dense", "pictures", "clips"]
+LabelKind = Literal["world", "masks", "coco", "sa1b", "sav", "davis", "classes"]
+CLASS_KINDS: tuple[LabelKind, ...] = ("classes", "coco", "world")  # that say what is of a class
+What = Literal["dense", "pictures", "clips", "classes"]
+BatchKind = Literal["pictures", "clips", "classes"]
 Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
 
 
 def _released(name: str) -> str:
@@ -60,7 +67,8 @@ class Labels(Section):
     kind: LabelKind = result(
         ...,
         "world: made as they are needed; masks: an output of sam2ray; coco: instances JSON; sa1b: "
-        "pictures with a JSON each; sav: videos with masklets; davis: JPEGImages and Annotations.",
+        "pictures with a JSON each; sav: videos with masklets; davis: JPEGImages and Annotations; "
+        "classes: PNGs whose pixels are ids of classes, 255 unknown.",
     )
     uri: Uri | None = result(None, "Folder or file of the labels; of a world there is none.")
     pictures: Uri | None = result(
@@ -71,6 +79,10 @@ class Labels(Section):
     held_out: bool = result(False, "Of a world: only of shapes that are kept for examinations.")
     min_score: float = result(0.0, "Of sam2ray's masks: those it rates lower are left out.", ge=0)
     min_area: int = result(16, "Smaller masks are left out, px of the picture.", ge=1)
+    categories: dict[str, str] = result(
+        {},
+        "Of coco and world: which category, by name or id, is which class, if not by its name.",
+    )
 
     @model_validator(mode="after")
     def _says_where(self) -> Labels:
@@ -78,6 +90,26 @@ class Labels(Section):
             raise ValueError("a world has no uri: leave it out, or name another kind")
         if self.kind != "world" and self.uri is None:
             raise ValueError(f"kind={self.kind} needs a uri: where its labels lie")
+        return self
+
+
+class Head(Section):
+    """What stages that learn classes teach: a head without prompts on the encoder."""
+
+    classes: Texts = result((), "Names of the classes, in the order of their ids.")
+    ground: Text | None = result(
+        None, "The class that means none of the others; null: what is not labelled is unknown."
+    )
+    width: int = result(64, "Channels inside the head, a multiple of 8.")
+
+    @model_validator(mode="after")
+    def _works(self) -> Head:
+        try:
+            if self.classes:
+                check_class_names(self.classes, self.ground)
+            check_width(self.width)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
         return self
 
 
@@ -101,7 +133,8 @@ class Stage(Section):
     name: Text = result(..., "What it is called in figures.")
     learn: What = result(
         ...,
-        "dense: the encoder alone, what belongs together; pictures: prompts; clips: memory too.",
+        "dense: the encoder alone, what belongs together; pictures: prompts; clips: memory too; "
+        "classes: a head that needs no prompt.",
     )
     steps: int = result(..., "Steps of the optimizer.", ge=1)
     batch: int = result(4, "Pictures or clips of each worker in a step.", ge=1)
@@ -114,7 +147,9 @@ class Stage(Section):
     last_rate: Share = result(0.01, "Share of it at the end, along half a cosine.")
     warmup_steps: int = result(0, "Steps in which it grows from nothing.", ge=0)
     parts: dict[str, float] = result(
-        {}, "Factors of the rate by part: encoder, prompts, decoder, memory; 0 freezes one."
+        {},
+        "Factors of the rate by part: encoder, prompts, decoder, memory; 0 freezes one. Of classes "
+        "all are 0 that are not named: the head alone learns.",
     )
     encoder_decay: Share = result(1.0, "Factor from each encoder block to the one before.")
     weight_decay: float = result(0.1, "Of matrices.", ge=0)
@@ -133,13 +168,19 @@ class Stage(Section):
     prompted_frames: int = result(2, "Most frames of a clip that are prompted.", ge=1)
     flip: bool = result(True, "Mirror pictures half of the time.")
     crop: Share = result(1.0, "Cut out parts of pictures, from this share of their side on.")
+    class_dice: float = result(0.0, "Of classes: weight of dice beside the cross entropy.", ge=0)
+    class_weights: dict[str, Weight] = result(
+        {}, "Of classes: what a pixel of a class counts, by its name; 1 where none is written."
+    )
     precision: Literal["fp32", "bf16"] = result("fp32", "Arithmetic; bf16 is fast on GPUs.")
     loss: Loss = section(Loss, "How wrong answers are.")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Stage:
-        if self.learn == "clips" and self.dense_weight:
-            raise ValueError("dense_weight is of pictures: set it to 0 in a stage of clips")
+        if self.learn in ("clips", "classes") and self.dense_weight:
+            raise ValueError(f"dense_weight is of pictures: set it to 0 in a stage of {self.learn}")
+        if self.learn != "classes" and (self.class_dice or self.class_weights):
+            raise ValueError("class_dice and class_weights are of stages that learn classes")
         if self.learn != "clips" and self.pictures_every:
             raise ValueError("pictures_every is of clips: leave it out")
         if self.pictures_every == 1:
@@ -155,6 +196,8 @@ class Stage(Section):
         parts = dict(self.parts)
         if self.learn == "dense":
             parts = {"prompts": 0.0, "decoder": 0.0, "memory": 0.0, **parts}
+        elif self.learn == "classes":
+            parts = {**dict.fromkeys(PARTS, 0.0), **parts}
         elif self.learn == "pictures":
             parts = {"memory": 0.0, **parts}
         return LearningRates(
@@ -176,6 +219,7 @@ class Stage(Section):
             interaction=clicks,
             clips=clips,
             losses=LossConfig(**self.loss.model_dump()),
+            classes=ClassLossConfig(dice=self.class_dice, weights=self.class_weights),
             prompted=self.learn != "dense",
             dense_weight=1.0 if self.learn == "dense" else self.dense_weight,
             dense_clicks=self.dense_clicks,
@@ -185,6 +229,12 @@ class Stage(Section):
         """Whether a step learns from clips."""
         is_break = self.pictures_every and (step + 1) % self.pictures_every == 0
         return self.learn == "clips" and not is_break
+
+    def kind_of(self, step: int) -> BatchKind:
+        """What kind of batch a step learns from."""
+        if self.learn == "classes":
+            return "classes"
+        return "clips" if self.learns_clips(step) else "pictures"
 
     def rate_share(self, step: int) -> float:
         """The share of the full rate at a step."""
@@ -231,6 +281,7 @@ class TrainConfig(Section):
         BeforeValidator(frozen, json_schema_input_type=list[Stage]),
         Field(min_length=1),
     ] = Field(description="What is learned, one after another.")
+    head: Head = section(Head, "What stages that learn classes teach.")
     examination: Examination = section(Examination, "How good the model is by now.")
     workers: Workers = section(Workers, "What of the cluster learns.")
     save_memory: bool = run(
@@ -244,3 +295,34 @@ class TrainConfig(Section):
         "How stores are reached, by protocol; better left to the environment.",
         exclude=True,
     )
+
+    @property
+    def learns_classes(self) -> bool:
+        """Whether a stage does."""
+        return any(stage.learn == "classes" for stage in self.stages)
+
+    @model_validator(mode="after")
+    def _makes_sense_as_a_whole(self) -> TrainConfig:
+        faults = [*self._contradictions()]
+        if faults:
+            raise ValidationError.from_exception_data("training", faults)
+        return self
+
+    def _contradictions(self) -> Iterator[InitErrorDetails]:
+        names, exam = self.head.classes, self.examination.labels
+        if self.learns_classes and not names:
+            yield fault("head.classes", "is missing: a stage learns classes, so name them")
+        if names and not self.learns_classes:
+            yield fault("head.classes", "is of stages that learn classes, and none does")
+        for number, stage in enumerate(self.stages):
+            for name in stage.class_weights:
+                if name not in names:
+                    yield fault(f"stages.{number}.class_weights", f"{name!r} is no class of head")
+        if exam is None:
+            return
+        if self.learns_classes and exam.kind not in CLASS_KINDS:
+            words = f"kind={exam.kind} says nothing of classes: {', '.join(CLASS_KINDS)} do"
+            yield fault("examination.labels", words)
+        if exam.kind == "classes" and any(s.learn in ("pictures", "clips") for s in self.stages):
+            words = "kind=classes has no masks, which stages of pictures and clips are asked about"
+            yield fault("examination.labels", words)

@@ -85,6 +85,8 @@ def _explained(error: ValidationError, places: Mapping[ValuePath, str]) -> list[
             words = f" is not a setting{_hint(path)}"
         elif detail["type"] == "missing":
             words = " is missing"
+        elif detail["type"] == "fault":
+            words = f" {words}"
         elif isinstance(detail["input"], str | int | float):
             words = f"={printable(str(detail['input']), longest=60)}: {words}"
         else:

@@ -20,8 +20,9 @@ from ..root import new_run_id
 from ..storage import Store, local_path, open_store
 from .curve import draw_curve
 from .figures import figure_files, read_figure_file, read_figures
-from .loop import BEST, LAST, train_worker
-from .stream import mixture_of
+from .labels.class_opening import open_classes
+from .loop import BEST, BEST_HEAD, LAST, LAST_HEAD, train_worker
+from .stream import class_mixture_of, mixture_of
 from .train_config import TrainConfig
 
 KEPT = "training.yaml"
@@ -44,6 +45,7 @@ class Trained:
     uri: str
     figures: pa.Table
     has_best: bool
+    heads: tuple[str, ...] = ()  # files of heads, as they are called in the output
 
     @property
     def skipped(self) -> dict[str, int]:
@@ -63,7 +65,8 @@ def train(config: TrainConfig, say: Say) -> Trained:
             _fit(config, store)
         figures = pa.concat_tables(read_figures(store))
         store.put(CURVE, draw_curve(figures, config))
-        return Trained(store.uri, figures, store.exists(BEST))
+        heads = tuple(name for name in (BEST_HEAD, LAST_HEAD) if store.exists(name))
+        return Trained(store.uri, figures, store.exists(BEST), heads)
 
 
 def _pin(store: Store, config: TrainConfig) -> None:
@@ -99,12 +102,19 @@ def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:  # noqa
 
 def _refuse_empty_labels(config: TrainConfig) -> None:
     """What is missing is said before anything starts."""
-    mixture = mixture_of(config)
-    for stage in config.stages:
-        if stage.learn == "clips":
+    of_masks = [stage for stage in config.stages if stage.learn != "classes"]
+    if of_masks:
+        mixture = mixture_of(config)
+        if any(stage.learn == "clips" for stage in of_masks):
             mixture.require("clips")
-        if stage.learn != "clips" or stage.pictures_every:
+        if any(stage.learn != "clips" or stage.pictures_every for stage in of_masks):
             mixture.require("pictures")
+    if config.learns_classes:
+        class_mixture_of(config)
+        exam = config.examination.labels
+        if exam is not None:
+            model_px = config.model.row().image_size
+            open_classes(exam, config.head, config.storage.options(), model_px)
 
 
 def _fit(config: TrainConfig, store: Store) -> None:
@@ -197,6 +207,8 @@ def _line(table: pa.Table, config: TrainConfig) -> str:
         ("iou_1_clicks", "examined: one click"),
         ("iou_3_clicks", "three"),
         ("iou_box", "box"),
+        ("class_iou", "classes"),
+        ("miou", "examined: mIoU"),
     ):
         mean = _mean(table, name)
         if mean is not None:
@@ -217,3 +229,9 @@ def weights_of(trained: Trained) -> dict[str, str]:
     """Where weights lie, by what they are."""
     found = {"last": f"{trained.uri}/{LAST}"}
     return {"best": f"{trained.uri}/{BEST}", **found} if trained.has_best else found
+
+
+def heads_of(trained: Trained) -> dict[str, str]:
+    """Where heads of classes lie, by the weights that they belong to."""
+    words = {BEST_HEAD: "best", LAST_HEAD: "last"}
+    return {words[name]: f"{trained.uri}/{name}" for name in trained.heads}

@@ -173,8 +173,9 @@ class PictureLabeller:
 
 
 def best_rows(table: pa.Table, most: int) -> pa.Table:
-    """At most so many masks, those with the highest predicted IoU, in the order they have."""
-    ranked = np.argsort(-table["predicted_iou"].to_numpy(), kind="stable")
+    """At most so many masks, the best by predicted IoU or else by score, in their order."""
+    iou, score = (table[name].to_numpy() for name in ("predicted_iou", "object_score"))
+    ranked = np.argsort(-np.where(np.isnan(iou), score, iou), kind="stable")
     return table.take(pa.array(np.sort(ranked[:most])))
 
 

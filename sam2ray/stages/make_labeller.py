@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sam2_core import ImageSegmenter, MaskGenerator, Sam2, VideoTracker
+from sam2_core import (
+    ClassHead,
+    ClassSegmenter,
+    ImageSegmenter,
+    MaskGenerator,
+    Sam2,
+    VideoTracker,
+)
 
 from ..config import JobConfig
+from ..heads import skipped_classes
 from ..modes.auto_track import DiscoverObjects, DiscoveryRules
+from ..modes.classes import ClassMasks
 from ..modes.clips import ClipMode, FrameByFrame
 from ..modes.pictures import AllMasks, Embeddings, NoPictures, PictureMode, PromptedMasks
 from ..modes.track import TrackPrompts
@@ -31,10 +40,16 @@ class Modes:
 
 
 def make_labeller(
-    config: JobConfig, model: Sam2, hands: Hands, stamp: Stamp, committer: Committer
+    config: JobConfig,
+    model: Sam2,
+    hands: Hands,
+    stamp: Stamp,
+    committer: Committer,
+    *,
+    head: ClassHead | None = None,
 ) -> BatchLabeller:
     """All that an actor needs to label pictures and videos."""
-    modes = Modes(picture_mode(config, model), clip_mode(config, model))
+    modes = Modes(picture_mode(config, model, head), clip_mode(config, model, head))
     return labeller_of(config, modes, hands, stamp, committer)
 
 
@@ -56,24 +71,28 @@ def labeller_of(
     return BatchLabeller(PictureLabeller(modes.pictures, hands, stamp, max_rows=most), videos)
 
 
-def picture_mode(config: JobConfig, model: Sam2) -> PictureMode:
+def picture_mode(config: JobConfig, model: Sam2, head: ClassHead | None = None) -> PictureMode:
     """What the job does with pictures."""
     if config.mode in ("track", "auto_track"):
         return NoPictures(config.mode)
-    return _frame_mode(config, model)
+    return _frame_mode(config, model, head)
 
 
-def _frame_mode(config: JobConfig, model: Sam2) -> PictureMode:
+def _frame_mode(config: JobConfig, model: Sam2, head: ClassHead | None) -> PictureMode:
     if config.mode == "prompt":
         return PromptedMasks(
             ImageSegmenter(model), config.prompts.multimask, config.prompts.keep_best
         )
     if config.mode == "embed":
         return Embeddings(ImageSegmenter(model))
+    if config.mode == "semantic":
+        assert head is not None, "the config demands one"
+        segmenter = ClassSegmenter(model, head, batch=config.resources.batch_size)
+        return ClassMasks(segmenter, skipped_classes(config, head.config))
     return AllMasks(_mask_generator(config, model))
 
 
-def clip_mode(config: JobConfig, model: Sam2) -> ClipMode:
+def clip_mode(config: JobConfig, model: Sam2, head: ClassHead | None = None) -> ClipMode:
     """What the job does with videos."""
     tracking = config.tracking
     if config.mode == "track":
@@ -89,7 +108,7 @@ def clip_mode(config: JobConfig, model: Sam2) -> ClipMode:
         generator = _mask_generator(config, model)
         return DiscoverObjects(model, generator, tracking.tracking_config(), rules)
     return FrameByFrame(
-        _frame_mode(config, model),
+        _frame_mode(config, model, head),
         config.resources.batch_size,
         "prompted" if config.mode == "prompt" else "sampled",
     )

@@ -96,6 +96,11 @@ WRONG = {
     "run pics new --keep caption": "files have no columns to keep",
     "run pics new --prompts p.json": "--prompts is not read in mode auto",
     "run pics new --mode prompt": "files have no columns of prompts; name a file of them",
+    "run pics new --mode semantic": "semantic.head is missing: mode semantic needs the head",
+    "run pics new --mode semantic --head missing --dry-run": "missing: no such file",
+    "run pics new --mode semantic --head file --dry-run": "file: is no safetensors file",
+    "run pics new --head head": "--head is not read in mode auto: write semantic",
+    "evaluate world --head missing": "missing: no such file",
     "run pics new --checkpoint missing.pt --dry-run": "missing.pt: No such file",
     "run pics out --model nano --set masks.points_per_side=7 --dry-run": (
         "holds results of another config; what differs: masks.points_per_side"

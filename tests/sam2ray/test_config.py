@@ -60,6 +60,8 @@ OTHERS = {
     "masks.pred_iou_thresh": 0.5,
     "masks.stability_score_thresh": 0.5,
     "prompts.file": None,  # see test_the_place_of_prompts_changes_nothing
+    "semantic.head": None,  # see test_the_place_of_a_head_changes_nothing_and_its_content_does
+    "semantic.skip": ["sky"],
 }
 
 CHANGEABLE = [
@@ -159,6 +161,19 @@ def test_the_place_of_prompts_changes_nothing():
     assert config_id(here, WEIGHTS) == config_id(there, WEIGHTS)
 
 
+def test_the_place_of_a_head_changes_nothing_and_its_content_does():
+    here = job(mode="semantic", semantic__head="a.safetensors")
+    there = job(mode="semantic", semantic__head="s3://bucket/a.safetensors")
+    ids = [config_id(one, WEIGHTS, head) for one in (here, there) for head in (WEIGHTS, "cd" * 32)]
+    assert ids[:2] == ids[2:]
+    assert ids[0] != ids[1]
+
+
+def test_a_head_is_asked_for_in_its_mode_and_in_no_other():
+    assert "semantic.head is missing" in refused(mode="semantic").replace("\n  ", " ")
+    assert "is not read in mode embed" in refused(mode="embed", semantic__head="a.safetensors")
+
+
 @pytest.mark.parametrize("option", ["endpoint_url", "region", "profile", "key", "secret", "token"])
 def test_how_a_store_is_reached_changes_nothing(option):
     assert config_id(job(storage={"s3": {option: HUSH}}), WEIGHTS) == config_id(job(), WEIGHTS)
@@ -168,7 +183,8 @@ def test_what_changes_results_is_what_the_design_names():
     marked = {path for path, field in SETTINGS.items() if changes_results(field)}
     assert {"mode", "model.precision", "decode.mode", "output.max_masks_per_unit"} <= marked
     assert {path.partition(".")[0] for path in marked} == {
-        *("mode", "output", "model", "masks", "prompts", "tracking", "discover", "decode")
+        *("mode", "output", "model", "masks", "prompts", "tracking", "discover", "semantic"),
+        "decode",
     }
     for section in ("source", "fetch", "resources", "limits", "storage"):
         assert not any(path.startswith(f"{section}.") for path in marked)
@@ -438,7 +454,8 @@ def test_jobs_are_bounded_by_default():
 
 @pytest.mark.parametrize("mode", get_args(Mode))
 def test_every_mode_runs_with_defaults(mode):
-    assert job(mode=mode).mode == mode
+    head = {"semantic__head": "a.safetensors"} if mode == "semantic" else {}
+    assert job(mode=mode, **head).mode == mode
 
 
 # ---------------------------------------------------------------- secrets

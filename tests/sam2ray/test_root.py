@@ -190,6 +190,8 @@ def test_another_config_is_refused_with_what_differs(store: LocalStore):
         pin_config(store, _config("masks.points_per_side=16"), "untrained")
     with pytest.raises(RootRefused, match=r"differs: the weights\."):
         pin_config(store, _config(), "ab" * 32)
+    with pytest.raises(RootRefused, match="the head"):
+        pin_config(store, _config(), "untrained", "ab" * 32)
 
 
 def test_a_run_that_came_to_nothing_binds_nobody(store: LocalStore):

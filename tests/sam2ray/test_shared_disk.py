@@ -60,10 +60,14 @@ def test_a_sample_is_taken_of_each_local_place(pictures: Path, tmp_path: Path):
     weights = tmp_path / "weights.pt"
     weights.write_bytes(b"12345")
     store = LocalStore(tmp_path / "out")
-    config = load_config(source=str(pictures), output=store.uri, model="nano", checkpoint=weights)
+    head = tmp_path / "head.safetensors"
+    head.write_bytes(b"123")
+    words = {"model": "nano", "checkpoint": weights, "mode": "semantic", "head": head}
+    config = load_config(source=str(pictures), output=store.uri, **words)
     with closing(lease.acquire(store, lease.this_process("run"))):
         samples = [*samples_of(config, store)]
-    assert [one.setting for one in samples] == ["output.uri", "source.uri", "model.checkpoint"]
+    settings = ["output.uri", "source.uri", "model.checkpoint", "semantic.head"]
+    assert [one.setting for one in samples] == settings
     assert all(one.is_here() for one in samples)
     assert Path(samples[1].path).parent in (pictures, pictures / "deep er")
     assert samples[2].size == 5

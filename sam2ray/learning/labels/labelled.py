@@ -13,6 +13,7 @@ import numpy as np
 from sam2_core.inference.preprocess import RgbArray
 
 Masks = np.ndarray[Any, np.dtype[np.bool_]]
+ClassIds = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class BadLabels(Exception):
@@ -42,6 +43,32 @@ class WholeClip:
     name: str
     frames: Sequence[RgbArray] | Path  # or a video file
     annotated: Mapping[int, Masks]  # [N, H, W] each, of the same N objects
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledClasses:
+    """A picture of any size, and the class of each of its pixels."""
+
+    pixels: RgbArray  # [H, W, 3]
+    ids: ClassIds  # [H, W], positions in the list of classes; UNKNOWN where nobody knows
+
+
+class ClassSource(Protocol):
+    """Where maps of classes come from; what a number gives is always the same."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        ...
+
+    @property
+    def pictures(self) -> int | None:
+        """How many pictures there are; None: without end."""
+        ...
+
+    def picture(self, number: int) -> LabelledClasses:
+        """One picture. Raises BadLabels."""
+        ...
 
 
 class LabelSource(Protocol):
@@ -75,8 +102,8 @@ class LabelSource(Protocol):
         ...
 
 
-def require_masks(masks: Masks, size_hw: tuple[int, int], name: str) -> Masks:
-    """Masks that fit their picture; BadLabels otherwise."""
+def require_masks(masks: np.ndarray, size_hw: tuple[int, int], name: str) -> np.ndarray:
+    """Masks or ids that fit their picture; BadLabels otherwise."""
     if masks.shape[-2:] != size_hw:
         raise BadLabels(
             f"{name}: masks of {masks.shape[-1]} x {masks.shape[-2]} pixels do not fit a picture "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,14 @@ from .sav_masklets import SavLabels
 Item = TypeVar("Item")
 What = Literal["pictures", "clips"]
 
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Source = TypeVar("Source", bound=_Named)
+
 _TRIES = 8  # of one sample, before labels are given up
 
 
@@ -34,6 +42,11 @@ def open_labels(labels: Labels, options: Options, model_px: int) -> LabelSource:
     assert labels.uri is not None, "the config demands it"
     if labels.kind == "masks":
         return OwnLabels.opened(labels.uri, labels.min_score, options)
+    if labels.kind == "classes":
+        raise UsageError(
+            f"labels: {labels.uri}: maps of classes are learned in stages that learn classes, and "
+            "are no masks of objects."
+        )
     opened = {
         "coco": CocoLabels.opened,
         "sa1b": Sa1bLabels.opened,
@@ -99,22 +112,45 @@ class Mixture:
         self, what: What, number: int, take: Callable[[LabelSource, int, float], Item]
     ) -> tuple[Item, list[Skipped]]:
         rng = np.random.default_rng([self.seed, 3 if what == "pictures" else 4, number])
-        able = [n for n, source in enumerate(self.sources) if _count(source, what) != 0]
-        chances = np.array([self.shares[n] for n in able])
-        skipped: list[Skipped] = []
-        for attempt in range(_TRIES):
-            source = self.sources[able[int(rng.choice(len(able), p=chances / chances.sum()))]]
-            count = _count(source, what)
-            chosen = int(rng.integers(count)) if count is not None else number + attempt * 10**12
-            start = float(rng.random())
-            try:
-                return take(source, chosen, start), skipped
-            except BadLabels as error:
-                skipped.append(Skipped(source.name, str(error)))
-        raise UsageError(
-            f"labels: {_TRIES} samples in a row cannot be learned from, the last because of: "
-            f"{skipped[-1].reason}."
-        )
+        able = [
+            Able(source, share, _count(source, what))
+            for source, share in zip(self.sources, self.shares, strict=True)
+            if _count(source, what) != 0
+        ]
+        return draw(able, number, rng, take)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Able(Generic[Source]):
+    """A source that has some of what is wanted."""
+
+    source: Source
+    share: float
+    count: int | None  # None: without end
+
+
+def draw(
+    able: Sequence[Able[Source]],
+    number: int,
+    rng: np.random.Generator,
+    take: Callable[[Source, int, float], Item],
+) -> tuple[Item, list[Skipped]]:
+    """Take something of one of the sources; of what is bad, something else."""
+    chances = np.array([one.share for one in able])
+    skipped: list[Skipped] = []
+    for attempt in range(_TRIES):
+        drawn = able[int(rng.choice(len(able), p=chances / chances.sum()))]
+        count = drawn.count
+        chosen = int(rng.integers(count)) if count is not None else number + attempt * 10**12
+        start = float(rng.random())
+        try:
+            return take(drawn.source, chosen, start), skipped
+        except BadLabels as error:
+            skipped.append(Skipped(drawn.source.name, str(error)))
+    raise UsageError(
+        f"labels: {_TRIES} samples in a row cannot be learned from, the last because of: "
+        f"{skipped[-1].reason}."
+    )
 
 
 def _count(source: LabelSource, what: What) -> int | None:

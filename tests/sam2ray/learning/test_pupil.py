@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sam2_core.learning.weights import AveragedWeights
 from sam2ray.learning.labels.made_world import WorldLabels
 from sam2ray.learning.labels.opening import Mixture
-from sam2ray.learning.pupil import Pupil, new_learner
+from sam2ray.learning.pupil import Averages, Pupil, new_learner
 from sam2ray.learning.samples import SampleMaker, clip_batch, picture_batch
 from sam2ray.learning.train_config import TrainConfig
 
@@ -33,7 +32,7 @@ def one_step(asked: TrainConfig) -> tuple[dict[str, float], dict[str, Tensor], d
     stage = asked.stages[0]
     learner = new_learner(asked, torch.device("cpu"))
     before = {name: w.detach().clone() for name, w in learner.model.named_parameters()}
-    pupil = Pupil.at_stage(learner, AveragedWeights(learner.model, 0.0), stage)
+    pupil = Pupil.at_stage(learner, Averages.of(learner), stage)
     maker = SampleMaker(MIXTURE, stage, 0, 64)
     is_clip = stage.learns_clips(0)
     rows = [(maker.clip if is_clip else maker.picture)(number) for number in range(stage.batch)]
@@ -94,7 +93,7 @@ def test_bf16_gives_nearly_the_same_loss(learn: str):
 def test_a_batch_without_objects_teaches_nothing():
     asked = config({"learn": "pictures"})
     learner = new_learner(asked, torch.device("cpu"))
-    pupil = Pupil.at_stage(learner, AveragedWeights(learner.model, 0.0), asked.stages[0])
+    pupil = Pupil.at_stage(learner, Averages.of(learner), asked.stages[0])
     rows = {
         "pixels": np.zeros((1, 64, 64, 3), np.uint8),
         "ids": np.zeros((1, 64, 64), np.int16),

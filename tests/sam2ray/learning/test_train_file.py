@@ -65,11 +65,57 @@ def test_all_faults_come_at_once_with_their_lines(tmp_path: Path):
         ({"learn": "clips", "dense_weight": 1.0}, "dense_weight is of pictures"),
         ({"pictures_every": 2}, "pictures_every is of clips"),
         ({"parts": {"head": 1.0}}, "No part of a model is called 'head'"),
+        ({"learn": "classes", "dense_weight": 1.0}, "a stage of classes"),
+        ({"class_dice": 1.0}, "are of stages that learn classes"),
     ],
 )
 def test_a_stage_that_makes_no_sense_is_refused(settings: dict, words: str):
     with pytest.raises(ValueError, match=words):
         Stage.model_validate({"name": "s", "learn": "pictures", "steps": 3, **settings})
+
+
+CLASSES = """\
+output: out
+head:
+  classes: [ground, sky]
+  ground: ground
+labels:
+  - {kind: classes, uri: in}
+stages:
+  - {name: first, learn: classes, steps: 10}
+"""
+
+
+def test_a_head_is_learned_on_a_model_that_stays_as_it_is_unless_parts_are_named(tmp_path: Path):
+    path = tmp_path / "train.yaml"
+    path.write_text(CLASSES)
+    config = load_training(str(path))
+    assert config.learns_classes
+    assert set(config.stages[0].rates().parts.values()) == {0.0}
+    told = load_training(str(path), ["stages.0.parts={encoder: 0.1}"]).stages[0].rates()
+    assert {name for name, factor in told.parts.items() if factor} == {"encoder"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["head="], "must be"),
+        (["head.classes=[]", "head.ground="], "head.classes is missing: a stage learns classes"),
+        (["head.classes=[a]", "head.ground="], "2 to 255 names"),
+        (["head.classes=[a, a]", "head.ground="], "'a' is there twice"),
+        (["head.ground=grund"], "ground='grund': it must be one of the classes"),
+        (["head.width=3"], "multiple of 8"),
+        (["stages.0.learn=dense"], "head.classes is of stages that learn classes, and none does"),
+        (["stages.0.class_weights={sea: 2.0}"], "class_weights 'sea' is no class of head"),
+        (["examination.labels={kind: davis, uri: x}"], "kind=davis says nothing of classes"),
+        (["labels.0.kind=maps"], "must be 'world'"),
+    ],
+)
+def test_a_head_that_makes_no_sense_is_refused(tmp_path: Path, settings: list[str], words: str):
+    path = tmp_path / "train.yaml"
+    path.write_text(CLASSES)
+    with pytest.raises(UsageError, match=words):
+        load_training(str(path), settings)
 
 
 def test_rates_grow_and_fall():

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import psutil
-import pyarrow as pa
 import pytest
 import torch
 import yaml
 from PIL import Image
+from train_runs import ended, figures, kill_tree, wait_for
+from train_runs import start as start_command
 
 from sam2_core import RELEASED, load_sam2
-from sam2ray.learning.figures import read_figures
-from sam2ray.storage import LocalStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).parents[3]
 TINY = {
     "seed": 4,
     "model": {"name": "nano", "start": "scratch", "image_size": 64},
@@ -66,47 +58,10 @@ TINY = {
 
 
 def start(config: Path, *settings: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "sam2ray", "train", str(config)]
+    words = ["train", str(config)]
     for setting in settings:
-        command += ["--set", setting]
-    own = {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command,
-        env=os.environ | own,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def ended(process: subprocess.Popen[str]) -> str:
-    output, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, output + errors
-    return output + errors
-
-
-def figures(folder: Path) -> pa.Table:
-    return pa.concat_tables(read_figures(LocalStore(folder))).drop_columns(["seconds"])
-
-
-def wait_for(folder: Path, files: int) -> None:
-    """Until so many checkpoints have been left behind."""
-    deadline = time.monotonic() + 500
-    while len(list((folder / "metrics").glob("*.parquet"))) < files:
-        assert time.monotonic() < deadline, "no checkpoint came"
-        time.sleep(0.05)
-
-
-def kill_tree(process: subprocess.Popen[str], name: str | None = None) -> None:
-    """SIGKILL a driver, or of its processes those of this name."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    if name is None:
-        process.kill()
-        process.wait()
-    for child in children:
-        with suppress(psutil.NoSuchProcess):
-            if name is None or name in " ".join(child.cmdline()):
-                child.send_signal(signal.SIGKILL)
+        words += ["--set", setting]
+    return start_command(*words)
 
 
 @pytest.fixture(scope="module")
@@ -179,14 +134,4 @@ def test_what_was_trained_can_be_examined_and_used(undisturbed: Path, tmp_path: 
 
 
 def run_command(arguments: Sequence[str]) -> str:
-    own = {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
-    found = subprocess.run(
-        [sys.executable, "-m", "sam2ray", *arguments],
-        env=os.environ | own,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert found.returncode == 0, found.stdout + found.stderr
-    return found.stdout + found.stderr
+    return ended(start_command(*arguments))

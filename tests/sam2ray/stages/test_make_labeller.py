@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from small_models import lively_model
 
+from sam2_core import ClassHead
 from sam2ray.config import JobConfig
 from sam2ray.modes.auto_track import DiscoverObjects
+from sam2ray.modes.classes import ClassMasks
 from sam2ray.modes.clips import FrameByFrame
 from sam2ray.modes.discovery import DiscoveryRules
 from sam2ray.modes.pictures import AllMasks, Embeddings, NoPictures, PromptedMasks
@@ -25,6 +27,8 @@ def config(mode: str = "auto", **settings) -> JobConfig:
     }
     if mode in ("prompt", "track"):
         given["prompts"] = {"coordinates": "pixels"}
+    if mode == "semantic":
+        given["semantic"] = {"head": "head.safetensors"}
     return JobConfig.model_validate(given | settings)
 
 
@@ -36,11 +40,13 @@ def config(mode: str = "auto", **settings) -> JobConfig:
         ("prompt", PromptedMasks, FrameByFrame, "prompted", MASKS),
         ("track", NoPictures, TrackPrompts, "sampled_and_prompted", MASKS),
         ("auto_track", NoPictures, DiscoverObjects, "sampled", MASKS),
+        ("semantic", ClassMasks, FrameByFrame, "sampled", MASKS),
     ],
 )
 def test_every_mode_knows_pictures_and_clips(mode, of_pictures, of_clips, choice, folder):
-    pictures = picture_mode(config(mode), lively_model(64))
-    clips = clip_mode(config(mode), lively_model(64))
+    head = None if mode != "semantic" else ClassHead.for_model(lively_model(64), ("a", "b"))
+    pictures = picture_mode(config(mode), lively_model(64), head)
+    clips = clip_mode(config(mode), lively_model(64), head)
     assert type(pictures) is of_pictures
     assert type(clips) is of_clips
     assert (pictures.folder, clips.folder, clips.choice) == (folder, folder, choice)

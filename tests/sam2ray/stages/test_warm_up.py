@@ -6,6 +6,7 @@ import pytest
 import torch
 from small_models import lively_model
 
+from sam2_core import ClassHead
 from sam2ray.config import JobConfig
 from sam2ray.stages.warm_up import warm_up
 
@@ -20,6 +21,8 @@ def _config(mode: str) -> JobConfig:
     }
     if mode in ("prompt", "track"):
         given["prompts"] = {"coordinates": "pixels"}
+    if mode == "semantic":
+        given["semantic"] = {"head": "head.safetensors"}
     return JobConfig.model_validate(given)
 
 
@@ -51,6 +54,14 @@ def test_every_part_that_a_mode_needs_is_used_once(mode, verbs):
     for name, least in verbs.items():
         assert seen[name] >= least, seen
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_head_is_used_once_too():
+    model = lively_model(64)
+    head, seen = ClassHead.for_model(model, ("ground", "thing"), width=16), []
+    head.register_forward_hook(lambda _module, _arguments, logits: seen.append(len(logits)))
+    warm_up(_config("semantic"), model, head)
+    assert seen == [2]
 
 
 def test_a_device_that_is_too_small_for_a_whole_batch_is_no_reason_to_end(monkeypatch):

@@ -1,0 +1,69 @@
+"""COCO annotations -> maps of classes, by their categories; later ones lie over earlier ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import UsageError
+from ...storage import Options
+from .class_names import ClassNames
+from .coco_files import Annotation, CocoFile
+from .labelled import LabelledClasses
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CocoClasses:
+    """The pictures of a file that have annotations, crowds among them.
+
+    A category is the class of its name, or of what `categories` says of its name or id; in a file
+    that names no categories, ids are those of classes. What is of another category is ground.
+    """
+
+    file: CocoFile
+    classes: ClassNames
+
+    @classmethod
+    def opened(
+        cls, uri: str, pictures: str | None, classes: ClassNames, options: Options
+    ) -> CocoClasses:
+        """Read the file; that it knows none of the classes is an error."""
+        classes.require_categories(uri)
+        source = cls(CocoFile.opened(uri, pictures, options, crowds=True), classes)
+        everything = (one for of_image in source.file.annotations.values() for one in of_image)
+        if all(source._class_of(one) is None for one in everything):
+            known = ", ".join(sorted(source.file.categories.values())) or "no names"
+            raise UsageError(
+                f"labels: {uri}: none of its categories ({known:.200}) is a class of the head "
+                f"({', '.join(classes.names):.200}): say which is which in `categories` of these "
+                "labels."
+            )
+        return source
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        return self.file.uri
+
+    @property
+    def pictures(self) -> int:
+        """Images with annotations."""
+        return len(self.file.images)
+
+    def picture(self, number: int) -> LabelledClasses:
+        """One image; any annotation of it that is broken spoils it."""
+        found = self.file.annotated(number)
+        ids = np.full(found.pixels.shape[:2], self.classes.ground_id, np.uint8)
+        for annotation, mask in zip(found.annotations, found.masks, strict=True):
+            class_id = self._class_of(annotation)
+            ids[mask] = self.classes.ground_id if class_id is None else class_id
+        return LabelledClasses(found.pixels, ids)
+
+    def _class_of(self, annotation: Annotation) -> int | None:
+        category = str(annotation.get("category_id"))
+        names = self.file.categories
+        if not names and category not in self.classes.categories:
+            is_id = category.isdigit() and int(category) < len(self.classes.names)
+            return int(category) if is_id else None
+        return self.classes.id_of([category, names[category]] if category in names else [category])

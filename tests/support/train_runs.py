@@ -1,0 +1,63 @@
+"""Commands that learn, as processes of their own that tests may kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+
+from sam2ray.learning.figures import read_figures
+from sam2ray.storage import LocalStore
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    """`sam2ray` with these words."""
+    own = {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "sam2ray", *words],
+        env=os.environ | own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str], code: int = 0) -> str:
+    """All that it said, once it has ended as it should."""
+    output, errors = process.communicate(timeout=600)
+    assert process.returncode == code, output + errors
+    return output + errors
+
+
+def figures(folder: Path) -> pa.Table:
+    """What a training's steps came to, but for how long they took."""
+    return pa.concat_tables(read_figures(LocalStore(folder))).drop_columns(["seconds"])
+
+
+def wait_for(folder: Path, files: int) -> None:
+    """Until so many checkpoints have been left behind."""
+    deadline = time.monotonic() + 500
+    while len(list((folder / "metrics").glob("*.parquet"))) < files:
+        assert time.monotonic() < deadline, "no checkpoint came"
+        time.sleep(0.05)
+
+
+def kill_tree(process: subprocess.Popen[str], name: str | None = None) -> None:
+    """SIGKILL a driver, or of its processes those of this name."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    if name is None:
+        process.kill()
+        process.wait()
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            if name is None or name in " ".join(child.cmdline()):
+                child.send_signal(signal.SIGKILL)
