@@ -328,18 +328,18 @@ def test_a_run_waits_for_the_nodes_that_its_actors_need(
         archive,
         tmp_path,
         *OPTIONS,
-        "--set=resources.actors=7",
+        '--set=resources.label_selector={"pool": "late"}',
         "--set=resources.wait_s=300",
     )
     deadline = time.monotonic() + 120
     while "Waiting up to 300 s for nodes" not in cluster.client.get_job_logs(job_id):
         assert time.monotonic() < deadline, cluster.client.get_job_logs(job_id)
         time.sleep(0.3)
-    cluster.add_worker("awaited", 4)
+    cluster.add_worker("awaited", 3, "--labels=pool=late")
     job = wait_for_end(cluster.client, job_id)
     log = cluster.client.get_job_logs(job_id)
     assert job.status == JobStatus.SUCCEEDED, log
-    assert "7 models on cpu" in log
+    assert "2 models on cpu" in log
     _clean(tmp_path)
 
 

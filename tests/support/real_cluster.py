@@ -75,9 +75,9 @@ class RealCluster:
             "--num-cpus=0",
         )
 
-    def add_worker(self, name: str, cpus: int) -> Node:
+    def add_worker(self, name: str, cpus: int, *options: str) -> Node:
         """Start one more node, which other nodes do not wait for."""
-        return self._start(name, f"--address={self.gcs_address}", f"--num-cpus={cpus}")
+        return self._start(name, f"--address={self.gcs_address}", f"--num-cpus={cpus}", *options)
 
     def _start(self, name: str, *options: str) -> Node:
         log = self.folder / f"{name}.log"
