@@ -71,7 +71,7 @@ def load_class_head(source: FilePath, model: Sam2) -> ClassHead:
     content = _content_of(local_checkpoint(source), name)
     config = _config_in(_header_of(content, name), name)
     refuse_another_model(config, model.config.name, model.config.image_size, name)
-    _refuse_another_encoder(config, model, name)
+    refuse_another_encoder(config, encoder_digest(model), name)
     with torch.device("meta"):  # no random numbers are drawn for weights that are here
         head = ClassHead(config, model.config.hidden_dim)
     tensors = _tensors_in(content, name)
@@ -178,8 +178,8 @@ def refuse_another_model(config: HeadConfig, model: str, image_size: int, name: 
         )
 
 
-def _refuse_another_encoder(config: HeadConfig, model: Sam2, name: str) -> None:
-    found = encoder_digest(model)
+def refuse_another_encoder(config: HeadConfig, found: str, name: str) -> None:
+    """Refuse a head that learned on another encoder than the one with this digest."""
     if found != config.encoder_sha256:
         raise CheckpointMismatch(
             f"{name}: this head belongs to other weights of {config.model}: it learned on an "

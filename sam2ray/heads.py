@@ -6,14 +6,18 @@ import socket
 from difflib import get_close_matches
 from pathlib import Path
 
-from sam2_core import HeadConfig, read_head_config
+from sam2_core import HeadConfig, build_sam2, encoder_digest, read_head_config
+from sam2_core.checkpoint import read_weights
 from sam2_core.checkpoint_files import digest_of_files, local_checkpoint
-from sam2_core.class_head_files import refuse_another_model
+from sam2_core.class_head_files import refuse_another_encoder, refuse_another_model
+from sam2_core.download import PUBLISHED, cache_folder
+from sam2_core.network.encoder_digest import digest_of_encoder
 
 from .config import JobConfig
 from .config_section import public_uri
 from .errors import UsageError
 from .file_systems import options_of, protocol_of
+from .weights import local_weights
 
 
 def local_head(config: JobConfig) -> Path | None:
@@ -51,12 +55,29 @@ def skipped_classes(config: JobConfig, head: HeadConfig) -> frozenset[int]:
 
 
 def head_digest(config: JobConfig) -> str | None:
-    """SHA-256 of the head, without which results cannot be told apart; None without a head."""
-    if head_config(config) is None:
+    """SHA-256 of the head, without which results cannot be told apart; None without a head.
+
+    A head of other weights is refused; published ones that are not here are not fetched to know.
+    """
+    told, found = head_config(config), local_head(config)
+    if told is None or found is None:
         return None
-    found = local_head(config)
-    assert found is not None
+    encoder = _encoder_here(config)
+    if encoder is not None:
+        refuse_another_encoder(told, encoder, public_uri(config.semantic.head or ""))
     return digest_of_files(found)
+
+
+def _encoder_here(config: JobConfig) -> str | None:
+    """The digest of the encoder that the job will have, if its weights are on this machine."""
+    path = local_weights(config)
+    if path is None and config.model.name not in PUBLISHED:
+        return encoder_digest(build_sam2(config.model.row()))
+    if path is None:
+        path = cache_folder() / f"{config.model.name}.pt"
+        if not path.exists():
+            return None
+    return digest_of_encoder(read_weights(path).tensors)
 
 
 def checked_head(config: JobConfig, recorded: str | None) -> Path | None:

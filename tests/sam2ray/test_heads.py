@@ -7,9 +7,16 @@ from pathlib import Path
 
 import fsspec
 import pytest
+import torch
 from s3_server import BUCKET
 
-from sam2_core import CheckpointMismatch, ClassHead, build_sam2, save_class_head
+from sam2_core import (
+    CheckpointMismatch,
+    ClassHead,
+    build_sam2,
+    export_checkpoint,
+    save_class_head,
+)
 from sam2_core.class_head_files import class_head_bytes
 from sam2ray.config import JobConfig
 from sam2ray.errors import UsageError
@@ -81,6 +88,20 @@ def test_a_head_of_another_model_or_size_is_refused_before_anything_starts(
         head_digest(config(str(path), model={"name": "nano", "image_size": 64}))
     with pytest.raises(UsageError, match="the head has no such class"):
         head_digest(config(str(path), semantic={"head": str(path), "skip": ["sea"]}))
+
+
+def test_a_head_of_other_weights_is_refused_before_anything_starts(head: ClassHead, tmp_path: Path):
+    path, weights = tmp_path / "head.safetensors", tmp_path / "weights.pt"
+    save_class_head(head, path)
+    model = build_sam2("nano")
+    torch.save(export_checkpoint(model), weights)
+    right = config(str(path), model={"name": "nano", "checkpoint": str(weights)})
+    assert head_digest(right) == head_digest(config(str(path)))
+    with torch.no_grad():
+        model.pyramid.to_fine.get_parameter("bias").add_(1)
+    torch.save(export_checkpoint(model), weights)
+    with pytest.raises(CheckpointMismatch, match="belongs to other weights of nano"):
+        head_digest(right)
 
 
 def test_other_modes_have_no_head():

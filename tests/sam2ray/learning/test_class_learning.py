@@ -63,14 +63,15 @@ def miou(pupil: Pupil, *, of_average: bool) -> float:
     return scores.miou
 
 
+@pytest.mark.slow
 def test_a_head_with_its_encoder_learns_what_is_a_thing():
-    pupil, found = learned(config(parts={"encoder": 1.0}, class_dice=0.5))
+    pupil, found = learned(config(parts={"encoder": 1.0}, class_dice=0.5, steps=120))
     first, last = ([one["loss"] for one in found][part] for part in (slice(8), slice(-8, None)))
     assert np.mean(last) < 0.9 * np.mean(first)
     assert {"cross_entropy", "dice", "class_iou", "gradient_norm"} <= set(found[0])
-    # All ground, or one class by chance, would get about 0.3.
-    assert miou(pupil, of_average=False) > 0.45
-    assert miou(pupil, of_average=True) > 0.45
+    # 0.487 was measured; with nothing but ground it is 0.383.
+    assert miou(pupil, of_average=False) > 0.44
+    assert miou(pupil, of_average=True) > 0.44
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
