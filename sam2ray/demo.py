@@ -19,7 +19,7 @@ from .cluster import ensure_ray
 from .config import JobConfig
 from .config_file import load_config
 from .demo_archive import (
-    BOXES,
+    CLICKS,
     CLIP,
     FIRST_FRAME,
     FRAMES,
@@ -105,11 +105,11 @@ def steps_in(folder: DemoFolder) -> list[Step]:
     return [
         Step(f"all masks of {PICTURES} pictures", "auto", pictures, path / "all-masks"),
         Step(
-            "a mask for each box",
+            "a mask for each click",
             "prompt",
             pictures,
             path / "prompted",
-            path / BOXES,
+            path / CLICKS,
             mark_prompted,
         ),
         Step(

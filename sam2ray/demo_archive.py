@@ -19,19 +19,21 @@ from sam2_core.learning.world import Ids, LabelledPicture, Pixels, World
 from .errors import UsageError
 from .storage import LocalStore, local_path
 
-PICTURES, FRAMES, FRAMES_A_SECOND = 6, 24, 8
+_NUMBERS = (5, 8, 11, 15, 16, 21)  # of pictures in the world: bright ones, with much to find
+PICTURES, FRAMES, FRAMES_A_SECOND = len(_NUMBERS), 24, 8
 MARKER = "sam2ray-demo.json"
-BOXES, FIRST_FRAME = "prompts/boxes.csv", "prompts/first_frame.csv"
+CLICKS, FIRST_FRAME = "prompts/clicks.csv", "prompts/first_frame.csv"
 CLIP = "clip.mp4"
 
 _WORLD = World(seed=7, size=512, things=(4, 9))
-_CLIP_NUMBER = 1
+_CLIP_NUMBER = 7
 _SHORT_SIDE = 384  # pictures lie or stand: squares are rare in archives
 _LEAST_SHARE = 0.006  # of the picture that a thing covers, to be pointed at
 _MOST_TRACKED = 5
 _NAMES = 4  # of strange files that a refusal tells
 
 Row = Mapping[str, object]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +96,15 @@ def make_archive(folder: DemoFolder) -> bool:
     store.put(MARKER, json.dumps({"made by": "sam2ray demo"}).encode())
     if store.exists(FIRST_FRAME):
         return False
-    boxes: list[Row] = []
-    for number in range(PICTURES):
-        name = f"picture-{number + 1}"
-        labelled = _cropped(_WORLD.picture(number), stands=number % 3 == 2)
+    clicks: list[Row] = []
+    for place, number in enumerate(_NUMBERS):
+        name = f"picture-{place + 1}"
+        labelled = _cropped(_WORLD.picture(number), stands=place % 3 == 0)
         store.put(f"truth/{name}.png", _file_of(labelled.ids.astype(np.uint8), "PNG"))
         content = _file_of(labelled.pixels, "JPEG", quality=92)
         store.put(f"archive/pictures/{name}.jpg", content)
-        boxes += _boxes(f"{name}.jpg", labelled)
-    store.put(BOXES, _as_csv(boxes))
+        clicks += _clicks(f"{name}.jpg", labelled)
+    store.put(CLICKS, _as_csv(clicks))
     clip = _WORLD.clip(_CLIP_NUMBER, FRAMES)
     frames = [_cropped(clip[number], stands=False) for number in range(FRAMES)]
     for number, frame in enumerate(frames):
@@ -122,32 +124,45 @@ def _cropped(whole: LabelledPicture, *, stands: bool) -> LabelledPicture:
     return LabelledPicture(whole.pixels[area], whole.ids[area])
 
 
-def _boxes(name: str, labelled: LabelledPicture) -> Iterator[Row]:
-    for thing in labelled.object_ids(round(_LEAST_SHARE * labelled.ids.size)):
-        sides = _box_around(labelled.ids == thing)
-        yield {"file": name, **sides, "label": f"thing {thing}", "prompt_id": thing}
+def _things(labelled: LabelledPicture) -> list[int]:
+    return labelled.object_ids(round(_LEAST_SHARE * labelled.ids.size))
+
+
+def _clicks(name: str, labelled: LabelledPicture) -> Iterator[Row]:
+    for thing in _things(labelled):
+        points = json.dumps([innermost(labelled.ids == thing)])
+        yield {"file": name, "points": points, "label": f"thing {thing}", "prompt_id": thing}
 
 
 def _first_frame(labelled: LabelledPicture) -> list[Row]:
-    rows = list(_boxes(CLIP, labelled))
     areas = np.bincount(labelled.ids.ravel())
-    largest = sorted(rows, key=lambda row: -areas[int(str(row["prompt_id"]))])[:_MOST_TRACKED]
+    largest = sorted(_things(labelled), key=lambda thing: -areas[thing])[:_MOST_TRACKED]
     return [
         {
             "file": CLIP,
             "frame": 0,
-            "object_id": row["prompt_id"],
-            **_without(row, "file", "prompt_id"),
+            "object_id": thing,
+            **_box_around(labelled.ids == thing),
+            "label": f"thing {thing}",
         }
-        for row in largest
+        for thing in largest
     ]
 
 
-def _without(row: Row, *names: str) -> Row:
-    return {name: value for name, value in row.items() if name not in names}
+def innermost(mask: Mask) -> tuple[float, float]:
+    """The middle (x, y) of a pixel of a mask that is as far from its border as any."""
+    ys, xs = np.nonzero(mask)
+    left = inner = mask[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
+    while left.any():
+        inner, framed = left, np.pad(left, 1)
+        rows = framed[:-2, 1:-1] & framed[2:, 1:-1]
+        left = left & rows & framed[1:-1, :-2] & framed[1:-1, 2:]
+    rows, columns = np.nonzero(inner)
+    place = len(rows) // 2
+    return float(xs.min() + columns[place]) + 0.5, float(ys.min() + rows[place]) + 0.5
 
 
-def _box_around(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Row:
+def _box_around(mask: Mask) -> Row:
     ys, xs = np.nonzero(mask)
     return {
         "x0": int(xs.min()),

@@ -11,7 +11,7 @@ from ops import decode_run_lengths, from_coco_strings
 from sam2_core.learning.measures import region_similarity
 
 from .dataset import Dataset
-from .demo_archive import BOXES, FIRST_FRAME, FRAMES, DemoFolder, frame_name
+from .demo_archive import CLICKS, FIRST_FRAME, FRAMES, DemoFolder, frame_name
 from .readers.places import base_name
 from .records import MASK_SCHEMA
 
@@ -29,7 +29,7 @@ class PictureMarks:
     @property
     def words(self) -> str:
         """For people."""
-        return f"mean IoU {self.iou:.2f} with the truth, of {self.prompts} boxes"
+        return f"mean IoU {self.iou:.2f} with the truth, of {self.prompts} clicks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class ClipMarks:
 
 
 def mark_prompted(folder: DemoFolder, data: Dataset) -> PictureMarks:
-    """Compare a mask for each box with the thing that the box was drawn around; none counts 0."""
+    """Compare the mask of each click with the thing that was clicked at; none counts 0."""
     found = {
         (base_name(row["source_uri"]), row["prompt_id"]): _mask(row)
         for row in data.masks(_COLUMNS).read_all().to_pylist()
     }
     ious: list[float] = []
-    for prompt in folder.prompts(BOXES):
+    for prompt in folder.prompts(CLICKS):
         name, thing = prompt["file"], prompt["prompt_id"]
         truth = torch.from_numpy(folder.true_ids(name.rpartition(".")[0]) == int(thing))
         mask = found.get((name, thing))

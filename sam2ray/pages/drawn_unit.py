@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..config import JobConfig
 from ..dataset import Dataset
 from ..records import Unit
 from ..stages.clips import ClipSpec
@@ -35,7 +36,8 @@ class DrawnFrame:
     small_hw: tuple[int, int]
     picture: bytes | None  # a JPEG; None: it cannot be seen any more
     masks: bytes  # a PNG, as large
-    left_out: int  # of its masks, the smallest
+    there: int  # masks
+    left_out: int  # of these, the smallest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,11 +51,15 @@ class DrawnUnit:
     complaint: str | None  # why it is not shown as it should be
 
 
-def draw_unit(data: Dataset, row: Row, unit: Unit | None, spec: ClipSpec) -> DrawnUnit:
+def draw_unit(
+    data: Dataset, row: Row, unit: Unit | None, config: JobConfig, spec: ClipSpec
+) -> DrawnUnit:
     """Read a unit and its masks, and draw them; nothing of it stays but small files."""
     unit_id, is_clip = row["unit_id"], row["kind"] != "image"
     tally = tally_masks(data, unit_id)
-    frames = frames_to_show(tally, is_clip) or [_first_frame(unit)]
+    frames: Sequence[Frame] = [None]
+    if is_clip:
+        frames = frames_to_show(tally, _looked_at(row, unit, config)) or [_first_frame(unit)]
     masks = masks_to_draw(data, unit_id, frames)
     most_px = _FRAME_PX if is_clip else _PICTURE_PX
     seen = SeenUnit(why_not=_UNKNOWN) if unit is None else see_unit(unit, frames, spec, most_px)
@@ -68,6 +74,14 @@ def draw_unit(data: Dataset, row: Row, unit: Unit | None, spec: ClipSpec) -> Dra
     if seen.why_not is not None:
         complaint = f"The source cannot be shown any more: {seen.why_not}"
     return DrawnUnit(row, tally, drawn, _chips(masks, colours), complaint)
+
+
+def _looked_at(row: Row, unit: Unit | None, config: JobConfig) -> range | None:
+    """The frames that a run has looked at, as far as its settings say; None if they do not."""
+    if config.mode == "prompt" or config.decode.video.fps is not None:
+        return None
+    first, step = _first_frame(unit), config.decode.video.every_nth
+    return range(first, first + (row["frames"] or 0) * step, step)
 
 
 def _first_frame(unit: Unit | None) -> int:
@@ -103,6 +117,7 @@ class _Painter:
             grid.small_hw,
             None if picture is None else jpeg(picture),
             masks_png(grid, (self._coloured(mask, place) for place, mask in enumerate(masks))),
+            there,
             there - len(masks),
         )
 
@@ -124,20 +139,27 @@ def _chips(masks: Mapping[Frame, Sequence[Row]], colours: Mapping[int, int]) -> 
     found: dict[int, Chip] = {}
     for frame, of_frame in masks.items():
         for place, mask in enumerate(of_frame):
-            words = _name_of(mask)
-            # On the frames of a clip, masks of no object have their colours by their size alone.
-            if words and (frame is None or mask["object_id"] is not None):
+            words = _words_on_picture(mask) if frame is None else _words_on_clip(mask)
+            if words:
                 colour = _colour_of(mask, place, colours)
                 found.setdefault(colour, Chip(colour, words))
     return tuple(found[colour] for colour in sorted(found))
 
 
+def _words_on_picture(mask: Row) -> str:
+    """A name and a score; in mode auto masks have no names."""
+    number, score = mask["object_id"], mask["predicted_iou"]
+    name = _name_of(mask) or ("" if number is None else f"object {number}")
+    return name if not name or score is None else f"{name} {score:.2f}"
+
+
+def _words_on_clip(mask: Row) -> str:
+    """An object; masks of none have their colours on each frame by their size alone."""
+    if mask["object_id"] is None:
+        return ""
+    number, name = f"object {mask['object_id']}", _name_of(mask)
+    return f"{name} ({number})" if name else number
+
+
 def _name_of(mask: Row) -> str:
-    """What a mask is called; in mode auto it has no name."""
-    names = (mask["label"], mask["prompt_id"] and f"prompt {mask['prompt_id']}")
-    name = next(filter(None, names), "")
-    if mask["object_id"] is not None:
-        return f"{name} (object {mask['object_id']})" if name else f"object {mask['object_id']}"
-    if name and mask["predicted_iou"] is not None:
-        return f"{name} {mask['predicted_iou']:.2f}"
-    return name
+    return mask["label"] or (f"prompt {mask['prompt_id']}" if mask["prompt_id"] else "")

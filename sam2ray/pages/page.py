@@ -125,9 +125,10 @@ def _section(shown: Shown) -> Iterator[str]:
 
 
 def _cards(shown: Shown) -> Iterator[Html]:
-    spec = reading_spec(shown.sample.overview.kept.config, shown.options)
+    config = shown.sample.overview.kept.config
+    spec = reading_spec(config, shown.options)
     for row in shown.sample.good:
-        drawn = draw_unit(shown.data, row, shown.sample.units.get(row["unit_id"]), spec)
+        drawn = draw_unit(shown.data, row, shown.sample.units.get(row["unit_id"]), config, spec)
         if drawn.complaint is not None:
             shown.lost.append(address_of(row))
         yield unit_card(drawn)

@@ -64,10 +64,10 @@ def sample_units(data: Dataset, most_good: int, most_failed: int) -> Sample:
     good, failed, masks = schema.empty_table(), schema.empty_table(), 0
     for batch in data.units(_COLUMNS):
         table = pa.Table.from_batches([batch])
-        is_ok = pc.equal(table["status"], "ok")
+        is_ok = pc.field("status") == "ok"
         good = _with_lowest_ids(good, table.filter(is_ok), most_good)
-        failed = _with_lowest_ids(failed, table.filter(pc.invert(is_ok)), most_failed)
-        masks += pc.sum(table["masks"]).as_py() or 0
+        failed = _with_lowest_ids(failed, table.filter(~is_ok), most_failed)
+        masks += sum(count or 0 for count in table["masks"].to_pylist())
     rows = _in_order(good)
     units = units_called(data.store, [row["unit_id"] for row in rows])
     return Sample(_overview(data, masks), rows, _in_order(failed), units)
@@ -100,14 +100,12 @@ def _in_order(table: pa.Table) -> tuple[Row, ...]:
 def units_called(store: Store, unit_ids: Sequence[str]) -> dict[str, Unit]:
     """Units of the manifest by their id, as far as it knows them."""
     found: dict[str, Unit] = {}
-    wanted = pa.array(unit_ids, pa.string())
+    is_wanted = pc.field("unit_id").isin(pa.array(unit_ids, pa.string()))
     for group in row_groups(store):
         # Prompts are most of a manifest: they are read where a unit is wanted.
-        if not pc.any(pc.is_in(group.read(["unit_id"])["unit_id"], wanted)).as_py():
-            continue
-        table = group.read(UNIT_COLUMNS.names)
-        for row in table.filter(pc.is_in(table["unit_id"], wanted)).to_pylist():
-            found.setdefault(row["unit_id"], unit_of(row))
+        if len(group.read(["unit_id"]).filter(is_wanted)):
+            for row in group.read(UNIT_COLUMNS.names).filter(is_wanted).to_pylist():
+                found.setdefault(row["unit_id"], unit_of(row))
     return found
 
 

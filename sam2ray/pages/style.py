@@ -4,13 +4,15 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --paper: #f6f7f9; --card: #ffffff; --ink: #16191d; --soft: #5b6470; --line: #dfe3e8;
-  --accent: #2563eb; --warn-paper: #fff4d6; --warn-ink: #6b4700; --bad: #b42318; --lost: #c9ced6;
+  --accent: #2563eb; --warn-paper: #fff4d6; --warn-ink: #6b4700; --bad: #b42318;
+  --lost: #c9ced6; --mat: #e6e9ed;
   --shadow: 0 1px 2px rgb(16 24 40 / .06), 0 4px 14px rgb(16 24 40 / .06);
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #0f1216; --card: #181c22; --ink: #e8ebef; --soft: #98a2af; --line: #2a3038;
-    --accent: #7aa7ff; --warn-paper: #33280c; --warn-ink: #f5d48a; --bad: #ff8a80; --lost: #474d56;
+    --accent: #7aa7ff; --warn-paper: #33280c; --warn-ink: #f5d48a; --bad: #ff8a80;
+    --lost: #474d56; --mat: #0b0d10;
     --shadow: 0 1px 2px rgb(0 0 0 / .4), 0 4px 14px rgb(0 0 0 / .3);
   }
 }
@@ -60,8 +62,11 @@ code { font: 13px/1.4 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; 
 .strip figure { flex: 1 0 min(240px, 46vw); max-width: 340px; }
 figure { margin: 0; }
 figcaption { color: var(--soft); font-size: 12px; padding: 4px 8px 2px; }
-.layers { position: relative; display: block; background: var(--lost); overflow: hidden; }
+.layers { position: relative; display: block; background: var(--mat); overflow: hidden; }
 .layers img { display: block; width: 100%; height: auto; }
+.unit:not(.clip) .layers { aspect-ratio: 4 / 3; }
+.unit:not(.clip) img { height: 100%; object-fit: contain; }
+.lost .found { background: var(--lost); }
 .layers .seen { position: absolute; inset: 0; height: 100%; }
 .layers .found { position: relative; transition: opacity .12s; }
 .layers:focus-visible { outline: 3px solid var(--accent); outline-offset: -3px; }

@@ -70,6 +70,8 @@ def _frame_words(frame: DrawnFrame) -> Iterator[str]:
         yield f"frame {frame.number:,}"
     if frame.seconds is not None:
         yield f"{frame.seconds:.2f} s"
+    if frame.number is not None and not frame.there:
+        yield "no masks"
     if frame.left_out:
         yield f"without the {amount(frame.left_out, 'smallest mask')}"
 
@@ -81,7 +83,7 @@ def _facts(unit: DrawnUnit) -> Iterator[str]:
         facts.append(f"{row['width']:,} × {row['height']:,}")
     if row["kind"] != "image":
         facts.append(_length(row))
-    if tally.objects:
+    if tally.objects and row["kind"] != "image":  # of a picture, each mask is an object
         facts.append(amount(len(tally.objects), "object"))
     masks = amount(tally.masks, "mask")
     facts.append(f"{masks} on {amount(len(tally.frames), 'frame')}" if tally.frames else masks)
@@ -90,9 +92,9 @@ def _facts(unit: DrawnUnit) -> Iterator[str]:
         low, high = tally.score_range
         spread = f" ({low:.2f} to {high:.2f})" if tally.scored > 1 else ""
         yield f"The model's own estimate of IoU: {tally.score:.2f}{spread}"
-    if tally.labels:
+    if len(tally.labels) > min(len(unit.chips), _CHIPS):
         names = [
-            f"{from_outside(name, 60)} {count:,}"
+            f"{from_outside(name, 60)} × {count:,}"
             for name, count in tally.labels.most_common(_LABELS)
         ]
         more = ["…"] if len(tally.labels) > _LABELS else []

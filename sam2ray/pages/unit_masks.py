@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -47,13 +49,12 @@ class MaskTally:
     def add(self, rows: pa.RecordBatch) -> None:
         """Count some more."""
         self.masks += len(rows)
-        scores = pc.drop_null(rows["predicted_iou"])
+        scores = rows["predicted_iou"].drop_null().to_numpy(zero_copy_only=False)
         if len(scores):
             self.scored += len(scores)
-            self.score_sum += pc.sum(scores).as_py()
-            found = pc.min_max(scores).as_py()
+            self.score_sum += float(scores.sum(dtype=np.float64))
             low, high = self.score_range
-            self.score_range = (min(low, found["min"]), max(high, found["max"]))
+            self.score_range = (min(low, float(scores.min())), max(high, float(scores.max())))
         for frame, count in _counted(rows["frame_index"]):
             self.frames[frame] += count
         for label, count in _counted(rows["label"]):
@@ -64,7 +65,7 @@ class MaskTally:
 
 
 def _counted(column: pa.Array) -> list[tuple[Any, int]]:
-    pairs = pc.value_counts(pc.drop_null(column)).to_pylist()
+    pairs = column.drop_null().value_counts().to_pylist()
     return [(pair["values"], pair["counts"]) for pair in pairs]
 
 
@@ -76,15 +77,33 @@ def tally_masks(data: Dataset, unit_id: str) -> MaskTally:
     return tally
 
 
-def frames_to_show(tally: MaskTally, is_clip: bool) -> list[Frame]:
-    """The picture itself, or a few frames with masks, from the first to the last."""
-    if not is_clip:
-        return [None]
+def frames_to_show(tally: MaskTally, looked_at: range | None) -> list[int]:
+    """A few frames of a clip, from the first to the last, those with masks rather than others.
+
+    Where it is not known which frames were looked at, they are of those with masks.
+    """
     numbers = sorted(tally.frames)
+    if not looked_at:
+        return _spread(numbers)
+    if numbers:
+        looked_at = range(looked_at.start, max(looked_at.stop, numbers[-1] + 1), looked_at.step)
+    reach = len(looked_at) * looked_at.step / (2 * FRAMES)
+    return sorted({_near(numbers, number, reach) for number in _spread(looked_at)})
+
+
+def _spread(numbers: Sequence[int]) -> list[int]:
     if len(numbers) <= FRAMES:
         return [*numbers]
     step = (len(numbers) - 1) / (FRAMES - 1)
     return [numbers[round(place * step)] for place in range(FRAMES)]
+
+
+def _near(numbers: Sequence[int], wanted: int, reach: float) -> int:
+    """The number that is nearest to a wanted one, if one is within reach; else the wanted one."""
+    place = bisect_left(numbers, wanted)
+    around = numbers[max(0, place - 1) : place + 1]
+    within = [number for number in around if abs(number - wanted) <= reach]
+    return min(within, key=lambda number: abs(number - wanted), default=wanted)
 
 
 def masks_to_draw(data: Dataset, unit_id: str, frames: Sequence[Frame]) -> dict[Frame, list[Row]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,7 @@ from sam2_core.inference.video_file import VideoFile
 from sam2ray.config_id import UNTRAINED
 from sam2ray.demo import own_name, steps_in
 from sam2ray.demo_archive import (
-    BOXES,
+    CLICKS,
     FIRST_FRAME,
     FRAMES,
     PICTURES,
@@ -66,13 +67,17 @@ def test_pictures_a_clip_and_prompts_are_made_once(folder: DemoFolder):
     assert {path.name for path in before if before[path] != after[path]} == {"sam2ray-demo.json"}
 
 
-def test_prompts_are_boxes_around_what_is_true(folder: DemoFolder):
-    for prompt in folder.prompts(BOXES):
-        inside = folder.true_ids(prompt["file"].removesuffix(".jpg")) == int(prompt["prompt_id"])
-        ys, xs = np.nonzero(inside)
+def test_prompts_are_clicks_into_and_boxes_around_what_is_true(folder: DemoFolder):
+    for prompt in folder.prompts(CLICKS):
+        ids = folder.true_ids(prompt["file"].removesuffix(".jpg"))
+        ((x, y),) = json.loads(prompt["points"])
+        assert ids[int(y), int(x)] == int(prompt["prompt_id"])
+    tracked = folder.prompts(FIRST_FRAME)
+    ids = folder.true_ids(frame_name(0))
+    for prompt in tracked:
+        ys, xs = np.nonzero(ids == int(prompt["object_id"]))
         sides = [int(prompt[side]) for side in ("x0", "y0", "x1", "y1")]
         assert sides == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
-    tracked = folder.prompts(FIRST_FRAME)
     assert 2 <= len(tracked) <= 5
     assert {prompt["frame"] for prompt in tracked} == {"0"}
 
@@ -132,7 +137,7 @@ def test_perfect_masks_have_full_marks_and_missing_ones_none(folder: DemoFolder,
     output = Output(LocalStore(tmp_path / "out"))
     units = [picture(f"picture-{number + 1}") for number in range(PICTURES)]
     output.list(units, "1")
-    prompts = folder.prompts(BOXES)
+    prompts = folder.prompts(CLICKS)
     left_out = prompts[0]
     for unit in units:
         name = Path(unit.source_uri).stem
@@ -203,7 +208,7 @@ def test_the_readmes_first_command_labels_marks_and_shows(done):
         assert re.search(rf"{mode}\W+[16]\W+[\d,]+\W+[\d.]+\W+consistent", first.stdout), (
             first.stdout
         )
-    assert re.search(r"prompt: mean IoU 0\.\d\d with the truth, of \d+ boxes", first.stdout)
+    assert re.search(r"prompt: mean IoU 0\.\d\d with the truth, of \d+ clicks", first.stdout)
     assert re.search(r"track: mean IoU 0\.\d\d with the truth, of \d objects", first.stdout)
     page = (place / "sam2ray-demo" / "index.html").read_text()
     assert page.count("<article") == 2 * PICTURES + 1
