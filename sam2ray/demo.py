@@ -75,9 +75,9 @@ class Step:
 
     def command(self) -> str:
         """The same run by hand."""
-        words = ["run", f"{self.source}", f"{self.output}", "--config", _CONFIG]
+        words = ["run", _near(self.source), _near(self.output), "--config", _CONFIG]
         if self.prompts is not None:
-            words += ["--mode", self.mode, "--prompts", f"{self.prompts}"]
+            words += ["--mode", self.mode, "--prompts", _near(self.prompts)]
             words += ["--set", "prompts.coordinates=pixels"]
         return shlex.join([*own_name(), *words])
 
@@ -131,7 +131,7 @@ def run_demo(place: str, out: Console, err: Console) -> int:
         is_new = make_archive(folder)
     what = f"{PICTURES} pictures, {CLIP} and their prompts"
     how = "made in" if is_new else "there since an earlier demo, which goes on in"
-    _say(out, f"{what}: {how} {folder.path}")
+    _say(out, f"{what}: {how} {_near(folder.path)}")
     with err.status("starting Ray"):
         ensure_ray()
     done: list[Done] = []
@@ -174,8 +174,7 @@ def _write(folder: DemoFolder, done: Sequence[Done]) -> None:
 def _shown(done: Iterable[Done]) -> Iterator[Shown]:
     for one in done:
         if one.findings.standing.ok or one.findings.standing.failed:
-            marks = [] if one.marks is None else [f"{_as_sentence(one.marks.words)}."]
-            notes = [*marks, f"The same by hand: {one.step.command()}"]
+            notes = [] if one.marks is None else [f"{_as_sentence(one.marks.words)}."]
             yield open_shown(
                 str(one.step.output),
                 {},
@@ -183,6 +182,7 @@ def _shown(done: Iterable[Done]) -> Iterator[Shown]:
                 with_failures=True,
                 heading=_as_sentence(one.step.what),
                 notes=notes,
+                command=one.step.command(),
             )
 
 
@@ -216,7 +216,7 @@ def _say_rest(out: Console, folder: DemoFolder, done: Sequence[Done], seconds: f
     untrained = untrained_words(one.kept for one in done)
     if untrained is not None:
         _say(out, untrained)
-    _say(out, f"{duration(seconds)} in all. Look at {folder.page} in a browser.")
+    _say(out, f"{duration(seconds)} in all. Look at {_near(folder.page)} in a browser.")
     _say(out, "")
     _say(out, "With the published weights, which are downloaded once:")
     for command in _next_commands(folder):
@@ -225,10 +225,15 @@ def _say_rest(out: Console, folder: DemoFolder, done: Sequence[Done], seconds: f
 
 
 def _next_commands(folder: DemoFolder) -> Iterator[str]:
-    better = f"{folder.path.with_name(f'{folder.path.name}-published')}"
+    better = _near(folder.path.with_name(f"{folder.path.name}-published"))
     name = own_name()
-    yield shlex.join([*name, "run", f"{folder.pictures}", better, "--model", _PUBLISHED])
+    yield shlex.join([*name, "run", _near(folder.pictures), better, "--model", _PUBLISHED])
     yield shlex.join([*name, "show", better, f"{better}.html"])
+
+
+def _near(path: Path) -> str:
+    """A path as it can be typed here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def own_name() -> list[str]:

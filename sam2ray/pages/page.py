@@ -37,6 +37,7 @@ class Shown:
     with_failures: bool
     heading: str
     notes: Sequence[str] = ()
+    command: str | None = None  # by which it can be made
     lost: list[str] = field(default_factory=list)  # units that could not be shown in full
 
     @property
@@ -58,12 +59,13 @@ def open_shown(
     with_failures: bool = False,
     heading: str | None = None,
     notes: Sequence[str] = (),
+    command: str | None = None,
 ) -> Shown:
     """Look at an output, and choose some of its units."""
     data = dataset.open(uri, options)
     sample = sample_units(data, units, MOST_FAILURES if with_failures else 0)
     title = heading or public_uri(data.store.uri).rstrip("/").rpartition("/")[2]
-    return Shown(data, options, sample, with_failures, title, notes)
+    return Shown(data, options, sample, with_failures, title, notes, command)
 
 
 def page_of(title: str, outputs: Sequence[Shown], lead: Sequence[str] = ()) -> Iterator[str]:
@@ -113,6 +115,9 @@ def _section(shown: Shown) -> Iterator[str]:
     yield element("p", facts, class_="soft")
     yield _totals(overview)
     yield from (element("p", from_outside(words, _NOTE)) for words in shown.notes)
+    if shown.command is not None:
+        code = element("code", from_outside(shown.command, _NOTE))
+        yield element("p", "The same by hand: ", code, class_="soft")
     if not shown.has_masks:
         yield element("p", _without_masks(shown))
     elif shown.sample.good:

@@ -49,8 +49,8 @@ code { font: 13px/1.4 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; 
 .switch label { display: flex; align-items: center; gap: 8px; cursor: pointer; }
 .switch input { width: 17px; height: 17px; accent-color: var(--accent); margin: 0; }
 .units {
-  display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 310px), 1fr));
-  gap: 18px; align-items: start; margin-top: 12px;
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr));
+  grid-auto-flow: dense; gap: 18px; margin-top: 12px;
 }
 .unit {
   background: var(--card); border: 1px solid var(--line); border-radius: 14px;
@@ -59,7 +59,7 @@ code { font: 13px/1.4 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; 
 .clip { grid-column: 1 / -1; }
 .about { padding: 10px 14px 13px; font-size: 13px; }
 .strip { display: flex; gap: 3px; overflow-x: auto; scrollbar-width: thin; }
-.strip figure { flex: 1 0 min(240px, 46vw); max-width: 340px; }
+.strip figure { flex: 1 0 min(200px, 46vw); max-width: 340px; }
 figure { margin: 0; }
 figcaption { color: var(--soft); font-size: 12px; padding: 4px 8px 2px; }
 .layers { position: relative; display: block; background: var(--mat); overflow: hidden; }
@@ -87,6 +87,7 @@ body:has(#hide:checked) .layers:is(:hover, :focus) .found { opacity: 1; }
   box-shadow: 0 0 0 1px rgb(0 0 0 / .25);
 }
 .gone { color: var(--bad); }
+.units + .gone { margin-top: 26px; }
 .failures { overflow-x: auto; margin-top: 12px; }
 table { border-collapse: collapse; width: 100%; background: var(--card); font-size: 13px; }
 th, td { text-align: left; vertical-align: top; padding: 7px 12px; border: 1px solid var(--line); }

@@ -89,8 +89,8 @@ def _facts(unit: DrawnUnit) -> Iterator[str]:
     facts.append(f"{masks} on {amount(len(tally.frames), 'frame')}" if tally.frames else masks)
     yield " · ".join(facts)
     if tally.score is not None:
-        low, high = tally.score_range
-        spread = f" ({low:.2f} to {high:.2f})" if tally.scored > 1 else ""
+        low, high = (f"{score:.2f}" for score in tally.score_range)
+        spread = "" if low == high else f" ({low} to {high})"
         yield f"The model's own estimate of IoU: {tally.score:.2f}{spread}"
     if len(tally.labels) > min(len(unit.chips), _CHIPS):
         names = [

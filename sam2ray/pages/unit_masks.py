@@ -19,7 +19,7 @@ from .unit_pictures import Frame
 
 Row = dict[str, Any]
 
-FRAMES = 8  # of a clip that are shown
+FRAMES = 6  # of a clip that are shown
 _OF_A_PICTURE, _OF_A_FRAME = 250, 100  # masks drawn, the largest
 _MOST_NAMES = 1000  # of labels, and of objects, that are told apart
 _TOLD = ("frame_index", "object_id", "predicted_iou", "label")
