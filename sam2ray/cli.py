@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import cli_learning
+from . import cli_learning, cli_pages
 from .cli_options import (
     Assign,
     Config,
@@ -285,6 +285,10 @@ def compact(
     progress = FileProgress(console(stderr=True))
     compacted = compact_output(old, new, target_bytes=target_bytes, watch=progress)
     console().print(compact_table(new.uri, compacted))
+
+
+app.command()(cli_pages.show)
+app.command()(cli_pages.demo)
 
 
 # ---------------------------------------------------------------- learning

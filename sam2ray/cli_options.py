@@ -70,9 +70,10 @@ def columns_in(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
 
 
-def _storage_options(
+def storage_options(
     output: str, config: Sequence[str] | None, assign: Sequence[str] | None
 ) -> dict[str, Any]:
+    """How the configs of a run say that stores are reached."""
     if not config and not assign:
         return {}
     from .config_file import load_config
@@ -92,7 +93,7 @@ def output_at(uri: str, config: Sequence[str] | None, assign: Sequence[str] | No
 
 def store_at(uri: str, config: Sequence[str] | None, assign: Sequence[str] | None) -> Store:
     """The store at an address, reached as the configs of a run say."""
-    return reached(uri, _storage_options(uri, config, assign))
+    return reached(uri, storage_options(uri, config, assign))
 
 
 def reached(uri: str, options: Options) -> Store:

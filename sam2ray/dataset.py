@@ -98,16 +98,34 @@ class Dataset:
     def unit(self, unit: str, *, member: str | None = None) -> UnitResult:
         """Everything about one unit, by its unit_id or by where its source lies."""
         unit_id = unit if _is_id(unit) else self._id_at(unit, member)
-        file = self._live.file_of(unit_id)
-        if file is None:
-            why = "was superseded" if self._live.is_superseded(unit_id) else "has not ended"
-            raise UsageError(f"{self.store.uri}: unit {unit_id} {why}, or is of another output.")
+        file = self._file_of(unit_id)
         (outcomes,) = outcome_tables(self.store, [self._live.names[file]])
         this_unit = pc.field("unit_id") == unit_id
         (outcome,) = outcomes.filter(this_unit).to_pylist()
         schema = RESULT_SCHEMAS[_folder(self._live.names[file])]
         batches = self._scan([file], schema, this_unit)
         return UnitResult(outcome, pa.Table.from_batches(batches, schema))
+
+    def unit_masks(
+        self,
+        unit_id: str,
+        columns: Sequence[str] | None = None,
+        where: pc.Expression | None = None,
+    ) -> pa.RecordBatchReader:
+        """The rows that `masks` has of one unit, from its own file alone, batch by batch."""
+        file, schema = self._file_of(unit_id), _projected(MASK_SCHEMA, columns)
+        this_unit = pc.field("unit_id") == unit_id
+        batches: Iterator[pa.RecordBatch] = iter(())
+        if _folder(self._live.names[file]) == MASKS:
+            batches = self._scan([file], schema, this_unit if where is None else this_unit & where)
+        return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def _file_of(self, unit_id: str) -> int:
+        file = self._live.file_of(unit_id)
+        if file is None:
+            why = "was superseded" if self._live.is_superseded(unit_id) else "has not ended"
+            raise UsageError(f"{self.store.uri}: unit {unit_id} {why}, or is of another output.")
+        return file
 
     def _id_at(self, uri: str, member: str | None) -> str:
         local = local_path(uri)

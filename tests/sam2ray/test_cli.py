@@ -118,6 +118,14 @@ WRONG = {
     "report out --run run-9": "run run-9 did not end here",
     "verify empty": "empty is no output of sam2ray",
     "verify s3://nobodys-bucket/out": "cannot be reached: Unable to locate credentials",
+    "show empty": "empty is no output of sam2ray",
+    "show out photo.jpg": "photo.jpg: give the name of a page, such as masks.html",
+    "show out nowhere/a.html": "there is no folder .*nowhere",
+    "show out a.html --units 0": "Invalid value for '--units'",
+    "show s3://nobodys-bucket/out": "cannot be reached: Unable to locate credentials",
+    "demo text": "text: holds something else than an earlier demo .a.txt., which stays as it is",
+    "demo file": "file: .*file is a file; give a folder that is new or empty",
+    "demo s3://bucket/demo": "a demo runs on this machine",
     "compact out": "Missing argument 'NEW_ROOT'",
     "compact empty new": "empty is no output of sam2ray",
     "compact out text": "text: is not empty, and nothing is written over. Name a new root",
@@ -143,9 +151,13 @@ def test_no_words_show_help(here: Path):
     assert result.exit_code == 2
     for command in ("run", "index", "status", "report", "verify", "compact", "models", "schema"):
         assert command in result.output
+    for command in ("show", "demo"):
+        assert command in result.output
 
 
-@pytest.mark.parametrize("command", ["run", "index", "status", "report", "verify", "compact"])
+@pytest.mark.parametrize(
+    "command", ["run", "index", "status", "report", "verify", "compact", "show"]
+)
 def test_every_command_explains_itself(command: str):
     result = _call(f"{command} --help")
     assert result.exit_code == 0
@@ -288,6 +300,16 @@ def test_compact_says_what_became_of_files(here: Path, tmp_path: Path):
     assert result.exit_code == 0, result.output
     assert "2 -> 1" in result.stdout
     assert _call(f"verify {tmp_path}/new").exit_code == 0
+
+
+def test_a_page_is_made_and_says_which_sources_are_gone(here: Path, tmp_path: Path):
+    make_output(tmp_path / "out")
+    first = _call(f"show {tmp_path}/out {tmp_path}/a.html --units 2 --failed")
+    assert first.exit_code == 0, first.output
+    assert re.search(r"a\.html: 2 of 5 units, \d\.\d MB$", _shown(first))
+    assert "2 units could not be shown in full (/archive/" in _said(first)
+    assert "it is broken" in (tmp_path / "a.html").read_text()
+    assert "over the page that was there" in _shown(_call(f"show {tmp_path}/out {tmp_path}/a.html"))
 
 
 def test_models_are_listed_with_where_their_weights_are(

@@ -76,6 +76,17 @@ def test_units_have_one_row_each(history: Output):
     assert len(units) == len(dataset) == 5
 
 
+def test_the_masks_of_one_unit_come_from_its_own_file(history: Output):
+    dataset = sam2ray.open(history.store.uri)
+    (street,) = [u for u in dataset.units().read_all().to_pylist() if u["kind"] == "video"]
+    one = dataset.unit_masks(street["unit_id"], ["frame_index"], pc.field("frame_index") > 0)
+    assert one.read_all()["frame_index"].to_pylist() == [1, 1, 2, 2]
+    assert dataset.unit_masks(street["unit_id"]).schema == MASK_SCHEMA
+    (gone,) = [u["supersedes"] for u in _manifest(history) if u["supersedes"]]
+    with pytest.raises(sam2ray.UsageError, match="was superseded"):
+        dataset.unit_masks(gone)
+
+
 def test_failures_say_why(history: Output):
     failures = sam2ray.open(history.store.uri).failures(["source_uri", "error_class"]).read_all()
     assert failures.to_pylist() == [{"source_uri": "/archive/bad.jpg", "error_class": "corrupt"}]

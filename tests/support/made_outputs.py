@@ -56,6 +56,9 @@ class Ended:
     masks: int = 2
     attempt: int = 1
     error_class: str | None = None
+    message: str = "it is broken"
+    label: str | None = None  # of all its masks
+    objects: Sequence[int] | None = None  # of a clip, as many as masks on each of its frames
 
 
 @dataclass
@@ -114,7 +117,7 @@ class Output:
             "model_s": 0.5,
             "status": "ok" if ok else "failed",
             "error_class": end.error_class,
-            "error_message": None if ok else "it is broken",
+            "error_message": None if ok else end.message,
             "supersedes": end.unit.supersedes,
             "user": list(end.unit.user.items()),
         }
@@ -139,8 +142,12 @@ def _rows(end: Ended, folder: str) -> pa.Table:
             tables.append(embedding_table(place, SIZE_HW, values, [2, 2, 2]))
         else:
             runs = encode_run_lengths(torch.from_numpy(masks_of(unit, end.masks)))
-            scores = [0.5] * end.masks
-            tables.append(rows_of_runs(place, runs, SIZE_HW, predicted_iou=scores))
+            columns = {
+                "predicted_iou": [0.5] * end.masks,
+                "label": [end.label] * end.masks,
+                "object_id": end.objects or [None] * end.masks,
+            }
+            tables.append(rows_of_runs(place, runs, SIZE_HW, **columns))
     return pa.concat_tables(tables)
 
 

@@ -1,0 +1,1 @@
+"""Outputs as pages to look at: one file of HTML that needs nothing else, not even a network."""
