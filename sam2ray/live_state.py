@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from .ledger import Tally
 from .records import ErrorClass
 from .report import counted, duration
 from .root import Selection, Standing
+
+Watcher = Callable[[Standing, Tally], None]
+"""Called about once a second with where a run began and how it is doing."""
 
 _PACE_OVER_S = 60.0
 _BETWEEN = ", "

@@ -15,6 +15,7 @@ from .ledger import Tally
 from .live_state import (
     Pace,
     Part,
+    Watcher,
     bar_within,
     state_in_parts,
     state_in_words,
@@ -27,10 +28,6 @@ _LINE_EVERY_S = 10.0
 _STILL_EVERY_S = 60.0  # where nothing happened
 _SPINNER = 2  # columns
 _STARTING = "starting Ray, and listing the source"
-
-
-Watcher = Callable[[Standing, Tally], None]
-"""Called about once a second with where a run began and how it is doing."""
 
 
 class RunProgress:

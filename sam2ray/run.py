@@ -29,10 +29,11 @@ from .kept_config import pin_config
 from .ledger import Tally
 from .leftovers import sweep
 from .listing import list_source, source_of
+from .live_state import Watcher
 from .outcomes import OutcomeIndex, latest_outcomes, mend_copies
 from .patience import Patience
 from .pipeline import run_wave
-from .planner import Plan, needs_own_pixels, remark_on_device, shape_of_wave
+from .planner import Plan, remark_on_device, shape_of_wave
 from .processes import Job, LoadLabeller, RunHandles, load_labeller, start_ledger
 from .ray_addresses import RayAddresses, address_book
 from .ray_jobs import RayJobs, this_driver
@@ -55,16 +56,12 @@ from .run_end import CRASHED, STOPPED_EARLY, end_of
 from .shared_disk import require_shared_disks
 from .sinks.commit import Committer
 from .sinks.result_files import EMBEDDINGS, MASKS, ResultPlace
-from .stages.decode import PictureLimits
 from .stages.label import Stamp
-from .stages.prepare import PrepareSpec
+from .stages.specs import prepare_spec
 from .storage import Store, open_store
 from .weights import weights_digest
 
 _LOOK_EVERY_S = 1.0
-
-Watcher = Callable[[Standing, Tally], None]
-"""Called about once a second with where the run began and how it is doing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,26 +201,6 @@ def make_job(context: RunContext, plan: Plan, ledger: ActorHandle) -> Job:
         context.load,
         context.weights,
         context.head,
-    )
-
-
-def prepare_spec(config: JobConfig) -> PrepareSpec:
-    """How this job fetches and decodes."""
-    decode, fetch = config.decode, config.fetch
-    limits = PictureLimits(
-        max_bytes=decode.max_bytes,
-        max_pixels=decode.max_pixels,
-        min_side=decode.min_side,
-        max_side=decode.max_side,
-        max_aspect_ratio=decode.max_aspect_ratio or float("inf"),
-    )
-    return PrepareSpec(
-        decode.mode,
-        None if needs_own_pixels(config) else config.model.row().image_size,
-        limits,
-        Patience(fetch.attempts, fetch.backoff_s),
-        fetch.threads,
-        config.store_options(),
     )
 
 

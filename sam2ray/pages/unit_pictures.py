@@ -24,8 +24,8 @@ from ..stages.clip_frames import BoundedVideoFile, VideoFrames
 from ..stages.clips import ClipSpec
 from ..stages.decode import decode_picture
 from ..stages.fetch import fetch
-from ..stages.make_labeller import clip_spec
 from ..stages.sampling import Sample
+from ..stages.specs import clip_spec
 from ..storage import Options, local_path, open_store
 from .painting import small_picture
 

@@ -20,15 +20,13 @@ from ..modes.classes import ClassMasks
 from ..modes.clips import ClipMode, FrameByFrame
 from ..modes.pictures import AllMasks, Embeddings, NoPictures, PictureMode, PromptedMasks
 from ..modes.track import TrackPrompts
-from ..patience import Patience
 from ..sinks.commit import Committer
-from .clips import ClipOpener, ClipSpec
-from .decode import PictureLimits
+from .clips import ClipOpener
 from .hands import Hands
 from .label import BatchLabeller, PictureLabeller
 from .label_videos import VideoLabeller
 from .outcome_rows import Stamp
-from .sampling import Sampling
+from .specs import clip_spec
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,33 +114,3 @@ def clip_mode(config: JobConfig, model: Sam2, head: ClassHead | None = None) -> 
 
 def _mask_generator(config: JobConfig, model: Sam2) -> MaskGenerator:
     return MaskGenerator(model, config.masks.auto_mask_config(model.config))
-
-
-def clip_spec(config: JobConfig) -> ClipSpec:
-    """How the job reads videos."""
-    decode, video = config.decode, config.decode.video
-    crops = config.mode in ("auto", "auto_track") and config.masks.crop_n_layers > 0
-    own_pixels = crops or decode.mode == "exact"
-    return ClipSpec(
-        decode.mode,
-        None if own_pixels else config.model.row().image_size,
-        Sampling(
-            every_nth=video.every_nth,
-            fps=video.fps,
-            max_frames=video.max_frames,
-            max_duration_s=video.max_duration_s,
-        ),
-        video.max_side,
-        video.max_bytes,
-        video.threads,
-        max(1, config.fetch.threads // config.resources.video_lanes),
-        PictureLimits(
-            max_bytes=decode.max_bytes,
-            max_pixels=decode.max_pixels,
-            min_side=decode.min_side,
-            max_side=decode.max_side,
-            max_aspect_ratio=decode.max_aspect_ratio,
-        ),
-        Patience(config.fetch.attempts, config.fetch.backoff_s),
-        config.store_options(),
-    )

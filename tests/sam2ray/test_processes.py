@@ -26,10 +26,10 @@ from sam2ray.processes import (
     this_process,
 )
 from sam2ray.room import Machine
-from sam2ray.run import prepare_spec
 from sam2ray.sinks.commit import Committer
 from sam2ray.sinks.result_files import EMBEDDINGS, ResultPlace, read_outcomes
 from sam2ray.stages.outcome_rows import Stamp
+from sam2ray.stages.specs import prepare_spec
 from sam2ray.storage import LocalStore
 from sam2ray.weights import weights_digest
 

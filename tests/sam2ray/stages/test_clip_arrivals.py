@@ -44,7 +44,7 @@ from sam2ray.stages import clip_files
 from sam2ray.stages.clip_arrivals import Arrivals
 from sam2ray.stages.clips import ClipOpener
 from sam2ray.stages.hands import Hands
-from sam2ray.stages.make_labeller import clip_spec
+from sam2ray.stages.specs import clip_spec
 
 clip_files.PIECE_BYTES = len(video) // 12
 fsspec.filesystem("slow").pipe_file("slow://in/clip.mp4", video)

@@ -20,7 +20,7 @@ from sam2ray.errors import UnitFailed
 from sam2ray.records import ErrorClass, Unit
 from sam2ray.stages.clips import ClipInHand, ClipOpener
 from sam2ray.stages.decode import PictureLimits, decode_picture
-from sam2ray.stages.make_labeller import clip_spec
+from sam2ray.stages.specs import clip_spec
 
 POINT = {"points": [[20, 10]]}
 EXACT = {"mode": "exact"}

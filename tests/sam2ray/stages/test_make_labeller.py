@@ -14,8 +14,9 @@ from sam2ray.modes.discovery import DiscoveryRules
 from sam2ray.modes.pictures import AllMasks, Embeddings, NoPictures, PromptedMasks
 from sam2ray.modes.track import TrackPrompts
 from sam2ray.sinks.result_files import EMBEDDINGS, MASKS
-from sam2ray.stages.make_labeller import clip_mode, clip_spec, picture_mode
+from sam2ray.stages.make_labeller import clip_mode, picture_mode
 from sam2ray.stages.sampling import Sampling
+from sam2ray.stages.specs import clip_spec
 
 
 def config(mode: str = "auto", **settings) -> JobConfig:
