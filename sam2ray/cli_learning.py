@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,11 +84,27 @@ def evaluate(
         str | None,
         typer.Option(help="A head of classes to examine, and no prompts.", metavar="FILE"),
     ] = None,
+    answers: Annotated[
+        str | None,
+        typer.Option(
+            help="J&F of PNGs in this folder, beside those of LABELS; as in DAVIS or SA-V.",
+            metavar="FOLDER",
+        ),
+    ] = None,
 ) -> None:
     """Examine a model on labels: IoU after 1, 3, 5 clicks and by box; J&F of clips.
 
-    With --head it is a head of classes: IoU of each class, and mIoU.
+    With --head it is a head of classes: IoU of each class, and mIoU. With --answers there is no
+    model: masks that were written elsewhere are judged.
     """
+    if answers is not None:
+        if any(given is not None for given in (media, model, checkpoint, image_size, head)):
+            raise UsageError(
+                "--answers are judged without a model: leave --pictures, --model, --checkpoint, "
+                "--image-size and --head out."
+            )
+        _evaluate_answers(labels, answers, out)
+        return
     if head is not None:
         told = {"name": model, "checkpoint": checkpoint, "image_size": image_size}
         skipped = _evaluate_head(labels, out, kind, media, head, told, limit)
@@ -98,6 +115,21 @@ def evaluate(
         console(stderr=True).print(f"skipped: {reason}", soft_wrap=True)
     if out is not None:
         console().print(f"{out / 'marks.json'}, {out / 'cases.png'}", soft_wrap=True)
+
+
+def _evaluate_answers(labels: str, answers: str, out: Path | None) -> None:
+    """Show how good masks are that somebody has written."""
+    from .learning.answer_folders import score_answers
+    from .learning.evaluation import figures_table
+
+    marks = score_answers(labels, answers, {})
+    console().print(figures_table(marks.figures(), f"{answers} on {labels}"))
+    for reason in marks.skipped[:5]:
+        console(stderr=True).print(f"skipped: {reason}", soft_wrap=True)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "marks.json").write_text(json.dumps(marks.as_json(), indent=2) + "\n")
+        console().print(f"{out / 'marks.json'}", soft_wrap=True)
 
 
 def _evaluate_prompts(

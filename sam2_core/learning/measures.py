@@ -30,9 +30,15 @@ class ClipScore:
 
 
 def score_clip(answers_THW: Tensor, targets_THW: Tensor) -> ClipScore:
-    """Judge one object on frames of a clip; which frames count is the caller's to say."""
-    if not len(targets_THW):
+    """Judge one object on frames of a clip; which frames may count is the caller's to say.
+
+    As the evaluator of SA-V does it, they count from the first one on that shows the object or an
+    answer; who is on none of them has no score.
+    """
+    if not targets_THW.any():
         return ClipScore(math.nan, math.nan)
+    first = int((answers_THW | targets_THW).flatten(1).any(1).nonzero()[0])
+    answers_THW, targets_THW = answers_THW[first:], targets_THW[first:]
     j = region_similarity(answers_THW, targets_THW).mean()
     return ClipScore(j.item(), boundary_accuracy(answers_THW, targets_THW).mean().item())
 

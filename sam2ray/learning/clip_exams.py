@@ -46,7 +46,7 @@ def _followed(
 
 
 def _scores(tracker: VideoTracker, clip: WholeClip) -> Iterator[ClipScore]:
-    """Neither the frame of the prompt counts, which is given, nor the last one, as in DAVIS."""
+    """Neither an object's first frame counts nor its last: of DAVIS those are the clip's."""
     starts = _first_seen(clip)
     prompts = [
         FramePrompt(frame, number, Prompt(mask=clip.annotated[frame][number]))
@@ -62,9 +62,10 @@ def _scores(tracker: VideoTracker, clip: WholeClip) -> Iterator[ClipScore]:
             found[tracked.frame] = tracked.masks.numpy()
     ids = [prompt.object_id for prompt in sorted(prompts, key=lambda one: one.frame)]
     order = {number: place for place, number in enumerate(dict.fromkeys(ids))}
-    last = max(clip.annotated)
+    first, last = min(clip.annotated), max(clip.annotated)
     for number, start in starts.items():
-        judged = [frame for frame in sorted(found) if start < frame < last]
+        before = start if clip.begins_with_objects else first
+        judged = [frame for frame in sorted(found) if before < frame < last]
         answers = [found[frame][order[number]] for frame in judged]
         targets = [clip.annotated[frame][number] for frame in judged]
         yield score_clip(_stacked(answers), _stacked(targets))

@@ -6,7 +6,7 @@ Ray Data shares pictures and clips out among processes that hold a model each.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,11 @@ def _gathered(texts: Iterable[str]) -> Marks:
 
 def marks_table(marks: Marks, name: str) -> Table:
     """What `sam2ray evaluate` shows."""
+    return figures_table(marks.figures(), name)
+
+
+def figures_table(figures: Mapping[str, float | int], name: str) -> Table:
+    """Figures with their names in words."""
     words = {
         "iou_1_clicks": "IoU after one click",
         "iou_3_clicks": "after three clicks",
@@ -182,6 +187,6 @@ def marks_table(marks: Marks, name: str) -> Table:
     }
     shown = [
         (words.get(key, key), f"{value:.3f}" if isinstance(value, float) else f"{value:,}")
-        for key, value in marks.figures().items()
+        for key, value in figures.items()
     ]
     return two_columns(name, shown)

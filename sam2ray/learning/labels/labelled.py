@@ -43,6 +43,7 @@ class WholeClip:
     name: str
     frames: Sequence[RgbArray] | Path  # or a video file
     annotated: Mapping[int, Masks]  # [N, H, W] each, of the same N objects
+    begins_with_objects: bool = False  # as in SA-V: an object's frames are those from its first on
 
 
 @dataclass(frozen=True, slots=True, eq=False)

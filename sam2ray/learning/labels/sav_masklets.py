@@ -88,7 +88,8 @@ class SavLabels:
             size = (first.shape[0], first.shape[1])
             masks = [_masks_of(one, size, f"{uri}: frame {n}") for n, one in enumerate(masklets)]
             masks = _of_one_number(masks, uri)
-            yield WholeClip(uri, path, {n * stride: one for n, one in enumerate(masks)})
+            annotated = {n * stride: one for n, one in enumerate(masks)}
+            yield WholeClip(uri, path, annotated, begins_with_objects=True)
 
     def _masklets(self, uri: str) -> tuple[Sequence[Any], int]:
         """One list of masks an annotated frame, and how many frames lie between two of them."""
