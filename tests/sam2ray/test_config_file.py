@@ -160,7 +160,7 @@ def test_an_empty_mapping_is_a_section_without_words_and_no_other_value(write):
     write("mode: embed\ndecode:\n  mode: wrong\n")
     assert faults("job.yaml", ["decode={}", "mode={}"]) == [
         "job.yaml:3: decode.mode=wrong: must be 'rounded', 'exact' or 'scaled'",
-        "--set mode={}: must be 'auto', 'prompt', 'track', 'auto_track' or 'embed'",
+        "--set mode={}: must be 'auto', 'prompt', 'track', 'auto_track', 'embed' or 'semantic'",
     ]
 
 
@@ -270,8 +270,8 @@ timeout: 5
 """
     )
     assert faults("job.yaml", ["fetch.retries=3", "limits.stop_window=0"], source=None) == [
-        "job.yaml:1: mode=prompts: must be 'auto', 'prompt', 'track', 'auto_track' or 'embed'; "
-        "did you mean prompt?",
+        "job.yaml:1: mode=prompts: must be 'auto', 'prompt', 'track', 'auto_track', 'embed' or "
+        "'semantic'; did you mean prompt?",
         "job.yaml:3: source.uri[1]=3: must be text; put it in quotes if it looks like a number",
         "job.yaml:5: decode.mod is not a setting; did you mean decode.mode?",
         "job.yaml:7: limits.unit_timeout_s=-3: must be greater than 0",
@@ -296,7 +296,7 @@ def test_the_line_is_that_of_the_file_that_won(write):
 def test_an_option_is_called_as_on_the_command_line():
     assert faults(mode="autoo", keep=["a", 3], source=[]) == [
         "SOURCE: must not be empty",
-        "--mode=autoo: must be 'auto', 'prompt', 'track', 'auto_track' or 'embed'; "
+        "--mode=autoo: must be 'auto', 'prompt', 'track', 'auto_track', 'embed' or 'semantic'; "
         "did you mean auto?",
         "--keep=3: must be text; put it in quotes if it looks like a number",
     ]

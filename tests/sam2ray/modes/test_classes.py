@@ -10,13 +10,16 @@ from make_clip import textured_picture
 from small_models import lively_model
 
 from sam2_core import ClassHead, ClassMap, ClassSegmenter
+from sam2_core.inference.frame_sources import PictureList
 from sam2ray.config import JobConfig
 from sam2ray.errors import UsageError
 from sam2ray.heads import skipped_classes
 from sam2ray.modes.classes import ClassMasks
+from sam2ray.modes.clips import FrameByFrame, FrameRows, OpenClip
 from sam2ray.modes.mask_rows import RowPlace
 from sam2ray.modes.pictures import PictureItem
 from sam2ray.stages.label import best_rows, one_by_one_if_need_be
+from sam2ray.stages.sampling import Sample
 
 NAMES = ("ground", "round", "angular", "thin")
 PICTURES = [textured_picture(40, 56, 1), textured_picture(33, 90, 2)]
@@ -85,6 +88,20 @@ def test_a_batch_that_is_too_large_is_halved():
     found = one_by_one_if_need_be(items(), ClassMasks(segmenter, frozenset()).look_at, repr)
     assert sizes == [2, 1, 1]
     assert [len(to_rows()) > 0 for to_rows in found if not isinstance(to_rows, str)] == [True] * 2
+
+
+def test_sampled_frames_of_a_video_have_rows_of_their_own():
+    frames = [textured_picture(40, 56, seed) for seed in range(3)]
+    sample = Sample(range(0, 6, 2), True)
+    clip = OpenClip("unit", "/in/clip", PictureList(frames), sample, lambda number: number / 25)
+    events = [*FrameByFrame(mode(), batch=2).label(iter([clip]), 1)]
+    tables = [event.to_rows() for event in events if isinstance(event, FrameRows)]
+    alone = ClassSegmenter(lively_model(64), head(), batch=2).segment(frames)
+    assert [table["label"].to_pylist() for table in tables] == [
+        [NAMES[one] for one in found.present] for found in alone
+    ]
+    assert [set(table["frame_index"].to_pylist()) for table in tables] == [{0}, {2}, {4}]
+    assert tables[2]["timestamp_s"][0].as_py() == 4 / 25
 
 
 def config(**semantic) -> JobConfig:

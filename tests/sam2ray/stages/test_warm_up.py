@@ -70,5 +70,8 @@ def test_a_device_that_is_too_small_for_a_whole_batch_is_no_reason_to_end(monkey
     def refuse(*_arguments):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    model.encoder.register_forward_pre_hook(refuse)
-    warm_up(_config("auto"), model)
+    hook = model.encoder.register_forward_pre_hook(refuse)
+    try:
+        warm_up(_config("auto"), model)
+    finally:
+        hook.remove()  # the model is everybody's
