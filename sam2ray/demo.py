@@ -29,7 +29,8 @@ from .demo_archive import (
     make_archive,
 )
 from .demo_marks import ClipMarks, PictureMarks, mark_prompted, mark_tracked
-from .kept_config import KeptConfig, kept_config
+from .errors import UsageError
+from .kept_config import CONFIG, KeptConfig, kept_config
 from .pages.page import Shown, open_shown, page_of
 from .pages.page_file import write_page
 from .pages.sample import untrained_words
@@ -40,6 +41,7 @@ from .run_end import CRASHED, STOPPED_EARLY
 from .storage import open_store
 from .tables import harmless
 from .verify import Findings, verify_output
+from .weights import weights_digest
 
 _CONFIG = "jobs/smoke_cpu"  # small, and the same on any machine
 _PUBLISHED = "sam2.1_hiera_tiny"
@@ -127,6 +129,7 @@ def run_demo(place: str, out: Console, err: Console) -> int:
     """Do it all and say so; an exit code."""
     began = time.monotonic()
     folder = demo_folder(place)
+    _refuse_other_settings(folder)
     with err.status("making an archive"):
         is_new = make_archive(folder)
     what = f"{PICTURES} pictures, {CLIP} and their prompts"
@@ -149,6 +152,19 @@ def run_demo(place: str, out: Console, err: Console) -> int:
         if one.report.exit_code and one.report.advice:
             _say(err, one.report.advice)
     return next((one.exit_code for one in done if one.exit_code), 0)
+
+
+def _refuse_other_settings(folder: DemoFolder) -> None:
+    """An earlier demo goes on with what it began with: weights change from release to release."""
+    for step in steps_in(folder):
+        store, config = open_store(str(step.output)), step.settings
+        if store.exists(CONFIG):
+            differing = kept_config(store).differences(config, weights_digest(config))
+            if differing:
+                raise UsageError(
+                    f"{folder.path}: the demo there was made with others of {', '.join(differing)}."
+                    " Delete the folder, or give a new one: sam2ray demo OTHER_FOLDER."
+                )
 
 
 def _do(folder: DemoFolder, step: Step) -> Done:

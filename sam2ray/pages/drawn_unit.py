@@ -102,7 +102,7 @@ class _Painter:
         picture, own_hw = self.seen.pictures.get(number), self.seen.sizes_hw.get(number)
         size_hw = own_hw or (self.row["height"] or _LOST_HW[0], self.row["width"] or _LOST_HW[1])
         if masks:
-            size_hw = masks[0]["height"], masks[0]["width"]
+            size_hw = masks[0]["height"] or 0, masks[0]["width"] or 0
         if picture is not None and own_hw != size_hw:
             self.seen.why_not = (
                 f"it is of another size now than when its masks were found ({_by(own_hw)} pixels, "

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 FRAMES = 6  # of a clip that are shown
 _OF_A_PICTURE, _OF_A_FRAME = 250, 100  # masks drawn, the largest
-_MOST_NAMES = 1000  # of labels, and of objects, that are told apart
+_MOST_LABELS = 1000  # that are told apart
 _TOLD = ("frame_index", "object_id", "predicted_iou", "label")
 _DRAWN = (
     *("frame_index", "timestamp_s", "object_id", "height", "width", "rle_counts", "area"),
@@ -58,10 +58,9 @@ class MaskTally:
         for frame, count in _counted(rows["frame_index"]):
             self.frames[frame] += count
         for label, count in _counted(rows["label"]):
-            if label in self.labels or len(self.labels) < _MOST_NAMES:
+            if label in self.labels or len(self.labels) < _MOST_LABELS:
                 self.labels[label] += count
-        if len(self.objects) < _MOST_NAMES:
-            self.objects.update(value for value, _ in _counted(rows["object_id"]))
+        self.objects.update(rows["object_id"].drop_null().unique().to_pylist())
 
 
 def _counted(column: pa.Array) -> list[tuple[Any, int]]:

@@ -339,9 +339,10 @@ def test_settings_of_a_store_are_taken_by_every_command(s3_options: dict, tmp_pa
     make = Output(open_store(uri, s3_options))
     make.list([picture(1)], "1")
     url = s3_options["s3"]["endpoint_url"]
-    for command in ("status", "verify"):
+    for command, code in (("status", 0), ("verify", 5), ("show", 2)):
         result = _call(f"{command} {uri} --set storage.s3.endpoint_url={url}")
-        assert result.exit_code == {"status": 0, "verify": 5}[command], result.output
+        assert result.exit_code == code, result.output
+    assert "no unit has ended here yet, so there is nothing to show" in _said(result)
 
 
 def test_help_is_there_at_once():

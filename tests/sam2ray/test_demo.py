@@ -16,12 +16,13 @@ import pytest
 import torch
 from made_outputs import Ended, Output, clip, picture
 from PIL import Image
+from rich.console import Console
 
 import sam2ray
 from ops import encode_run_lengths
 from sam2_core.inference.video_file import VideoFile
 from sam2ray.config_id import UNTRAINED
-from sam2ray.demo import own_name, steps_in
+from sam2ray.demo import own_name, run_demo, steps_in
 from sam2ray.demo_archive import (
     CLICKS,
     FIRST_FRAME,
@@ -99,6 +100,15 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path):
     with pytest.raises(UsageError, match="is a file"):
         demo_folder(str(tmp_path / "thesis.tex" / "below"))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_demo_of_other_weights_is_left_alone(tmp_path: Path):
+    (tmp_path / "sam2ray-demo.json").write_text("{}")
+    Output(LocalStore(tmp_path / "all-masks"), ["masks.points_per_side=8", "masks.use_m2m=true"])
+    quiet = Console(quiet=True)
+    with pytest.raises(UsageError, match=r"others of masks.use_m2m. Delete the folder, or give"):
+        run_demo(str(tmp_path), quiet, quiet)
+    assert not (tmp_path / "archive").exists()
 
 
 def test_each_step_is_a_run_that_can_be_typed(folder: DemoFolder, tmp_path: Path):
