@@ -142,6 +142,7 @@ def _without_secrets(value: object) -> object:
 
 
 Text = Annotated[str, AfterValidator(_writable), Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Uri = Annotated[Text, PlainSerializer(public_uri, return_type=str, when_used="json")]
 Texts = Annotated[
     tuple[Text, ...], BeforeValidator(_one_or_many, json_schema_input_type=str | list[str])

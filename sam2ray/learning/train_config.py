@@ -20,14 +20,13 @@ from sam2_core.learning.pictures import Interaction
 from sam2_core.learning.weights import PARTS, LearningRates
 from sam2_core.network.class_head import check_class_names, check_width
 
-from ..config_section import Section, Text, Texts, Uri, fault, frozen, result, run, section
+from ..config_section import Section, Share, Text, Texts, Uri, fault, frozen, result, run, section
 from ..config_storage import Storage
 
 LabelKind = Literal["world", "masks", "coco", "sa1b", "sav", "davis", "classes"]
 CLASS_KINDS: tuple[LabelKind, ...] = ("classes", "coco", "world")  # that say what is of a class
 What = Literal["dense", "pictures", "clips", "classes"]
 BatchKind = Literal["pictures", "clips", "classes"]
-Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 
 

@@ -152,7 +152,8 @@ tracking: *base
         "job.yaml:6: found a tab: use spaces",
         "job.yaml:8: mode is written a second time",
         "job.yaml:9: aliases (*name) are not read",
-        "job.yaml:1: mode=prompts: must be 'auto', 'prompt', 'track', 'auto_track' or 'embed'",
+        "job.yaml:1: mode=prompts: must be "
+        "'auto', 'prompt', 'track', 'auto_track', 'embed' or 'semantic'",
         "job.yaml:4: decode.mode=exat: must be 'rounded', 'exact' or 'scaled'",
         "job.yaml:7: limits.max_attempts=0: must be at least 1",
     ]
