@@ -36,8 +36,9 @@ def config_id(config: JobConfig, weights_sha256: str, head_sha256: str | None = 
 
 def differing_keys(a: JobConfig, b: JobConfig) -> list[str]:
     """The settings in which two configs differ so that their results do."""
-    others = result_settings(b)
-    return [name for name, value in result_settings(a).items() if value != others[name]]
+    own, others = result_settings(a), result_settings(b)
+    names = dict.fromkeys((*own, *others))
+    return [name for name in names if own.get(name) != others.get(name)]
 
 
 def result_settings(config: JobConfig) -> dict[str, Any]:
@@ -46,7 +47,8 @@ def result_settings(config: JobConfig) -> dict[str, Any]:
     values = {
         ".".join(path): reduce(getitem, path, content)
         for path, field in settings_of(JobConfig)
-        if changes_results(field)
+        # What came with a mode of its own changes nothing in the others, nor their ids.
+        if changes_results(field) and (path[0] != "semantic" or config.mode == "semantic")
     }
     row = config.model.row()
     masks = config.masks.auto_mask_config(row)

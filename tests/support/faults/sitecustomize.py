@@ -85,8 +85,8 @@ def _wrap_labeller() -> None:
     ray = importlib.import_module("ray")
     through = module.make_labeller
 
-    def make_labeller(*arguments):
-        label, batches = through(*arguments), Counter()
+    def make_labeller(*arguments, **options):
+        label, batches = through(*arguments, **options), Counter()
 
         def label_or_die(prepared):
             task = ray.get_runtime_context().get_task_id()
