@@ -20,7 +20,7 @@ from sam2_core.learning.world import World
 from sam2_core.network.class_head import UNKNOWN
 from sam2ray.learning.train_config import Start
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 CLASSES = ["ground", "thing"]
 PX = 64
