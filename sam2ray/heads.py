@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from .config import JobConfig
 from .config_section import public_uri
 from .errors import UsageError
 from .file_systems import options_of, protocol_of
-from .weights import local_weights
+from .weights import local_weights, refuse_another_file
 
 
 def local_head(config: JobConfig) -> Path | None:
@@ -85,11 +84,5 @@ def checked_head(config: JobConfig, recorded: str | None) -> Path | None:
     found = local_head(config)
     if found is None:
         return None
-    here = digest_of_files(found)
-    if here != recorded:
-        raise UsageError(
-            f"{found}: on machine {socket.gethostname()} this is another head (SHA-256 {here}) "
-            f"than the run began with ({recorded}). Put the same file there, or set semantic.head "
-            "to an address that all machines read, and run the same command again."
-        )
+    refuse_another_file(found, recorded, "head", "semantic.head")
     return found

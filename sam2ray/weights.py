@@ -44,11 +44,16 @@ def checked_weights(config: JobConfig, recorded: str) -> Path | None:
         found = published_checkpoint(config.model.name)
     if found is None:
         return None
+    refuse_another_file(found, recorded, "checkpoint", "model.checkpoint")
+    return found
+
+
+def refuse_another_file(found: Path, recorded: str | None, what: str, setting: str) -> None:
+    """UsageError if a file of this machine is not the one that a run began with."""
     here = digest_of_files(found)
     if here != recorded:
         raise UsageError(
-            f"{found}: on machine {socket.gethostname()} this is another checkpoint (SHA-256 "
-            f"{here}) than the run began with ({recorded}). Put the same file there, or set "
-            "model.checkpoint to an address that all machines read, and run the same command again."
+            f"{found}: on machine {socket.gethostname()} this is another {what} (SHA-256 {here}) "
+            f"than the run began with ({recorded}). Put the same file there, or set {setting} to "
+            "an address that all machines read, and run the same command again."
         )
-    return found

@@ -6,9 +6,7 @@ nobody knows.
 
 from __future__ import annotations
 
-import io
 import struct
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +17,7 @@ from sam2_core.network.class_head import UNKNOWN
 
 from ...errors import Sam2RayError, UsageError
 from ...readers.places import media_kind, suffix_of
+from ...readers.prompts.davis import open_png
 from ...readers.store_file import read_at
 from ...records import Unit
 from ...storage import Options
@@ -98,12 +97,7 @@ def _stem(name: str) -> str:
 
 def read_class_ids(content: bytes, classes: int) -> ClassIds:
     """The class of each pixel; ValueError where one has none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(io.BytesIO(content), formats=("PNG",))
-        except Image.DecompressionBombWarning as warning:
-            raise ValueError(str(warning)) from warning
+    image = open_png(content)
     if image.mode not in _ID_MODES:
         raise ValueError(
             f"its pixels are {image.mode}, not ids of classes: save it with a palette or as grey"

@@ -58,14 +58,19 @@ def _first_masks(store: Store, name: str) -> Sequence[PromptFields]:
     return found
 
 
-def read_ids(content: bytes) -> np.ndarray:
-    """The object of each pixel of a palette picture."""
+def open_png(content: bytes) -> Image.Image:
+    """A PNG whose pixels are ids; ValueError where its header claims more than anybody draws."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            image = Image.open(io.BytesIO(content), formats=("PNG",))
+            return Image.open(io.BytesIO(content), formats=("PNG",))
         except Image.DecompressionBombWarning as warning:
             raise ValueError(str(warning)) from warning
+
+
+def read_ids(content: bytes) -> np.ndarray:
+    """The object of each pixel of a palette picture."""
+    image = open_png(content)
     if image.mode not in ("P", "L", "1"):
         raise ValueError(f"its pixels are {image.mode}, not indices of a palette")
     ids = np.asarray(image.convert("L") if image.mode == "1" else image)
