@@ -17,10 +17,10 @@ from sam2ray.scheduled_job import follow, submit_alone
 
 def main(name: str, address: str, *command: str) -> int:
     """Submit the command, show its log, and return its exit code."""
-    client = JobSubmissionClient(address)
     try:
+        client = JobSubmissionClient(address)
         job_id = submit_alone(client, name, shlex.join(command))
-    except UsageError as error:
+    except (UsageError, ConnectionError, RuntimeError, ValueError) as error:  # Ray's are the others
         print(error, file=sys.stderr)
         return 2
     return follow(client, job_id, lambda lines: print(lines, end="", flush=True))

@@ -120,7 +120,8 @@ class DealtList:
             raise part
         entry, columns, passed = self.tables[part.file], self.columns_of(part.file), Passed()
         mentions, versions = [], Versions(self.source.options)
-        for chunk in chunks_of(part.block, entry, columns.names, self.source.options):
+        options = self.source.options
+        for chunk in chunks_of(part.block, entry, columns.names, options, columns.late):
             mentions += passed.without(mentions_of(chunk, entry, columns, versions))
         self.place.keep_whole(_with_secrets(mentions))
         table = _table_of(mentions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -102,3 +103,11 @@ def version_of(facts: Mapping[str, Any]) -> str:
             return str(facts[key]).strip('"')
     changed = facts.get("LastModified") or facts.get("mtime") or facts.get("last_modified") or ""
     return f"{facts.get('size')}-{changed}"
+
+
+def leads_back(folder: Path) -> bool:
+    """Whether it is a link to a folder that it lies in, on whatever way one came here."""
+    if not folder.is_symlink():
+        return False
+    target = folder.resolve()
+    return any(parent.resolve() == target for parent in folder.parents)

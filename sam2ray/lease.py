@@ -35,7 +35,7 @@ class Holder:
     host: str
     boot_id: str
     pid: int
-    started: float  # of the process: numbers of processes are used again
+    started: float  # as `_started` has it: numbers of processes are used again
     job_id: str | None  # of the driver, as Ray numbers them in one session
     beat: int = 0
     ended: bool = False
@@ -46,10 +46,19 @@ class Holder:
 
 def this_process(run_id: str, job_id: str | None = None, session: str = "") -> Holder:
     """The process that asks, as a holder."""
-    started = psutil.Process().create_time()
     host, boot_id = socket.gethostname(), _boot_id()
     pid = os.getpid()
+    started = _started(psutil.Process(pid))
     return Holder(run_id, host, boot_id, pid, started, job_id, session=session, pids=_pids())
+
+
+def _started(process: psutil.Process) -> float:
+    """When a process began: ticks since the boot, which do not move when the clock is set."""
+    try:
+        facts = Path(f"/proc/{process.pid}/stat").read_text()
+    except OSError:  # gone, or no Linux
+        return process.create_time()
+    return float(facts.rpartition(")")[2].split()[19])  # the 22nd of all; names may have spaces
 
 
 def _boot_id() -> str:
@@ -157,7 +166,7 @@ def is_dead(holder: Holder, job_has_ended: Callable[[Holder], bool]) -> bool:
         return job_has_ended(holder)
     try:
         process = psutil.Process(holder.pid)
-        return process.create_time() != holder.started or process.status() == psutil.STATUS_ZOMBIE
+        return _started(process) != holder.started or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 

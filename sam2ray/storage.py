@@ -7,11 +7,13 @@ asked twice, and is (see patience): it is busy, or away for a moment, in every j
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +24,7 @@ from . import publishing
 from .addresses import without_secrets
 from .claims import Claim
 from .errors import StorageError
-from .file_systems import WEB, Options, file_system, protocol_of, version_of
+from .file_systems import WEB, Options, file_system, leads_back, protocol_of, version_of
 from .patience import (
     STEADY,
     Patience,
@@ -130,32 +132,27 @@ class LocalStore(Store):
 
     def list(self, folder: str = "") -> Iterator[Entry]:
         """Files of a folder and below."""
-        for top, folders, files in os.walk(self.folder / folder, onerror=_unless_gone):
-            folders.sort()
+        walk = os.walk(self.folder / folder, onerror=_unless_gone, followlinks=True)
+        for top, folders, files in walk:
+            folders[:] = sorted(one for one in folders if not leads_back(Path(top, one)))
             for file in sorted(files):
                 path = Path(top, file)
                 if file.startswith(TEMPORARY):
                     continue
-                try:
-                    facts = path.stat()
-                except FileNotFoundError:  # somebody took it away meanwhile, or a broken link
-                    continue
-                name = path.relative_to(self.folder).as_posix()
-                yield Entry(name, facts.st_size, f"{facts.st_size}-{facts.st_mtime_ns}")
+                with suppress(FileNotFoundError):
+                    yield local_entry(path, path.relative_to(self.folder).as_posix())
 
     def level(self, folder: str = "") -> Iterator[Entry | Folder]:
-        """What a folder itself holds, without links to folders: these may lead in circles."""
+        """What a folder itself holds, without links that lead in circles."""
         with os.scandir(self.folder / folder) as children:
             for child in children:
                 name = f"{folder}/{child.name}" if folder else child.name
-                if child.is_dir():
-                    if not child.is_symlink():
+                if Path(child).is_dir() if child.is_symlink() else child.is_dir():
+                    if not leads_back(Path(child.path)):
                         yield Folder(name)
                 elif not child.name.startswith(TEMPORARY):
-                    try:
+                    with suppress(FileNotFoundError):
                         yield local_entry(Path(child.path), name)
-                    except FileNotFoundError:  # taken away meanwhile, a broken link, a pipe
-                        continue
 
     def read(self, name: str) -> bytes:
         """A whole file."""
@@ -372,8 +369,16 @@ def open_store(uri: str, options: Options | None = None, patience: Patience = ST
 
 
 def local_entry(path: Path, name: str) -> Entry:
-    """A file of this machine; FileNotFoundError if it is none that can be read to its end."""
-    facts = path.stat()
+    """A file of this machine; FileNotFoundError if it is none that can be read to its end.
+
+    It may be taken away meanwhile, or be a pipe, or a link to nothing or to itself.
+    """
+    try:
+        facts = path.stat()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise FileNotFoundError(f"{path} leads in circles.") from error
     if not stat.S_ISREG(facts.st_mode):  # opening a pipe would wait for ever
         raise FileNotFoundError(f"{path} is no regular file.")
     return Entry(name, facts.st_size, f"{facts.st_size}-{facts.st_mtime_ns}")

@@ -163,6 +163,14 @@ def embedding_table(
 
 def prompts_of(item: PictureItem) -> list[UnitPrompt]:
     """What is asked about a picture."""
-    if isinstance(item.prompts, str):
-        return parse_prompts(item.prompts, item.size_hw)
-    return list(item.prompts or ())
+    if not isinstance(item.prompts, str):
+        return list(item.prompts or ())
+    asked = parse_prompts(item.prompts, item.size_hw)
+    for number, one in enumerate(asked):
+        if one.frame_prompt.frame:
+            raise UnitFailed(
+                ErrorClass.BAD_PROMPT,
+                f"Prompt {number} is of frame {one.frame_prompt.frame}, and this is a picture, "
+                "whose only frame is 0",
+            )
+    return asked

@@ -18,12 +18,12 @@ from .cells import as_text
 from .files import addressed
 from .patterns import all_files
 from .places import base_name, is_hidden, media_kind, place_of, reason_to_pass, resolve
-from .prompts.columns import PromptColumns
+from .prompts.columns import PROMPT_NAMES, PromptColumns
 from .prompts.fields import PromptFields, prompts_text
 from .prompts.prompt_source import PromptSource
 from .slices import HIDDEN, Ignored, Slice
 from .spill import Spill
-from .tables import Chunk, Row, column_names, read_chunks, row_name, table_suffix
+from .tables import Chunk, Row, column_names, late_names, read_chunks, row_name, table_suffix
 from .uri_columns import find_uri_column, require_columns
 from .versions import Versions
 
@@ -42,6 +42,7 @@ class ListColumns:
     keep: tuple[str, ...]
     prompts: PromptColumns | None
     ask_versions: bool = True  # of what lies elsewhere, where there is no column for them
+    late: frozenset[str] = frozenset()  # names that a later row may not bring
 
     @property
     def names(self) -> list[str]:
@@ -72,6 +73,7 @@ class ListReader:
         """The columns of one table; UsageError if they are not clear."""
         names = column_names(entry, options)
         require_columns(self.keep, names, entry.name)
+        meant = PROMPT_NAMES.union((_KIND, *_VERSIONS)) if self.prompts else (_KIND, *_VERSIONS)
         return ListColumns(
             uri=find_uri_column(names, entry.name, self.uri_column),
             kind=_KIND if _KIND in names else None,
@@ -79,6 +81,7 @@ class ListReader:
             keep=self.keep,
             prompts=self.prompts.own_columns(names, entry.name) if self.prompts else None,
             ask_versions=self.ask_versions,
+            late=late_names(entry, names, meant),
         )
 
     def slices(self, uris: Sequence[str], options: Options) -> Iterator[Slice]:
@@ -99,7 +102,7 @@ class ListReader:
                     yield Ignored(entry.name, reason)
                     continue
                 columns = self.columns(entry, options)
-                for chunk in read_chunks(entry, columns.names, options):
+                for chunk in read_chunks(entry, columns.names, options, columns.late):
                     for item in mentions_of(chunk, entry, columns, versions):
                         if isinstance(item, Ignored):
                             yield item

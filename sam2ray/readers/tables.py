@@ -12,7 +12,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
@@ -95,8 +95,18 @@ def parquet_schema(entry: Entry, options: Options) -> pa.Schema:
     return ParquetTable(entry, options).schema
 
 
-def read_chunks(entry: Entry, columns: Sequence[str], options: Options) -> Iterator[Chunk]:
-    """All rows of a table, these columns of them; what cannot be read stops the run."""
+def late_names(entry: Entry, names: Sequence[str], meant: Collection[str]) -> frozenset[str]:
+    """Names with a meaning that a table may still bring: of JSONL only the first rows are known."""
+    return frozenset(meant).difference(names) if _is_jsonl(entry) else frozenset()
+
+
+def read_chunks(
+    entry: Entry, columns: Sequence[str], options: Options, late: frozenset[str] = frozenset()
+) -> Iterator[Chunk]:
+    """All rows of a table, these columns of them; what cannot be read stops the run.
+
+    So does a row with one of the names that came too `late` to be among the columns.
+    """
     suffix = table_suffix(entry.name)
     with table_errors(entry.name):
         if suffix in PARQUET_SUFFIXES:
@@ -104,7 +114,7 @@ def read_chunks(entry: Entry, columns: Sequence[str], options: Options) -> Itera
         elif suffix in CSV_SUFFIXES:
             yield from _csv_chunks(entry, columns, options)
         else:
-            yield from _jsonl_chunks(entry, columns, options)
+            yield from _jsonl_chunks(entry, columns, options, late)
 
 
 def read_blocks(entry: Entry, columns: Sequence[str], options: Options) -> Iterator[Block]:
@@ -120,9 +130,13 @@ def read_blocks(entry: Entry, columns: Sequence[str], options: Options) -> Itera
 
 
 def chunks_of(
-    block: Block, entry: Entry, columns: Sequence[str], options: Options
+    block: Block,
+    entry: Entry,
+    columns: Sequence[str],
+    options: Options,
+    late: frozenset[str] = frozenset(),
 ) -> Iterator[Chunk]:
-    """The rows of a block."""
+    """The rows of a block, as `read_chunks` has those of a table."""
     suffix = table_suffix(entry.name)
     with table_errors(entry.name):
         if suffix in PARQUET_SUFFIXES:
@@ -132,7 +146,7 @@ def chunks_of(
             yield from _chunks_of_batches(batches, block.first_row, list(block.ignored))
         else:
             lines = io.BytesIO(block.content)
-            yield from _chunks_of_lines(entry, lines, columns, block.first_row)
+            yield from _chunks_of_lines(entry, lines, columns, block.first_row, late)
 
 
 def row_name(entry: Entry, row: int) -> str:
@@ -270,20 +284,28 @@ def _jsonl_names(entry: Entry, options: Options) -> list[str]:
     return list(names)
 
 
-def _jsonl_chunks(entry: Entry, columns: Sequence[str], options: Options) -> Iterator[Chunk]:
+def _is_jsonl(entry: Entry) -> bool:
+    return table_suffix(entry.name) in JSONL_SUFFIXES
+
+
+def _jsonl_chunks(
+    entry: Entry, columns: Sequence[str], options: Options, late: frozenset[str]
+) -> Iterator[Chunk]:
     with _open_text(entry, options) as file:
-        yield from _chunks_of_lines(entry, file, columns, 0)
+        yield from _chunks_of_lines(entry, file, columns, 0, late)
 
 
 def _chunks_of_lines(
-    entry: Entry, lines: BinaryIO, columns: Sequence[str], first: int
+    entry: Entry, lines: BinaryIO, columns: Sequence[str], first: int, late: frozenset[str]
 ) -> Iterator[Chunk]:
     rows: list[Row] = []
     ignored: list[Ignored] = []
-    for row in _rows_of_lines(entry, lines, first):
+    for number, row in enumerate(_rows_of_lines(entry, lines, first), first):
         if isinstance(row, Ignored):
             ignored.append(row)
         else:
+            if not late.isdisjoint(row):
+                _refuse_late(entry, number, late.intersection(row), row)
             rows.append({name: row.get(name) for name in columns})
         if len(rows) + len(ignored) == _ROWS_A_CHUNK:
             yield Chunk(first, rows, ignored)
@@ -291,6 +313,16 @@ def _chunks_of_lines(
             rows, ignored = [], []
     if rows or ignored:
         yield Chunk(first, rows, ignored)
+
+
+def _refuse_late(entry: Entry, number: int, names: Collection[str], row: Row) -> None:
+    said = sorted(name for name in names if row[name] is not None)
+    if said:
+        raise UsageError(
+            f"{row_name(entry, number)} has `{said[0]}`, which none of the first {_ROWS_FOR_NAMES} "
+            f"rows has: the columns of a table are those of its first rows. Give an early row "
+            f'"{said[0]}": null, or sort the table.'
+        )
 
 
 def _jsonl_blocks(entry: Entry, options: Options) -> Iterator[Block]:

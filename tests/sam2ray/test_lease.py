@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sam2ray import lease
@@ -86,6 +88,17 @@ def test_a_killed_holder_on_this_machine_is_taken_over_at_once(store: LocalStore
     held.close()
     other.wait()
     other.stdout.close()
+
+
+def test_a_process_is_known_by_when_it_began_whatever_it_is_called(tmp_path):
+    odd = tmp_path / "a) b (c"
+    odd.symlink_to(shutil.which("sleep") or "/bin/sleep")
+    with subprocess.Popen([odd, "60"]) as other:
+        here = psutil.Process()
+        began = [lease._started(process) for process in (here, psutil.Process(other.pid))]
+        other.kill()
+    assert began[0] == lease.this_process("ours").started
+    assert began[0] < began[1]
 
 
 def test_a_holder_whose_job_has_ended_is_taken_over_at_once(store: LocalStore):

@@ -46,6 +46,10 @@ _LABEL = ("label", "category", "class")
 _PROMPT_ID = ("prompt_id", "annotation_id")
 _WHOLE = ("prompts",)
 
+_SINGLE = (_POINTS, _LABELS, _MASK, _COUNTS, _FRAME, _OBJECT, _LABEL, _PROMPT_ID, _WHOLE)
+PROMPT_NAMES = frozenset(_ONE_BOX).union((_UNCLEAR_BOX,), *_FOUR_SIDES, *_SINGLE)
+"""All names of columns that may say something about a prompt."""
+
 _CHOICES = (
     "points (and labels), box or box_xyxy, box_xywh, box_cxcywh, x0 y0 x1 y1, xmin ymin xmax ymax, "
     "x y w h, cx cy w h, mask_rle, rle_counts with height and width, or prompts"

@@ -13,10 +13,14 @@ from .matching import NamedPrompts
 
 
 def detection_prompts(
-    entry: Entry, uri_column: str, columns: PromptColumns, options: Options
+    entry: Entry,
+    uri_column: str,
+    columns: PromptColumns,
+    options: Options,
+    late: frozenset[str] = frozenset(),
 ) -> Iterator[NamedPrompts]:
     """Prompts of one table, consecutive rows of one file together."""
-    for chunk in read_chunks(entry, [uri_column, *columns.names], options):
+    for chunk in read_chunks(entry, [uri_column, *columns.names], options, late):
         numbered = enumerate(chunk.rows, chunk.first_row)
         for name, rows in groupby(numbered, lambda item: as_text(item[1].get(uri_column))):
             if name is None:

@@ -15,10 +15,10 @@ from ..patterns import all_files
 from ..places import absolute, address_in, base_name, is_hidden, suffix_of
 from ..slices import Slice
 from ..store_file import store_errors
-from ..tables import column_names, table_suffix
+from ..tables import column_names, late_names, table_suffix
 from ..uri_columns import find_uri_column
 from .coco import coco_prompts
-from .columns import BoxFormat, Part, PromptColumns, find_prompt_columns
+from .columns import PROMPT_NAMES, BoxFormat, Part, PromptColumns, find_prompt_columns
 from .davis import davis_prompts
 from .detections import detection_prompts
 from .json_keys import outer_keys
@@ -96,7 +96,8 @@ class PromptSource:
                 names = column_names(entry, options)
                 uri_column = self._uri_column(names, entry.name)
                 columns = self.own_columns(names, entry.name)
-                yield from detection_prompts(entry, uri_column, columns, options)
+                late = late_names(entry, names, PROMPT_NAMES)
+                yield from detection_prompts(entry, uri_column, columns, options, late)
 
     def _uri_column(self, names: Sequence[str], place: str) -> str:
         return find_uri_column(names, place, self.uri_column, setting="prompts.uri_column")

@@ -159,9 +159,21 @@ def test_broken_links_pipes_and_links_in_circles_are_no_files(tmp_path):
     write_files(tmp_path, ["a.jpg"])
     (tmp_path / "broken.jpg").symlink_to(tmp_path / "gone")
     (tmp_path / "circle").symlink_to(tmp_path)
+    (tmp_path / "itself").symlink_to(tmp_path / "itself")
     os.mkfifo(tmp_path / "pipe.jpg")
     units, _ = found_in(open_source(str(tmp_path)))
     assert [unit.source_uri for unit in units] == [str(tmp_path / "a.jpg")]
+
+
+@pytest.mark.parametrize("name", ["archive", "archive/**/*.jpg"])
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path, name):
+    write_files(tmp_path, ["elsewhere/b.jpg", "archive/a.jpg"])
+    archive = tmp_path / "archive"
+    (archive / "part").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(archive)
+    units, _ = found_in(open_source(str(tmp_path / name)))
+    found = sorted(Path(unit.source_uri).relative_to(archive).as_posix() for unit in units)
+    assert found == ["a.jpg", "part/b.jpg"]
 
 
 def test_an_address_on_the_web_is_a_unit_whether_its_server_knows_it_or_not():

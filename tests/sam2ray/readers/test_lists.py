@@ -130,6 +130,21 @@ def test_columns_of_prompts_are_not_looked_at_unless_prompts_are_wanted(tmp_path
         open_source(path, prompts=OWN_PROMPTS)
 
 
+@pytest.mark.parametrize("late", ["points", "bbox_xywh", "kind", "etag"])
+def test_a_jsonl_row_that_brings_what_no_early_row_has_stops_the_listing(tmp_path, late):
+    rows = [{"path": f"{n}.jpg", "box": "[1, 2, 3, 4]"} for n in range(150)]
+    rows[120]["note"] = "has no meaning"
+    rows[130][late] = None
+    path = write_rows(tmp_path / "x.jsonl", rows)
+    assert len(found_in(open_source(path, prompts=OWN_PROMPTS))[0]) == 150
+    rows[140][late] = "something"
+    path = write_rows(tmp_path / "x.jsonl", rows)
+    with pytest.raises(UsageError, match=f"row 140 has `{late}`"):
+        found_in(open_source(path, prompts=OWN_PROMPTS))
+    if late in ("points", "bbox_xywh"):
+        assert len(found_in(open_source(path))[0]) == 150
+
+
 def test_rows_that_name_nothing_are_counted_once(tmp_path):
     rows = [{"path": "a.jpg"}, {"path": ""}, {"path": "a\0b"}, {"path": "b.jpg"}]
     source = open_source(write_rows(tmp_path / "x.jsonl", [*rows, {"path": None}]))
