@@ -214,7 +214,11 @@ class VideoLabeller:
 
     def _clips(self, arrivals: Arrivals, group: _Group) -> Iterator[OpenClip]:
         """Clips as lanes ask for them; those that cannot be opened end here."""
-        while (arrival := arrivals.next(self._hands.is_stopping)) is not None:
+
+        def on_wait() -> None:
+            self._hands.moved_on(*group.works)  # it is not they who are slow
+
+        while (arrival := arrivals.next(self._hands.is_stopping, on_wait)) is not None:
             unit_id = arrival.row["unit_id"]
             if isinstance(arrival.result, Failure):
                 group.ended[unit_id] = self._failed(arrival.row, arrival.result)
