@@ -10,10 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
+from sam2_core.inference.containers.broken_bytes import unheard
+
 from ..errors import UnitFailed, failure_by_surprise, is_of_the_job
 from ..records import ErrorClass, Failure
 from ..unit_rows import unit_of
-from .clip_files import Abandoned, unheard
+from .clip_files import Abandoned
 from .clips import ClipInHand, ClipOpener
 from .hands import Hands
 from .outcome_rows import Row

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from sam2_core import FrameSourceError, ResizedPicture
+from sam2_core.inference.containers.broken_bytes import unheard
 from sam2_core.inference.preprocess import SizedPicture, size_hw_of
 
 from ..errors import UnitFailed
@@ -17,7 +18,7 @@ from ..readers.places import base_name
 from ..readers.prompts import UnitPrompt, parse_prompts
 from ..records import ErrorClass, Failure, Unit
 from ..storage import Entry, Options, Store, open_store
-from .clip_files import ClipFile, ask, bring, check_header, failure_of_video, unheard
+from .clip_files import ClipFile, ask, bring, check_header, failure_of_video
 from .clip_frames import BoundedVideoFile, BrokenClip, FolderFrames, VideoFrames
 from .decode import DecodeMode, PictureLimits, decode_picture
 from .read_ahead import ReadAhead
@@ -76,7 +77,8 @@ class ClipOpener:
     def open(self, unit: Unit, on_piece: Callable[[], None] = unheard) -> ClipInHand:
         """Fetch a unit, look at its first frame, and choose among the others.
 
-        `on_piece` is called whenever a piece of it has come; what it raises ends the fetching.
+        `on_piece` is called whenever a piece of it has come, or was looked through; what it raises
+        ends that.
         """
         if unit.kind == "frames":
             return self._open_folder(unit)
@@ -84,7 +86,7 @@ class ClipOpener:
         spec = self.spec
         file = bring(unit, spec.storage, spec.patience, spec.max_bytes, on_piece)
         try:
-            return self._open_video(unit, file, time.perf_counter() - start)
+            return self._open_video(unit, file, time.perf_counter() - start, on_piece)
         except FrameSourceError as error:
             failure = failure_of_video(error, file)
             file.close()
@@ -93,7 +95,9 @@ class ClipOpener:
             file.close()
             raise
 
-    def _open_video(self, unit: Unit, file: ClipFile, fetch_s: float) -> ClipInHand:
+    def _open_video(
+        self, unit: Unit, file: ClipFile, fetch_s: float, on_piece: Callable[[], None]
+    ) -> ClipInHand:
         spec = self.spec
         check_header(file.path, spec.max_side)
         video = BoundedVideoFile(
@@ -101,6 +105,7 @@ class ClipOpener:
             resized_to=spec.model_px,
             threads=spec.threads_a_video,
             max_side=spec.max_side,
+            on_progress=on_piece,
         )
         length, size_hw = video.length(), video.size_hw()
         prompts = self._prompts(unit, size_hw)
