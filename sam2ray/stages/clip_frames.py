@@ -92,8 +92,8 @@ class VideoFrames(FrameSource):
         return self._file.size_hw()
 
     def loss(self) -> str | None:
-        """What is missing behind the last frame, unless nobody wants it."""
-        return (self._file.loss() or self._shortage) if self._sample.reaches_end else None
+        """Which chosen frames did not come, or what is missing behind them if somebody wants it."""
+        return (self._file.loss() if self._sample.reaches_end else None) or self._shortage
 
     def fetch(self, indices: range) -> Iterator[SizedPicture]:
         """Chosen frames by their position."""
