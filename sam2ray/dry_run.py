@@ -183,7 +183,7 @@ def _blocks(config: JobConfig, plan: Plan, seen: Prospect) -> str:
     pictures, clips = amount(plan.units_per_block, "picture"), clips_per_block(config)
     return (
         f"blocks of at most {pictures} or {amount(clips, 'clip')}, in "
-        f"{amount(-(-units // wave), 'wave')} or one more; at "
+        f"{amount(-(-units // wave), 'wave')} or more; at "
         f"least {amount(files, 'file')} of results; the manifest has "
         f"{amount(buckets_for(seen.found.units), 'part')}"
     )

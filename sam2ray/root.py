@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -27,6 +28,7 @@ from .storage import Store
 RUNS = "_sam2ray/runs"
 SUCCESS = "_SUCCESS"
 VAIN_RUNS = f"{RUNS}/vain"  # one file for each
+WAVE_BYTES = 256 << 20  # of units with long prompts a wave has fewer: one task reads it at once
 USUAL_ATTEMPTS = 3  # limits.max_attempts, where nobody says how many
 _ROW_GROUP = 4096
 
@@ -188,12 +190,26 @@ def mark_success(store: Store, now: Standing) -> None:
 
 def _in_waves(tables: Iterable[pa.Table], wave_units: int) -> Iterator[tuple[int, pa.Table]]:
     """Pieces of the tables, each with the number of the wave that it belongs to."""
-    done = 0
+    wave, units, size = 0, 0, 0
     for table in tables:
         while len(table):
-            piece = table.slice(0, wave_units - done % wave_units)
-            yield done // wave_units, piece
-            done, table = done + len(piece), table.slice(len(piece))
+            fitting = _rows_within(table.slice(0, wave_units - units), WAVE_BYTES - size)
+            if not fitting and units:
+                wave, units, size = wave + 1, 0, 0
+                continue
+            piece = table.slice(0, max(1, fitting))
+            yield wave, piece
+            units, size, table = units + len(piece), size + piece.nbytes, table.slice(len(piece))
+            if units == wave_units:
+                wave, units, size = wave + 1, 0, 0
+
+
+def _rows_within(table: pa.Table, most_bytes: int) -> int:
+    """How many of the first rows have no more bytes than that."""
+    if table.nbytes <= most_bytes:
+        return len(table)
+    counts = range(1, len(table) + 1)
+    return bisect_right(counts, most_bytes, key=lambda count: table.slice(0, count).nbytes)
 
 
 def _write_todo(store: Store, name: str, pieces: Iterable[pa.Table]) -> int:

@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from ..config import ABSENT_LOGIT, ModelConfig
 from ..data import ImageEmbedding, ObjectPrediction
 from ..errors import FrameSourceError, PromptError
-from .frame_prompts import ObjectPrompts
+from .frame_prompts import LostPrompt, ObjectPrompts
 from .frame_sources import FrameSource, PictureIterator, naming
 from .memory_bank import MemoryBank
 from .object_steps import Bank, Recall, StepResult
@@ -86,10 +87,12 @@ class ClipTrack:
         ]
         self.prompted = sorted({frame for o in self.objects for frame in o.prompts})
         self._refuse_the_past(direction)
-        self._both = direction == "both"
+        self._direction: Direction = direction
         self._passes = plan_passes(direction, self.prompted, source.length())
         self._visits = self._walk()
         self.error: FrameSourceError | None = None  # what broke the clip off
+        self.lost: tuple[LostPrompt, ...] = ()  # nobody looks at them
+        self._error_ahead: FrameSourceError | None = None  # of the first of these
         self.ahead: deque[tuple[Visit, ImageEmbedding | None]] = deque()
         self.reach = source.reach()
 
@@ -116,6 +119,7 @@ class ClipTrack:
     def _walk(self) -> Iterator[tuple[Visit, SizedPicture]]:
         for one in self._passes:
             yield from self._go_through(one)
+        self.error = self.error or self._error_ahead  # a pass knows better where it broke off
 
     def _go_through(self, one: Pass) -> Iterator[tuple[Visit, SizedPicture]]:
         """A pass as far as it can be read; where it breaks off, the next one still comes."""
@@ -158,10 +162,19 @@ class ClipTrack:
                 break
         return fetched
 
-    def break_off(self, error: FrameSourceError) -> None:
-        """End the clip before any further visit."""
-        self.error = error
-        self._visits = iter(())
+    def lose_from(self, frame: int, error: FrameSourceError) -> None:
+        """End the clip before a prompted frame that cannot be read; nothing was visited yet.
+
+        What is prompted before it is tracked up to there, and nothing if that is nothing.
+        """
+        self._error_ahead = error
+        late = [LostPrompt(o.object_id, f) for o in self.objects for f in o.prompts if f >= frame]
+        self.lost = tuple(sorted(late, key=attrgetter("frame")))
+        for tracked in self.objects:
+            tracked.prompts = {f: prompt for f, prompt in tracked.prompts.items() if f < frame}
+        self.objects = [tracked for tracked in self.objects if tracked.prompts]
+        self.prompted = [f for f in self.prompted if f < frame]
+        self._passes = plan_passes(self._direction, self.prompted, frame) if self.prompted else []
 
     def _is_looked_at(self, frame: int) -> bool:
         return any(frame not in o.answers for o in self.objects)
@@ -212,7 +225,8 @@ class ClipTrack:
 
     def _forget(self, visit: Visit) -> None:
         next_frame = visit.frame + (-1 if visit.backward else 1)
-        turning_point = self.prompted[0] if self._both and not visit.backward else None
+        turns = self._direction == "both" and not visit.backward
+        turning_point = self.prompted[0] if turns else None
         for tracked in self.objects:
             tracked.bank.keep_only(next_frame, backward=visit.backward, turning_point=turning_point)
 

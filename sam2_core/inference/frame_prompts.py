@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from ..config import ModelConfig
 from ..data import FramePrompt, Prompt
@@ -11,7 +12,23 @@ from ..errors import FrameSourceError, PromptError
 from .frame_sources import FrameSource
 from .prompts import CheckedPrompt, check_prompt
 
+_NAMED = 5  # prompts in a message
+
 ObjectPrompts = dict[int, dict[int, CheckedPrompt]]  # object id -> frame -> prompt, in order
+
+
+class LostPrompt(NamedTuple):
+    """A prompt on a frame that cannot be read."""
+
+    object_id: int
+    frame: int
+
+
+def words_of_lost(prompts: Sequence[LostPrompt]) -> str:
+    """A sentence about prompts that were left out."""
+    named = [f"object {one.object_id} on frame {one.frame}" for one in prompts[:_NAMED]]
+    more = [f"{len(prompts) - _NAMED} more"] if len(prompts) > _NAMED else []
+    return f"Prompts on frames that cannot be read were left out: {', '.join([*named, *more])}."
 
 
 def check_frame_prompts(

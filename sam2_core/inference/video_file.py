@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import FrameSourceError
+from .containers.broken_bytes import unheard
 from .frame_sources import FrameSource
 from .preprocess import ResizedPicture, RgbArray, SizedPicture
 from .video_index import VideoIndex, decoding_errors, open_video, read_index
@@ -38,11 +39,21 @@ class VideoFile(FrameSource):
     file that looks whole are a warning.
     """
 
-    def __init__(self, path: Path, *, resized_to: int | None = None) -> None:
-        """With `resized_to`, frames come as squares of that side, scaled while colours are."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        resized_to: int | None = None,
+        on_progress: Callable[[], None] = unheard,
+    ) -> None:
+        """With `resized_to`, frames come as squares of that side, scaled while colours are.
+
+        `on_progress` is called again and again while packets are counted.
+        """
         super().__init__(str(path))
         self.path = path
         self._side = resized_to
+        self._on_progress = on_progress
 
     def length(self) -> int:
         """How many frames there are, going by packets."""
@@ -202,7 +213,7 @@ class VideoFile(FrameSource):
 
     @cached_property
     def _index(self) -> VideoIndex:
-        return read_index(self.path)
+        return read_index(self.path, self._on_progress)
 
 
 def to_rgb(frame: av.VideoFrame) -> RgbArray:

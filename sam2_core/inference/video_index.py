@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import FrameSourceError
 from .containers.breaks import find_break
+from .containers.broken_bytes import unheard
 from .containers.packets import PacketGate, rule_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _SOUGHT_IN = ("mov", "matroska")
 _TRUE_TIMES = (*_SOUGHT_IN, "gif")  # of a GIF each picture builds on those before
 
+_PACKETS_A_REPORT = 256
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _BOXES_WITH_FRAMES = (b"mdat", b"moof")
 _VP8_IS_SHOWN = 0x10
@@ -112,8 +114,12 @@ def decoding_errors() -> tuple[type[Exception], ...]:
     return (FFmpegError, OSError, ValueError)
 
 
-def read_index(path: Path) -> VideoIndex:
-    """Go through the packets of the first video stream, up to the first that is broken."""
+def read_index(path: Path, on_progress: Callable[[], None] = unheard) -> VideoIndex:
+    """Go through the packets of the first video stream, up to the first that is broken.
+
+    All of a long file is read for that: `on_progress` is called again and again, and what it
+    raises ends the reading.
+    """
     with open_video(path) as container:
         stream = container.streams.video[0]
         codec = stream.codec_context
@@ -123,13 +129,15 @@ def read_index(path: Path) -> VideoIndex:
         rate = float(stream.average_rate) if stream.average_rate else None
         unit_s = float(stream.time_base) if stream.time_base else None
         gate = PacketGate(
-            find_break(path, stream.id),
+            find_break(path, stream.id, on_progress),
             rule_of(codec.name, codec.extradata),
             numbers_by_time=keeps_times,
         )
         try:
             for packet in gate.passing(container.demux(stream)):
                 tally.add(packet)
+                if tally.packets % _PACKETS_A_REPORT == 0:
+                    on_progress()
         except decoding_errors() as error:
             raise FrameSourceError(f"{path}: cannot be read ({error}).") from error
     tally.fault, tally.ends_at = gate.fault, gate.ends_at

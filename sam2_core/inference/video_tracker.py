@@ -12,7 +12,7 @@ from ..data import FramePrompt, ImageEmbedding, concatenate_embeddings
 from ..errors import ConfigError, FrameSourceError, PromptError, Sam2Error
 from ..network.sam2 import Sam2
 from .clip_track import ClipTrack, TrackedObject, Visit
-from .frame_prompts import check_frame_prompts
+from .frame_prompts import LostPrompt, check_frame_prompts, words_of_lost
 from .frame_sources import Frames, open_frames
 from .object_steps import StepResult, answer_prompts, follow_memory, remember_prompted
 from .preprocess import SizedPicture, frames_to_pixels
@@ -45,6 +45,7 @@ class ClipEnd(NamedTuple):
 
     clip: int
     error: Sam2Error | None
+    lost: tuple[LostPrompt, ...] = ()  # on frames that cannot be read: the others were tracked
 
 
 class VideoTracker:
@@ -75,6 +76,10 @@ class VideoTracker:
         for event in self._run(iter([lane]), 1):
             if isinstance(event, ClipFrame):
                 yield event.tracked
+            elif event.lost:
+                words = words_of_lost(event.lost)
+                said = str(event.error).removesuffix(".")
+                raise FrameSourceError(f"{said}. {words}") from event.error
             elif event.error is not None:
                 raise event.error
 
@@ -120,7 +125,7 @@ class VideoTracker:
             if not running:
                 return
             self._look_ahead(running)
-            yield from (ClipEnd(lane.number, lane.error) for lane in running if not lane.ahead)
+            yield from (_end_of(lane) for lane in running if not lane.ahead)
             running = [lane for lane in running if lane.ahead]
             for lane, frame in zip(running, self._step(running), strict=True):
                 if frame is not None:
@@ -128,14 +133,17 @@ class VideoTracker:
 
     @torch.inference_mode()
     def _answer_ahead(self, lane: ClipTrack) -> None:
-        """Answer all prompts of a clip that can be read twice, so that earlier frames know them."""
+        """Answer all prompts of a clip that can be read twice, so that earlier frames know them.
+
+        Those behind the first that cannot be read are lost.
+        """
         if not lane.source.rereadable:
             return
         for frame in lane.prompted:
             try:
                 picture = lane.look_at(frame)
             except FrameSourceError as error:
-                lane.break_off(error)
+                lane.lose_from(frame, error)
                 return
             self._answer(lane, frame, self._embed([picture]))
 
@@ -207,3 +215,7 @@ class VideoTracker:
             return None, first_rows
         batch = concatenate_embeddings(embeddings)
         return follow_memory(self.model, batch, recalls, self.config), first_rows
+
+
+def _end_of(lane: ClipTrack) -> ClipEnd:
+    return ClipEnd(lane.number, lane.error, lane.lost)

@@ -39,7 +39,7 @@ from sam2_core.inference.preprocess import SizedPicture, frames_to_pixels, size_
 
 from ..records import MASK_SCHEMA
 from ..sinks.result_files import MASKS
-from ..stages.faults import is_sticky
+from ..stages.faults import is_out_of_memory, is_sticky
 from .clips import ClipOver, FrameChoice, FrameRows, OpenClip, loss_of, take
 from .discovery import DiscoveryRules, choose_new
 from .mask_rows import seen_on
@@ -125,10 +125,17 @@ class DiscoverObjects:
 
     @torch.inference_mode()
     def _step(self, lanes: Sequence[_Lane]) -> list[ToRows | Exception]:
-        """Advance every clip by a frame; what goes wrong in one is its own."""
+        """Advance every clip by a frame; what goes wrong in one is its own.
+
+        But not a lack of memory while others hold some: that is raised, and fewer clips may do.
+        """
         busy = [lane for lane in lanes if lane.scene.objects]
         followed = dict(zip(map(id, busy), self._follow(busy), strict=True)) if busy else {}
-        return [self._finish(lane, followed.get(id(lane), [])) for lane in lanes]
+        ends = [self._finish(lane, followed.get(id(lane), [])) for lane in lanes]
+        faults = [end for end in ends if isinstance(end, Exception) and is_out_of_memory(end)]
+        if faults and len(lanes) > 1:
+            raise faults[0]
+        return ends
 
     def _follow(self, lanes: Sequence[_Lane]) -> list[list[ObjectPrediction] | Exception]:
         """Follow all objects of all clips together, or by halves down to who is to blame."""

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 import torch
 
 from sam2_core import FramePrompt, FrameSourceError
+from sam2_core.inference.frame_prompts import LostPrompt
 from sam2_core.inference.frame_sources import FrameSource
 from sam2_core.inference.preprocess import SizedPicture, size_hw_of
 
@@ -60,6 +61,7 @@ class ClipOver(NamedTuple):
 
     clip: OpenClip
     error: Exception | None
+    lost: Sequence[LostPrompt] = ()  # on frames of the source that cannot be read
 
 
 class ClipMode(Protocol):
@@ -97,6 +99,15 @@ class _Lane:
     reading: Iterator[SizedPicture]
     position: int = 0  # of the next frame
     prompts: dict[int, list[UnitPrompt]] = field(default_factory=dict)  # by frame of the source
+
+    def unreached(self) -> list[LostPrompt]:
+        """Prompts on frames that have not come."""
+        left = [
+            one.frame_prompt
+            for number in islice(self.clip.sample.numbers, self.position, None)
+            for one in self.prompts.get(number, [])
+        ]
+        return [LostPrompt(one.object_id, one.frame) for one in left]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +152,8 @@ class FrameByFrame:
         yield from (FrameRows(lane.clip, to_rows) for to_rows in seen)
         if error is None and len(pictures) == self.batch:
             return None
-        return ClipOver(lane.clip, error or loss_of(lane.clip))
+        error = error or loss_of(lane.clip)
+        return ClipOver(lane.clip, error, lane.unreached() if error else ())
 
     def _item(self, lane: _Lane, place: int, picture: SizedPicture) -> PictureItem:
         where = lane.clip.place(lane.position + place)

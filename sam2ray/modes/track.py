@@ -51,7 +51,9 @@ class TrackPrompts:
                 place = clip.place(event.tracked.frame)
                 yield FrameRows(clip, partial(seen_on(event.tracked).rows, place, labels))
             else:
-                yield ClipOver(clip, event.error)
+                numbers = clip.sample.numbers
+                lost = [one._replace(frame=numbers[one.frame]) for one in event.lost]
+                yield ClipOver(clip, event.error, lost)
         yield from refused
 
     def _too_many(self, objects: int) -> UnitFailed:

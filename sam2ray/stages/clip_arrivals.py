@@ -10,6 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
+from sam2_core.inference.containers.broken_bytes import unheard
+
 from ..errors import UnitFailed, failure_by_surprise, is_of_the_job
 from ..records import ErrorClass, Failure
 from ..unit_rows import unit_of
@@ -51,8 +53,13 @@ class Arrivals:
         for _row, future in self._coming:
             future.add_done_callback(_clean_up)
 
-    def next(self, is_stopping: Callable[[], bool]) -> Arrival | None:
-        """The next one; None if there is none, or the run stops."""
+    def next(
+        self, is_stopping: Callable[[], bool], on_wait: Callable[[], None] = unheard
+    ) -> Arrival | None:
+        """The next one; None if there is none, or the run stops.
+
+        `on_wait` is called again and again while it is not there.
+        """
         while len(self._coming) < self._ahead and (row := next(self._rows, None)) is not None:
             self._coming.append((row, self._pool.submit(self._open, row)))
         if not self._coming:
@@ -60,6 +67,7 @@ class Arrivals:
         row, future = self._coming[0]
         start = time.perf_counter()
         while not future.done() and not is_stopping():
+            on_wait()
             wait([future], timeout=_LOOK_EVERY_S)
         self.waited_s += time.perf_counter() - start
         if not future.done():

@@ -12,6 +12,7 @@ from typing import TypeVar
 from av.error import FFmpegError, PatchWelcomeError
 
 from sam2_core import FrameSourceError
+from sam2_core.inference.containers.broken_bytes import unheard
 from sam2_core.inference.video_index import announced_bytes, open_container
 
 from ..errors import UnitFailed, is_of_the_job
@@ -60,10 +61,6 @@ class ClipFile:
         """Remove what was brought here."""
         if self.folder is not None:
             self.folder.close()
-
-
-def unheard() -> None:
-    """A piece has come, and nobody needs to know."""
 
 
 def bring(

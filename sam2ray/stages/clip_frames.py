@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sam2_core import FrameSourceError
+from sam2_core.inference.containers.broken_bytes import unheard
 from sam2_core.inference.frame_sources import FrameSource
 from sam2_core.inference.preprocess import SizedPicture
 from sam2_core.inference.video_file import VideoFile
@@ -51,8 +52,16 @@ def as_broken(error: Exception) -> Exception:
 class BoundedVideoFile(VideoFile):
     """A video file that is decoded by so many threads, and refuses frames beyond a size."""
 
-    def __init__(self, path: Path, *, resized_to: int | None, threads: int, max_side: int) -> None:
-        super().__init__(path, resized_to=resized_to)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        resized_to: int | None,
+        threads: int,
+        max_side: int,
+        on_progress: Callable[[], None] = unheard,
+    ) -> None:
+        super().__init__(path, resized_to=resized_to, on_progress=on_progress)
         self._threads = threads
         self._max_pixels = max_side**2
 
@@ -83,8 +92,8 @@ class VideoFrames(FrameSource):
         return self._file.size_hw()
 
     def loss(self) -> str | None:
-        """What is missing behind the last frame, unless nobody wants it."""
-        return (self._file.loss() or self._shortage) if self._sample.reaches_end else None
+        """Which chosen frames did not come, or what is missing behind them if somebody wants it."""
+        return (self._file.loss() if self._sample.reaches_end else None) or self._shortage
 
     def fetch(self, indices: range) -> Iterator[SizedPicture]:
         """Chosen frames by their position."""

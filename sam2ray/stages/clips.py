@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sam2_core import FrameSourceError, ResizedPicture
+from sam2_core.inference.containers.broken_bytes import unheard
+from sam2_core.inference.frame_prompts import LostPrompt
 from sam2_core.inference.preprocess import SizedPicture, size_hw_of
 
 from ..errors import UnitFailed
-from ..modes.clips import FrameChoice, OpenClip
+from ..modes.clips import FrameChoice, OpenClip, loss_of
 from ..patience import Patience
 from ..readers.locate import frames_of
 from ..readers.places import base_name
 from ..readers.prompts import UnitPrompt, parse_prompts
 from ..records import ErrorClass, Failure, Unit
 from ..storage import Entry, Options, Store, open_store
-from .clip_files import ClipFile, ask, bring, check_header, failure_of_video, unheard
+from .clip_files import ClipFile, ask, bring, check_header, failure_of_video
 from .clip_frames import BoundedVideoFile, BrokenClip, FolderFrames, VideoFrames
 from .decode import DecodeMode, PictureLimits, decode_picture
 from .read_ahead import ReadAhead
@@ -53,6 +55,11 @@ class ClipInHand:
     fetch_s: float
     explain: Callable[[FrameSourceError], Failure]
     file: ClipFile | None
+    lost: Sequence[LostPrompt] = ()  # on frames that the file lacks
+
+    def loss(self) -> FrameSourceError | None:
+        """What the file lacks, if prompts are lost with it."""
+        return loss_of(self.clip) if self.lost else None
 
     def close(self) -> None:
         """End what still reads, and remove what was brought here."""
@@ -76,7 +83,8 @@ class ClipOpener:
     def open(self, unit: Unit, on_piece: Callable[[], None] = unheard) -> ClipInHand:
         """Fetch a unit, look at its first frame, and choose among the others.
 
-        `on_piece` is called whenever a piece of it has come; what it raises ends the fetching.
+        `on_piece` is called whenever a piece of it has come, or was looked through; what it raises
+        ends that.
         """
         if unit.kind == "frames":
             return self._open_folder(unit)
@@ -84,7 +92,7 @@ class ClipOpener:
         spec = self.spec
         file = bring(unit, spec.storage, spec.patience, spec.max_bytes, on_piece)
         try:
-            return self._open_video(unit, file, time.perf_counter() - start)
+            return self._open_video(unit, file, time.perf_counter() - start, on_piece)
         except FrameSourceError as error:
             failure = failure_of_video(error, file)
             file.close()
@@ -93,7 +101,9 @@ class ClipOpener:
             file.close()
             raise
 
-    def _open_video(self, unit: Unit, file: ClipFile, fetch_s: float) -> ClipInHand:
+    def _open_video(
+        self, unit: Unit, file: ClipFile, fetch_s: float, on_piece: Callable[[], None]
+    ) -> ClipInHand:
         spec = self.spec
         check_header(file.path, spec.max_side)
         video = BoundedVideoFile(
@@ -101,11 +111,15 @@ class ClipOpener:
             resized_to=spec.model_px,
             threads=spec.threads_a_video,
             max_side=spec.max_side,
+            on_progress=on_piece,
         )
         length, size_hw = video.length(), video.size_hw()
-        prompts = self._prompts(unit, size_hw)
-        _refuse_prompts_behind(prompts, length, video.loss())
+        asked = self._prompts(unit, size_hw)
+        prompts = _within_reach(asked, length, video.loss())
+        lost = _lost(asked, length)
         chosen = self._choose(unit, length, video.seconds, prompts)
+        if lost:  # what is missing behind the last frame is wanted, wherever the sample ends
+            chosen = replace(chosen, reaches_end=True)
         ahead = ReadAhead(VideoFrames(video, chosen, seeks=file.seeks))
         clip = OpenClip(unit.unit_id, unit.source_uri, ahead, chosen, video.seconds, prompts)
         return ClipInHand(
@@ -116,6 +130,7 @@ class ClipOpener:
             fetch_s,
             lambda error: failure_of_video(error, file),
             file,
+            lost,
         )
 
     def _open_folder(self, unit: Unit) -> ClipInHand:
@@ -129,8 +144,7 @@ class ClipOpener:
         size_hw = size_hw_of(open_frame(0))
         fetch_s = time.perf_counter() - start
         names = [base_name(entry.name).rpartition(".")[0] for entry in entries]
-        prompts = self._prompts(unit, size_hw, names)
-        _refuse_prompts_behind(prompts, len(entries), None)
+        prompts = _within_reach(self._prompts(unit, size_hw, names), len(entries), None)
         chosen = self._choose(unit, len(entries), _unknown, prompts)
         threads = min(_MOST_THREADS, self.spec.threads_a_folder)
         ahead = ReadAhead(FolderFrames(unit.source_uri, size_hw, chosen, open_frame, threads))
@@ -191,16 +205,30 @@ class _FrameOpener:
         return picture.pixels
 
 
-def _refuse_prompts_behind(prompts: Collection[UnitPrompt], length: int, loss: str | None) -> None:
-    """Refuse prompts on frames that are not there, be it that the file was cut off before them."""
+def _within_reach(
+    prompts: Sequence[UnitPrompt], length: int, loss: str | None
+) -> Sequence[UnitPrompt]:
+    """Prompts on frames that are there. Raises UnitFailed if others are not, and none was cut off.
+
+    Of a file that was cut off before some prompts, the others are worth it.
+    """
     latest = max((one.frame_prompt.frame for one in prompts), default=0)
     if latest < length:
-        return
-    if loss is not None:
+        return prompts
+    if loss is None:
+        raise UnitFailed(
+            ErrorClass.BAD_PROMPT,
+            f"a prompt is on frame {latest}, and the clip has {length} frames",
+        )
+    within = [one for one in prompts if one.frame_prompt.frame < length]
+    if not within:
         raise UnitFailed(ErrorClass.TRUNCATED, f"a prompt is on frame {latest}, and {loss}")
-    raise UnitFailed(
-        ErrorClass.BAD_PROMPT, f"a prompt is on frame {latest}, and the clip has {length} frames"
-    )
+    return within
+
+
+def _lost(prompts: Sequence[UnitPrompt], length: int) -> list[LostPrompt]:
+    asked = [one.frame_prompt for one in prompts]
+    return [LostPrompt(one.object_id, one.frame) for one in asked if one.frame >= length]
 
 
 def _unknown(_: int) -> None:

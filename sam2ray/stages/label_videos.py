@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 
 from sam2_core import FrameSourceError
+from sam2_core.inference.frame_prompts import LostPrompt, words_of_lost
 
 from ..lease import check_still_held
 from ..modes.clips import ClipMode, ClipOver, FrameRows, OpenClip
@@ -214,7 +215,11 @@ class VideoLabeller:
 
     def _clips(self, arrivals: Arrivals, group: _Group) -> Iterator[OpenClip]:
         """Clips as lanes ask for them; those that cannot be opened end here."""
-        while (arrival := arrivals.next(self._hands.is_stopping)) is not None:
+
+        def on_wait() -> None:
+            self._hands.moved_on(*group.works)  # it is not they who are slow
+
+        while (arrival := arrivals.next(self._hands.is_stopping, on_wait)) is not None:
             unit_id = arrival.row["unit_id"]
             if isinstance(arrival.result, Failure):
                 group.ended[unit_id] = self._failed(arrival.row, arrival.result)
@@ -233,7 +238,7 @@ class VideoLabeller:
     def _take(self, event: FrameRows | ClipOver, group: _Group) -> None:
         work = group.works[event.clip.unit_id]
         if isinstance(event, ClipOver):
-            group.ended[event.clip.unit_id] = self._end(work, event.error)
+            group.ended[event.clip.unit_id] = self._end(work, event)
             group.works.pop(event.clip.unit_id).close()
             return
         # Of all: clips take turns, and who waits for the others is not stuck.
@@ -242,15 +247,16 @@ class VideoLabeller:
         if work.is_over:
             work.in_hand.ahead.end()  # its end comes next
 
-    def _end(self, work: _Work, error: Exception | None) -> Row:
+    def _end(self, work: _Work, over: ClipOver) -> Row:
         """Commit what a clip brought, if it brought anything; its row says what went wrong."""
         work.packing.finish()
-        error = work.fault or error
+        error = work.fault or over.error or work.in_hand.loss()
         failure = None if error is None or work.rows.is_full else self._failure_of(work, error)
         if failure is not None and not _keeps_what_came_before(work, error, failure):
             return self._outcome(work, failure)
         found: Row = {"masks": work.rows.count, "is_committed": work.rows.count > 0}
-        missing = self._what_is_missing(work, failure)
+        lost = [*work.in_hand.lost, *over.lost]
+        missing = _with_lost(self._what_is_missing(work, failure), lost)
         if missing is not None:
             found |= {"error_class": ErrorClass.PARTIAL.value, "error_message": missing}
         row = self._outcome(work, None, **found)
@@ -302,6 +308,13 @@ def _keeps_what_came_before(work: _Work, error: Exception | None, failure: Failu
     """Whether a clip that broke off is worth its frames: another try would not bring more."""
     broke_off = isinstance(error, FrameSourceError) and work.frames > 0
     return broke_off and not failure.error_class.retryable
+
+
+def _with_lost(missing: str | None, lost: Sequence[LostPrompt]) -> str | None:
+    if not lost:
+        return missing
+    said = f"{missing.removesuffix('.')}. " if missing else ""
+    return said + words_of_lost(lost)
 
 
 def _waited_s(arrivals: Arrivals, group: _Group) -> float:

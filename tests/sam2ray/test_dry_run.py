@@ -106,7 +106,7 @@ def test_a_plan_is_said_in_words(archive: Path, tmp_path: Path):
         "room for actors": "1 on each of 2 nodes of 8 CPUs, 1 GPU",
         "decoding": "tasks of 1 CPU, decode.mode=rounded",
         "work": (
-            "blocks of at most 32 pictures or 8 clips, in 1 wave or one more; "
+            "blocks of at most 32 pictures or 8 clips, in 1 wave or more; "
             "at least 4 files of results; the manifest has 1 part"
         ),
         "expected": ("not measured: no run of this output has done anything yet on such a device"),

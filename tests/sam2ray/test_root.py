@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made_outcomes import outcome, outcome_table
 
-from sam2ray import manifest
+from sam2ray import manifest, root
 from sam2ray.config_file import load_config
 from sam2ray.errors import RootRefused
 from sam2ray.kept_config import kept_config, pin_config
@@ -68,6 +69,20 @@ def test_all_units_are_due_in_waves_of_a_size(store: LocalStore):
     ids = [i for wave in waves for i in wave["unit_id"].to_pylist()]
     assert len(set(ids)) == 25
     assert set(waves[0]["attempt"].to_pylist()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("most_bytes", "sizes"), [(1, [1] * 8), (2500, [2] * 4), (3500, [3, 3, 2]), (99_999, [5, 3])]
+)
+def test_units_with_long_prompts_make_smaller_waves_in_the_same_order(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, most_bytes: int, sizes: list[int]
+):
+    _list(store, [replace(_unit(n), prompts=f'"{n % 10}{"x" * 900}"') for n in range(8)])
+    (whole,) = _waves(store, _outcomes())
+    monkeypatch.setattr(root, "WAVE_BYTES", most_bytes)
+    waves = _waves(store, _outcomes(), wave_units=5)
+    assert [len(wave) for wave in waves] == sizes
+    assert pa.concat_tables(waves).equals(whole)
 
 
 def test_only_what_is_left_is_due(store: LocalStore):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from . import avi, flv, gif, matroska, mp4, mpeg_ps, mpeg_ts, ogg
-from .broken_bytes import Break, TooManySteps, Walk, close_walk, open_walk
+from .broken_bytes import Break, TooManySteps, Walk, close_walk, open_walk, unheard
 
 _HEAD_BYTES = 576  # three packets of MPEG-TS
 
 
-def find_break(path: Path, stream_id: int) -> Break | None:
+def find_break(
+    path: Path, stream_id: int, on_progress: Callable[[], None] = unheard
+) -> Break | None:
     """The first place at which a file is not what it says; None if its rules know of none.
 
     `stream_id` is the number that the container gives its video.
     """
-    walk = open_walk(path)
+    walk = open_walk(path, on_progress)
     try:
         return _find(walk, walk.read(0, _HEAD_BYTES), stream_id)
     except TooManySteps:

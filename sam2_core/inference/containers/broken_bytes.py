@@ -6,10 +6,12 @@ Files are hostile: a walk goes forward only, each step reads a few bytes, and st
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 MOST_STEPS = 50_000_000  # ten times those of a day of video with sound
+_STEPS_A_REPORT = 256  # of MPEG-TS 240 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,10 @@ class Break:
 
     at: int
     reason: str
+
+
+def unheard() -> None:
+    """Something long gets on, and nobody needs to know."""
 
 
 class TooManySteps(Exception):
@@ -30,6 +36,7 @@ class Walk:
 
     descriptor: int
     size: int
+    on_progress: Callable[[], None] = unheard
     steps: int = field(default=0)
 
     def read(self, at: int, count: int) -> bytes:
@@ -41,13 +48,15 @@ class Walk:
         self.steps += 1
         if self.steps > MOST_STEPS:
             raise TooManySteps
+        if self.steps % _STEPS_A_REPORT == 0:
+            self.on_progress()
         return os.pread(self.descriptor, count, at)
 
 
-def open_walk(path: Path) -> Walk:
+def open_walk(path: Path, on_progress: Callable[[], None] = unheard) -> Walk:
     """A walk through a file; `close_walk` ends it."""
     descriptor = os.open(path, os.O_RDONLY)
-    return Walk(descriptor, os.fstat(descriptor).st_size)
+    return Walk(descriptor, os.fstat(descriptor).st_size, on_progress)
 
 
 def close_walk(walk: Walk) -> None:

@@ -75,3 +75,16 @@ def test_frames_at_a_models_side_are_turned_upright(tmp_path: Path, degrees: int
     assert isinstance(turned, ResizedPicture)
     assert np.array_equal(turned.pixels, np.rot90(plain.pixels, -degrees // 90))
     assert source.size_hw() == ((HEIGHT, WIDTH) if degrees == 180 else (WIDTH, HEIGHT))
+
+
+def test_whoever_counts_frames_of_a_long_video_hears_of_it_and_may_end_it(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "long.mp4", 600, codec="mpeg4", size=(16, 16))
+    heard: list[int] = []
+    assert VideoFile(path, on_progress=lambda: heard.append(1)).length() == 600
+    assert len(heard) == 2, "once for some hundred packets"
+
+    def end() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read_index(path, end)

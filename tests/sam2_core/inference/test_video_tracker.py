@@ -653,6 +653,48 @@ def test_an_only_prompt_beyond_the_end_of_a_long_iterator_is_an_error_too(
         list(tracker.track(iter(_clip(20)), [_point(25)]))
 
 
+# ---------------------------------------------------------------- prompts that are lost
+
+
+def _broken_at(place: int) -> list[np.ndarray]:
+    return [*_clip(place), np.zeros((3, 3, 3), np.uint8), *_clip(5)]
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_prompts_from_a_broken_frame_on_are_lost_and_the_others_are_tracked_up_to_it(
+    tracker: VideoTracker, direction: str
+) -> None:
+    prompts = [_point(16, 1), _box(18, 2), _point(19, 1)]
+    found = []
+    with pytest.raises(FrameSourceError, match=r"frame 18 is .*object 2 on frame 18, object 1 on"):  # noqa: PT012
+        for tracked in tracker.track(_broken_at(18), prompts, direction):
+            found.append(tracked)  # noqa: PERF402 what came before the error counts
+    without = list(tracker.track(_clip(18), [_point(16, 1)], direction))
+    assert [one.frame for one in found] == [one.frame for one in without]
+    for one, other in zip(found, without, strict=True):
+        assert one.object_ids == (1,)
+        assert torch.equal(one.logits, other.logits)
+
+
+def test_of_clips_side_by_side_each_end_says_what_was_lost(tracker: VideoTracker) -> None:
+    prompts = [_box(4, 2), _point(1, 1)]
+    clips = [
+        Clip(_broken_at(4), prompts),
+        Clip(_clip(6), prompts),
+        Clip(_broken_at(1), prompts),
+    ]
+    events = list(tracker.track_many(clips, lanes=2))
+    ends = {event.clip: event for event in events if isinstance(event, ClipEnd)}
+    assert {number: end.lost for number, end in ends.items()} == {
+        0: ((2, 4),),
+        1: (),
+        2: ((1, 1), (2, 4)),
+    }
+    assert {number for number, end in ends.items() if end.error is not None} == {0, 2}
+    shown = [event.clip for event in events if isinstance(event, ClipFrame)]
+    assert [shown.count(number) for number in range(3)] == [3, 5, 0]
+
+
 # ---------------------------------------------------------------- errors, at once
 
 

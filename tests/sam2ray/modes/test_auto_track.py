@@ -283,21 +283,45 @@ class Failing(MaskGenerator):
         raise self.error
 
 
-@pytest.mark.parametrize(
-    ("error", "is_clips_own"),
-    [
-        (torch.OutOfMemoryError("too much"), True),
-        (ZeroDivisionError("a bug"), True),
-        (RuntimeError("CUDA error: device-side assert triggered"), False),
-    ],
-)
-def test_a_fault_is_its_own_clips_unless_the_device_is_broken(error, is_clips_own):
+def failing(error: Exception) -> DiscoverObjects:
     generator = Failing(model(), FIND_ALL)
     generator.error = error
-    labeller = replace(mode(), generator=generator)
-    if is_clips_own:
-        ends = labelled(labeller, clip_of(pictures(3)), clip_of(pictures(3), "next"))
-        assert [end.error for end in ends] == [error, error]
+    return replace(mode(), generator=generator)
+
+
+def test_a_fault_is_its_own_clips():
+    error = ZeroDivisionError("a bug")
+    ends = labelled(failing(error), clip_of(pictures(3)), clip_of(pictures(3), "next"))
+    assert [end.error for end in ends] == [error, error]
+
+
+def test_a_broken_device_is_no_clips_own_fault():
+    with pytest.raises(RuntimeError, match="CUDA"):
+        labelled(failing(RuntimeError("CUDA error: device-side assert")), clip_of(pictures(3)))
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("much"), MemoryError("much")])
+def test_a_lack_of_memory_ends_a_clip_only_where_it_is_alone(error):
+    labeller = failing(error)
+    with pytest.raises(type(error)):
+        labelled(labeller, clip_of(pictures(3)), clip_of(pictures(3), "next"))
+    (end,) = labelled(labeller, clip_of(pictures(3)))
+    assert end.error is error
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_objects_that_cannot_be_followed_for_lack_of_memory_are_as_those_not_found(
+    monkeypatch, lanes
+):
+    error = torch.OutOfMemoryError("much")
+
+    def follow(model, embedding, recalls, config):
+        raise error
+
+    monkeypatch.setattr(auto_track, "follow_memory", follow)
+    events = mode().label(iter([clip_of(pictures(3), f"{n}") for n in range(lanes)]), lanes)
+    if lanes > 1:
+        with pytest.raises(torch.OutOfMemoryError):
+            list(events)
     else:
-        with pytest.raises(RuntimeError, match="CUDA"):
-            labelled(labeller, clip_of(pictures(3)))
+        assert next(e.error for e in events if isinstance(e, ClipOver)) is error

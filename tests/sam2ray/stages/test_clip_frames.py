@@ -78,11 +78,12 @@ def test_what_a_file_lacks_matters_only_to_who_wants_its_end(tmp_path, reaches_e
 
 
 @pytest.mark.filterwarnings("ignore:.*packets announce")
-def test_frames_that_never_come_are_a_loss(tmp_path):
+@pytest.mark.parametrize("reaches_end", [True, False])
+def test_chosen_frames_that_never_come_are_a_loss(tmp_path, reaches_end):
     path = tmp_path / "late.ts"
     begin_late(path)
     length = VideoFile(path).length()
-    source = video_frames(path, range(length), seeks=False)
+    source = VideoFrames(VideoFile(path), Sample(range(length), reaches_end), seeks=False)
     count = len(list(source.read(range(length))))
     assert 0 < count < length
     with pytest.raises(FrameSourceError, match=f"before frame {count}; .* announce {length}"):

@@ -202,6 +202,14 @@ def test_prompts_that_do_not_fit_fail_the_unit(video, tmp_path):
     assert cut.error_class is ErrorClass.TRUNCATED
 
 
+def test_a_long_video_that_needs_no_copy_moves_on_while_it_is_looked_through(tmp_path):
+    path = write_video(tmp_path / "long.mp4", 600, codec="mpeg4", size=(16, 16))
+    (unit,) = units_of(path)
+    heard: list[int] = []
+    exactly().open(unit, lambda: heard.append(1)).close()
+    assert len(heard) > 1
+
+
 def test_a_video_with_too_long_a_side_is_refused(video):
     assert refusal(video, exactly(max_side=WIDTH - 1)).error_class is ErrorClass.TOO_LARGE
 

@@ -27,6 +27,7 @@ from sam2_core import (
 )
 from sam2_core.inference.frame_sources import FrameSource, PictureList, open_frames
 from sam2_core.inference.video_file import VideoFile
+from sam2ray.modes.auto_track import DiscoverObjects
 from sam2ray.records import Unit
 
 SIDE = 64
@@ -169,3 +170,28 @@ def test_auto_track(media, tmp_path):
     assert seen == [frame for frame, mask in followed.items() if mask.any()]
     assert np.array_equal(masks_of(rows), [followed[frame] for frame in seen])
     assert found["object_id"].to_pylist()[0] == 1
+
+
+class RoomForOne(MaskGenerator):
+    """Has too little memory while more than one clip is at work."""
+
+    at_work: dict[str, object]
+
+    def find(self, images):
+        if len(self.at_work) > 1:
+            raise torch.OutOfMemoryError("two are too many")
+        return super().find(images)
+
+
+def test_clips_that_lack_memory_together_are_labelled_one_by_one(media, tmp_path):
+    unit = unit_for(media)
+    units = [unit, replace(unit, end_frame=COUNT)]
+    bench = Bench(model(), tmp_path, SETTINGS | {"mode": "auto_track"})
+    mode = bench.labeller.videos._mode
+    assert isinstance(mode, DiscoverObjects)
+    generator = RoomForOne(model(), AutoMaskConfig(**MASKS))
+    generator.at_work = bench.hands._open
+    bench.labeller.videos._mode = replace(mode, generator=generator)
+    rows = bench.label(units)
+    assert [(row["status"], row["error_message"]) for row in rows] == [("ok", None)] * 2
+    assert all(row["masks"] > 0 for row in rows)

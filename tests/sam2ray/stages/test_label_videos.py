@@ -314,6 +314,50 @@ def test_of_a_video_that_breaks_off_what_came_before_is_committed(tmp_path, sett
         assert row["masks"] == len(row["found"]) > 0
 
 
+@pytest.mark.filterwarnings("ignore:.*packets announce")
+@pytest.mark.parametrize("name", BROKEN_OFF)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TRACK,
+        TRACK | {"tracking": {"direction": "backward"}},
+        TRACK | {"tracking": {"direction": "both"}},
+        TRACK | {"decode": {"video": {"max_frames": 4}}},
+        TRACK | {"mode": "prompt"},
+    ],
+    ids=["forward", "backward", "both", "first frames", "prompt"],
+)
+def test_prompts_behind_a_break_cost_no_prompt_before_it(tmp_path, settings, name):
+    BROKEN_OFF[name](tmp_path / name)
+    mask = {"mask": rle(box_mask(48, 128, (10, 5, 100, 40)))}
+    text = prompts(
+        mask | {"object_id": 4, "frame": 2},
+        mask | {"object_id": 7, "frame": 22},
+        mask | {"object_id": 4, "frame": 23},
+    )
+    made = bench(tmp_path, settings)
+    (row,) = made.label([replace(unit_for(tmp_path / name), prompts=text)])
+    assert (row["status"], row["error_class"]) == ("ok", "partial")
+    assert row["frames"] > 0
+    assert row["masks"] == len(row["found"]) > 0
+    assert set(row["found"]["object_id"].to_pylist()) == {4}
+    assert max(row["found"]["frame_index"].to_pylist()) < 22
+    end = "were left out: object 7 on frame 22, object 4 on frame 23."
+    assert row["error_message"].endswith(end)
+    assert len(row["error_message"]) > 2 * len(end), "it says first why"
+
+
+def test_a_clip_that_breaks_off_before_all_its_prompts_fails(tmp_path):
+    for name in ("cut.mp4", "one broken frame.mp4"):
+        BROKEN_OFF[name](tmp_path / name)
+        text = prompts(*({"box": [10, 5, 100, 40], "frame": frame} for frame in (21, 22)))
+        made = bench(tmp_path, TRACK)
+        (row,) = made.label([replace(unit_for(tmp_path / name), prompts=text)])
+        assert row["status"] == "failed"
+        assert row["error_class"] in ("truncated", "corrupt")
+        assert made.files() == []
+
+
 def test_a_store_that_fails_in_the_middle_is_no_partial_video(tmp_path):
     folder = write_files(tmp_path / "in", [f"{number}.jpg" for number in range(40)])
     units = units_of(folder, "frames")

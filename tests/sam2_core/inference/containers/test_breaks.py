@@ -12,6 +12,7 @@ from make_video import number_of, write_video
 
 from sam2_core import FrameSourceError
 from sam2_core.inference.containers.breaks import find_break
+from sam2_core.inference.containers.broken_bytes import close_walk, open_walk
 from sam2_core.inference.video_file import VideoFile
 
 PLACES = (0.3, 0.45, 0.6, 0.75, 0.9)
@@ -255,3 +256,13 @@ def test_a_second_list_of_packets_belongs_to_an_avi_file(tmp_path, whole):
 
 def _chunk(name: bytes, content: bytes) -> bytes:
     return name + struct.pack("<I", len(content)) + content
+
+
+def test_a_long_walk_says_that_it_gets_on(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(4))
+    heard: list[int] = []
+    walk = open_walk(tmp_path / "a", lambda: heard.append(walk.steps))
+    for _ in range(1000):
+        walk.step(0, 4)
+    close_walk(walk)
+    assert heard == [256, 512, 768]
