@@ -14,28 +14,10 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..data import ImageEmbedding
-from ..layers.windows import unnest
+from ..layers.levels import at_finest
+from ..layers.mlp import TokenConv
 
 _STEEPNESS = 10.0  # of an affinity's logit, over cosines
-
-
-def fine_features(embedding: ImageEmbedding) -> Tensor:
-    """All three levels of bare images as one map at stride 4: [B, 11 C / 8, h, w]."""
-    side = round(embedding.coarse_BPC.shape[1] ** 0.5)
-    coarse = embedding.coarse_map()
-    middle = unnest(embedding.middle_BPQC.flatten(1, 2), side, side, depth=1)
-    fine = unnest(embedding.fine_BPQC.flatten(1, 2), side, side, depth=2)
-    size = fine.shape[-2:]
-    levels = [
-        F.interpolate(level.float(), size, mode="bilinear", align_corners=False)
-        for level in (coarse, middle)
-    ]
-    return torch.cat([*levels, fine.float()], dim=1)
-
-
-def fine_channels(config: ModelConfig) -> int:
-    """How many channels `fine_features` has."""
-    return config.hidden_dim + config.hidden_dim // 4 + config.hidden_dim // 8
 
 
 class AffinityHead(nn.Module):
@@ -43,16 +25,19 @@ class AffinityHead(nn.Module):
 
     def __init__(self, config: ModelConfig, channels: int = 32) -> None:
         super().__init__()
-        self.directions = nn.Conv2d(fine_channels(config), channels, 1)
-        self.edges = nn.Conv2d(fine_channels(config), 1, 1)
+        self.coarse = TokenConv(config.hidden_dim, channels + 1)
+        self.middle = TokenConv(config.hidden_dim // 4, channels + 1)
+        self.fine = TokenConv(config.hidden_dim // 8, channels + 1)
         self.bias = nn.Parameter(torch.tensor(-0.5 * _STEEPNESS))
 
-    def forward(self, features_BChw: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors [B, D, h, w] and edge logits [B, h, w]."""
-        return (
-            F.normalize(self.directions(features_BChw), dim=1),
-            self.edges(features_BChw)[:, 0],
+    def forward(self, embedding: ImageEmbedding) -> tuple[Tensor, Tensor]:
+        """Of bare images: unit vectors [B, D, h, w] and edge logits [B, h, w], at stride 4."""
+        summed = at_finest(
+            self.coarse(embedding.coarse_BPC.float()),
+            self.middle(embedding.middle_BPQC.float()),
+            self.fine(embedding.fine_BPQC.float()),
         )
+        return F.normalize(summed[:, :-1], dim=1), summed[:, -1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,13 +55,13 @@ class DenseLosses:
 
 def dense_losses(
     head: AffinityHead,
-    features_BChw: Tensor,
+    embedding: ImageEmbedding,
     ids_Bhw: Tensor,
     clicks: int,
     generator: torch.Generator,
 ) -> DenseLosses:
     """Pick pixels at random, things as often as ground, and ask what belongs to each."""
-    directions, edges = head(features_BChw)
+    directions, edges = head(embedding)
     picked = _picks(ids_Bhw, clicks, generator)
     flat = directions.flatten(2)
     chosen = flat.gather(2, picked[:, None].expand(-1, flat.shape[1], -1))

@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..config import LOW_RES_STRIDE
 from ..data import ImageEmbedding
 from ..inference.preprocess import normalise
 from ..network.class_head import UNKNOWN, ClassHead
 from ..network.sam2 import Sam2
 from .classes import ClassLossConfig, class_iou, class_losses, confusion
 from .clips import ClipInteraction, Clips, drawn_plan, follow
-from .dense import AffinityHead, DenseLosses, dense_losses, fine_features
+from .dense import AffinityHead, DenseLosses, dense_losses
 from .losses import LossConfig, Losses, true_iou
 from .pictures import Answers, Interaction, enlarged, interact, total
 
@@ -176,10 +177,9 @@ class Learner(nn.Module):
         generator: torch.Generator,
     ) -> DenseLosses:
         assert self.head is not None, "dense losses need a head"
-        features = fine_features(embedding)
-        side = features.shape[-1]
+        side = self.model.config.image_size // LOW_RES_STRIDE
         ids = F.interpolate(ids_Bhw[:, None].float(), (side, side), mode="nearest-exact")[:, 0]
-        return dense_losses(self.head, features, ids.long(), lesson.dense_clicks, generator)
+        return dense_losses(self.head, embedding, ids.long(), lesson.dense_clicks, generator)
 
     def _classes(self, batch: ClassBatch, lesson: Lesson, pixels: float) -> Outcome:
         """Name what pixels show; an encoder that is frozen keeps nothing to learn from."""

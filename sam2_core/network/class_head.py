@@ -8,13 +8,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data import ImageEmbedding
 from ..errors import ConfigError
+from ..layers.levels import at_finest
 from ..layers.mlp import TokenConv
-from ..layers.windows import unnest
 from .encoder_digest import encoder_digest
 from .sam2 import Sam2
 
@@ -121,19 +120,12 @@ class ClassHead(nn.Module):
 
     def forward(self, embedding: ImageEmbedding) -> Tensor:
         """Logits of bare images: float32 [B, C, h, w]."""
-        side = round(embedding.coarse_BPC.shape[1] ** 0.5)
         # Projecting before resizing is the same as behind it, of far fewer pixels.
-        coarse = self.coarse(embedding.coarse_BPC.float())
-        middle = self.middle(embedding.middle_BPQC.float()).flatten(1, 2)
-        fine = self.fine(embedding.fine_BPQC.float()).flatten(1, 2)
-        summed = unnest(fine, side, side, depth=2)
-        for level in (
-            coarse.transpose(1, 2).unflatten(2, (side, side)),
-            unnest(middle, side, side, depth=1),
-        ):
-            summed = summed + F.interpolate(
-                level, summed.shape[-2:], mode="bilinear", align_corners=False
-            )
+        summed = at_finest(
+            self.coarse(embedding.coarse_BPC.float()),
+            self.middle(embedding.middle_BPQC.float()),
+            self.fine(embedding.fine_BPQC.float()),
+        )
         return self.classify(self.mix(summed)).float()
 
 

@@ -7,15 +7,15 @@ import dataclasses
 import torch
 
 from sam2_core import RELEASED, build_sam2
-from sam2_core.data import ImageEmbedding
+from sam2_core.layers.levels import at_finest
 from sam2_core.layers.windows import nest
-from sam2_core.learning.dense import AffinityHead, dense_losses, fine_channels, fine_features
+from sam2_core.learning.dense import AffinityHead, dense_losses
 from sam2_core.learning.world import World
 
 SMALL = dataclasses.replace(RELEASED["nano"], name="small", image_size=64)
 
 
-def test_fine_features_lie_where_their_pixels_are():
+def test_levels_lie_where_their_pixels_are():
     side = SMALL.coarse_size
 
     def places(step: int) -> torch.Tensor:
@@ -24,13 +24,12 @@ def test_fine_features_lie_where_their_pixels_are():
         return torch.stack(torch.meshgrid(ends, ends, indexing="ij"), dim=-1)[None]
 
     coarse, middle, fine = places(4), places(2), places(1)
-    found = fine_features(
-        ImageEmbedding(coarse.flatten(1, 2), nest(middle, 1), nest(fine, 2).flatten(2, 3))
-    )
-    inner = found[:, :, 2:-2, 2:-2]
-    for level in range(3):
-        expected = fine.permute(0, 3, 1, 2)[:, :, 2:-2, 2:-2]
-        torch.testing.assert_close(inner[:, 2 * level : 2 * level + 2], expected)
+    levels = [coarse.flatten(1, 2), nest(middle, 1), nest(fine, 2).flatten(2, 3)]
+    expected = fine.permute(0, 3, 1, 2)[:, :, 2:-2, 2:-2]
+    for chosen in range(3):
+        alone = [level * (number == chosen) for number, level in enumerate(levels)]
+        found = at_finest(*alone)[:, :, 2:-2, 2:-2]
+        torch.testing.assert_close(found, expected)
 
 
 def test_affinities_are_learned_and_reach_every_weight_of_the_encoder():
@@ -46,7 +45,7 @@ def test_affinities_are_learned_and_reach_every_weight_of_the_encoder():
     generator = torch.Generator().manual_seed(0)
     seen = []
     for _ in range(150):
-        losses = dense_losses(head, fine_features(model.embed_images(pixels)), ids, 6, generator)
+        losses = dense_losses(head, model.embed_images(pixels), ids, 6, generator)
         optimizer.zero_grad()
         losses.total().backward()
         optimizer.step()
@@ -54,4 +53,3 @@ def test_affinities_are_learned_and_reach_every_weight_of_the_encoder():
     assert sum(seen[-20:]) < 0.8 * sum(seen[:20])
     idle = [n for n, w in model.encoder.named_parameters() if w.grad is None]
     assert not idle
-    assert sum(w.shape[1] for w in [head.directions.weight]) == fine_channels(SMALL)

@@ -11,8 +11,9 @@ from small_models import lively_model
 
 from sam2_core import ClassHead, ConfigError, HeadConfig, encoder_digest, export_checkpoint
 from sam2_core.checkpoint import load_checkpoint
+from sam2_core.data import ImageEmbedding
 from sam2_core.inference.compilation import cast_weights
-from sam2_core.learning.dense import fine_features
+from sam2_core.layers.windows import unnest
 from sam2_core.network.sam2 import Sam2
 
 NAMES = ("ground", "round", "thin")
@@ -42,9 +43,21 @@ def test_a_head_is_convolutions_of_all_levels_at_stride_4():
         levels = [level.weight for level in (head.coarse, head.middle, head.fine)]
         weight = torch.cat([level.flatten(1) for level in levels], dim=1)[:, :, None, None]
         bias = head.coarse.bias + head.middle.bias + head.fine.bias
-        summed = F.conv2d(fine_features(embedding), weight, bias)
+        summed = F.conv2d(_side_by_side(embedding), weight, bias)
         expected = head.classify(head.mix(summed))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def _side_by_side(embedding: ImageEmbedding) -> torch.Tensor:
+    """All levels at stride 4, their channels behind one another."""
+    side = round(embedding.coarse_BPC.shape[1] ** 0.5)
+    middle = unnest(embedding.middle_BPQC.flatten(1, 2), side, side, depth=1)
+    fine = unnest(embedding.fine_BPQC.flatten(1, 2), side, side, depth=2)
+    coarser = [
+        F.interpolate(level, fine.shape[-2:], mode="bilinear", align_corners=False)
+        for level in (embedding.coarse_map(), middle)
+    ]
+    return torch.cat([*coarser, fine], dim=1)
 
 
 def test_a_picture_has_the_same_logits_in_any_batch():
