@@ -67,4 +67,6 @@ class Limits(Section):
     stop_window: int = run(
         200, "So many units in a row with a retryable failure end the run.", ge=1
     )
-    wave_units: int = run(1_000_000, "Units of one Ray dataset, one after another.", ge=1)
+    wave_units: int = run(
+        1_000_000, "Units of one Ray dataset, one after another; fewer where prompts are large.", ge=1
+    )
