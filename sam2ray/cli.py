@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import cli_learning, cli_pages
+from . import cli_export, cli_learning, cli_pages
 from .cli_options import (
     Assign,
     Config,
@@ -287,6 +287,7 @@ def compact(
     console().print(compact_table(new.uri, compacted))
 
 
+app.command()(cli_export.export)
 app.command()(cli_pages.show)
 app.command()(cli_pages.demo)
 

@@ -68,5 +68,5 @@ class Limits(Section):
         200, "So many units in a row with a retryable failure end the run.", ge=1
     )
     wave_units: int = run(
-        1_000_000, "Units of one Ray dataset, one after another; fewer where prompts are large.", ge=1
+        1_000_000, "Units of one Ray dataset, one after another; fewer of large prompts.", ge=1
     )

@@ -7,9 +7,9 @@ has superseded, and all but the last attempt of a unit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -119,6 +119,28 @@ class Dataset:
         if _folder(self._live.names[file]) == MASKS:
             batches = self._scan([file], schema, this_unit if where is None else this_unit & where)
         return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def by_unit(
+        self, on_file: Callable[[int, int], None] = lambda _done, _of: None
+    ) -> Iterator[tuple[dict[str, Any], Iterator[pa.RecordBatch]]]:
+        """Each unit that has ended well, with its masks batch by batch, in one pass over all files.
+
+        Batches are read before the next unit is asked for. `on_file` hears how many files are done.
+        """
+        names = self._live.names
+        for file, table in enumerate(outcome_tables(self.store, names)):
+            on_file(file, len(names))
+            kept = table.filter(pa.array(self._live.kept_in(file)))
+            ok = kept.filter(pc.field("status") == "ok").to_pylist()
+            outcomes = {outcome["unit_id"]: outcome for outcome in ok}
+            if _folder(names[file]) == MASKS:
+                parts = _parts_of_units(self._scan([file], MASK_SCHEMA, None))
+                for unit_id, batches in groupby(parts, key=_unit_id):
+                    outcome = outcomes.pop(unit_id, None)
+                    if outcome is not None:
+                        yield outcome, batches
+            yield from ((outcome, iter(())) for outcome in outcomes.values())
+        on_file(len(names), len(names))
 
     def _file_of(self, unit_id: str) -> int:
         file = self._live.file_of(unit_id)
@@ -246,6 +268,19 @@ def _projected(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
         wrong = columns if isinstance(columns, str) else unknown[0]
         raise UsageError(f"columns={wrong!r}: name some of {', '.join(schema.names)}, in a list.")
     return pa.schema([schema.field(name) for name in columns])
+
+
+def _parts_of_units(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Cut batches where another unit begins."""
+    for batch in batches:
+        ids = batch.column("unit_id").dictionary_encode().indices.to_numpy()
+        ends = [*(np.flatnonzero(np.diff(ids)) + 1).tolist(), len(ids)]
+        for start, end in pairwise([0, *ends]):
+            yield batch.slice(start, end - start)
+
+
+def _unit_id(batch: pa.RecordBatch) -> str:
+    return batch.column("unit_id")[0].as_py()
 
 
 def _folder(name: str) -> str:

@@ -1,0 +1,111 @@
+"""An output -> a file or folder that other tools read; nothing is written over."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+from uuid import uuid4
+
+from .. import dataset, publishing
+from ..config import JobConfig
+from ..errors import UsageError
+from ..kept_config import kept_config
+from ..readers.places import place_of
+from ..storage import Options, local_path, open_store
+from .coco import Exported, Watch, write_coco
+from .id_pictures import write_classes, write_objects
+from .names import roots_of
+
+Format = Literal["coco", "davis", "classes"]
+_FITTING: dict[str, Format] = {"semantic": "classes", "track": "davis", "auto_track": "davis"}
+_NAMES = "classes.txt"  # a line an id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What an export is asked for; None where the output decides."""
+
+    format: str | None = None
+    min_score: float | None = None
+    classes: Sequence[str] | None = None
+
+
+def export(uri: str, destination: str, wanted: Wanted, options: Options, watch: Watch) -> Exported:
+    """Write all masks that count today."""
+    data = dataset.open(uri, options)
+    config = kept_config(data.store).config
+    form = _format(wanted, config, uri)
+    roots = roots_of(config)
+    if form == "coco":
+        score = wanted.min_score or 0.0
+        return _in_a_file(
+            destination, options, lambda place: write_coco(data, roots, score, place, watch)
+        )
+    store = open_store(destination, options)
+    if next(iter(store.list()), None) is not None:
+        raise UsageError(f"{destination}: is not empty, and nothing is written over: name another.")
+    if form == "davis":
+        video = config.decode.video
+        every = video.every_nth == 1 and video.fps is None
+        return write_objects(data, roots, store, watch, all_frames=every)
+    names = _class_names(data, wanted, uri)
+    store.put(_NAMES, "".join(f"{name}\n" for name in names).encode())
+    return write_classes(data, roots, store, watch, names)
+
+
+def _format(wanted: Wanted, config: JobConfig, uri: str) -> Format:
+    mode = config.mode
+    if mode == "embed":
+        raise UsageError(f"{uri}: has embeddings and no masks: `sam2ray.open` reads them.")
+    form = wanted.format or _FITTING.get(mode, "coco")
+    known = {name: name for name in get_args(Format)}
+    if form not in known:
+        raise UsageError(f"--format {form}: is none of {', '.join(known)}.")
+    if (form == "classes") != (mode == "semantic") and form != "coco":
+        fitting = _FITTING.get(mode, "coco")
+        raise UsageError(f"--format {form}: is not for results of mode {mode}: {fitting} is.")
+    if form != "coco" and wanted.min_score is not None:
+        raise UsageError(f"--min-score is of coco: {form} has all masks. Leave it out.")
+    if form != "classes" and wanted.classes is not None:
+        raise UsageError("--classes says which class is which id, in the format classes alone.")
+    return known[form]
+
+
+def _class_names(data: dataset.Dataset, wanted: Wanted, uri: str) -> list[str]:
+    seen: set[str] = set()
+    for batch in data.masks(["label"]):
+        seen.update(batch.column("label").drop_null().unique().to_pylist())
+    if wanted.classes is None:
+        return sorted(seen)
+    missing = sorted(seen.difference(wanted.classes))
+    if missing:
+        raise UsageError(f"--classes: {uri} has {missing[0]!r} too: name all of its classes.")
+    return list(wanted.classes)
+
+
+def _in_a_file(destination: str, options: Options, write: Callable[[Path], Exported]) -> Exported:
+    """Write a file aside, and show it whole or not at all."""
+    if not destination.lower().endswith(".json"):
+        raise UsageError(f"{destination}: name a file of COCO, such as masks.json.")
+    path, place = local_path(destination), place_of(destination)
+    store = open_store(place.folder, options)
+    if store.exists(place.name) or (path is not None and path.exists()):
+        raise UsageError(f"{destination}: is there, and nothing is written over: name another.")
+    if path is None:
+        with tempfile.TemporaryDirectory() as folder:
+            aside = Path(folder, "coco.json")
+            written = write(aside)
+            store.put(place.name, aside)
+            return written
+    if not path.parent.is_dir():
+        raise UsageError(f"{destination}: there is no folder {path.parent}: make it first.")
+    aside = path.with_name(f"{publishing.TEMPORARY}{uuid4().hex}")
+    try:
+        written = write(aside)
+        publishing.show(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return written

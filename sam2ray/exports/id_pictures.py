@@ -1,0 +1,160 @@
+"""Masks -> PNGs whose pixels are ids: of objects of clips as DAVIS has them, or of classes."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from ops import decode_run_lengths, from_coco_strings
+
+from ..dataset import Dataset
+from ..storage import Store
+from .coco import Exported, Watch
+from .names import stem_of
+
+_GROUND, _VOID = 0, 255
+_MASKS_AT_ONCE = 16
+_DIGITS = 5  # of a frame's number in its name
+
+Row = Mapping[str, Any]
+Ids = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class _CannotBeShown(Exception):
+    """A unit that these PNGs have no way to show; its text is the reason, a few words."""
+
+
+@dataclass(slots=True, eq=False)
+class _Folder:
+    """Where PNGs are written, each name once."""
+
+    store: Store
+    written: int = 0
+    palette: bytes = field(default_factory=lambda: _palette())
+
+    def add(self, name: str, ids: Ids) -> None:
+        """Write one; who has the name already keeps it."""
+        image = Image.fromarray(ids)
+        image.putpalette(self.palette)  # which makes indices of what was grey
+        file = io.BytesIO()
+        image.save(file, "PNG", optimize=False)
+        if not self.store.create(name, file.getvalue()):
+            raise _CannotBeShown("another unit is called so but for the suffix")
+        self.written += 1
+
+
+def write_objects(
+    data: Dataset, roots: Sequence[str], store: Store, watch: Watch, *, all_frames: bool
+) -> Exported:
+    """CLIP/00000.png for each frame on which somebody is seen; with `all_frames` for all others.
+
+    Where objects overlap, a pixel shows the smallest.
+    """
+
+    def frames_of(outcome: Row, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, Ids]]:
+        if outcome["kind"] == "image":
+            raise _CannotBeShown("pictures, which DAVIS has no place for")
+        stem, size = stem_of(outcome, roots), (outcome["height"], outcome["width"])
+        seen = set()
+        for frame, rows in _by_frame(batches):
+            seen.add(frame)
+            yield f"{stem}/{frame:0{_DIGITS}}.png", _painted(rows, size, _GROUND, _object_id)
+        if all_frames:
+            empty = np.full(size, _GROUND, np.uint8)
+            for frame in sorted(set(range(outcome["frames"] or 0)) - seen):
+                yield f"{stem}/{frame:0{_DIGITS}}.png", empty
+
+    return _write(data, store, watch, frames_of)
+
+
+def _object_id(row: Row) -> int:
+    number = row["object_id"]
+    if number is None or not _GROUND < number < _VOID:
+        raise _CannotBeShown(f"objects called {number}: ids of DAVIS are 1 to 254")
+    return number
+
+
+def write_classes(
+    data: Dataset, roots: Sequence[str], store: Store, watch: Watch, names: Sequence[str]
+) -> Exported:
+    """PICTURE.png, and CLIP/00000.png for frames; ids count `names` from 0, 255 is unknown."""
+    numbers = {name: number for number, name in enumerate(names)}
+
+    def class_id(row: Row) -> int:
+        return numbers[row["label"]]
+
+    def maps_of(outcome: Row, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, Ids]]:
+        stem, size = stem_of(outcome, roots), (outcome["height"], outcome["width"])
+        is_picture = outcome["kind"] == "image"
+        frames = _by_frame(batches)
+        if is_picture:
+            _, rows = next(frames, (None, []))
+            yield f"{stem}.png", _painted(rows, size, _VOID, class_id)
+        for frame, rows in frames:
+            yield f"{stem}/{frame:0{_DIGITS}}.png", _painted(rows, size, _VOID, class_id)
+
+    return _write(data, store, watch, maps_of)
+
+
+def _write(
+    data: Dataset,
+    store: Store,
+    watch: Watch,
+    drawn: Callable[[Row, Iterator[pa.RecordBatch]], Iterator[tuple[str, Ids]]],
+) -> Exported:
+    folder, masks, skipped = _Folder(store), 0, Counter[str]()
+
+    def reason_to_skip(outcome: Row, batches: Iterator[pa.RecordBatch]) -> str | None:
+        try:
+            for name, ids in drawn(outcome, batches):
+                folder.add(name, ids)
+        except _CannotBeShown as error:
+            return str(error)
+        return None
+
+    for outcome, batches in data.by_unit(watch):
+        reason = reason_to_skip(outcome, batches)
+        if reason is None:
+            masks += outcome["masks"] or 0
+        else:
+            skipped[reason] += 1
+    return Exported(folder.written, masks, skipped)
+
+
+def _by_frame(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, list[Row]]]:
+    """Rows of one frame together, as they follow one another."""
+    rows = (row for batch in batches for row in batch.to_pylist())
+    for frame, same in groupby(rows, key=lambda row: row["frame_index"] or 0):
+        yield frame, list(same)
+
+
+def _painted(
+    rows: Sequence[Row], size_hw: tuple[int, int], ground: int, id_of: Callable[[Row], int]
+) -> Ids:
+    """Paint masks over one another, the largest first."""
+    ids = np.full(size_hw, ground, np.uint8)
+    rows = sorted(rows, key=lambda row: -row["area"])
+    for start in range(0, len(rows), _MASKS_AT_ONCE):
+        some = rows[start : start + _MASKS_AT_ONCE]
+        runs = from_coco_strings([row["rle_counts"] for row in some], *size_hw)
+        for row, mask in zip(some, decode_run_lengths(runs).numpy(), strict=True):
+            ids[mask] = id_of(row)
+    return ids
+
+
+def _palette() -> bytes:
+    """Colours that tell neighbouring ids apart, as VOC and DAVIS have them."""
+    colours = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            is_set = (np.arange(256) >> (3 * bit + channel)) & 1
+            colours[:, channel] |= (is_set << (7 - bit)).astype(np.uint8)
+    return colours.tobytes()
