@@ -15,6 +15,7 @@ from .cli_words import console, said_in_words
 from .errors import UsageError
 
 _KINDS = "world, masks, coco, sa1b, sav, davis or classes"
+_PICTURES = 200
 _OTHER_WORLD = 1000  # than those that recipes learn from: heads know its shapes, not its pictures
 
 
@@ -78,8 +79,15 @@ def evaluate(
         int | None, typer.Option(help="Side of the square the model sees.", metavar="PX")
     ] = None,
     limit: Annotated[
-        int, typer.Option(min=1, help="At most so many pictures, a tenth of it clips.", metavar="N")
-    ] = 200,
+        int | None,
+        typer.Option(
+            min=1, help="At most so many pictures, a tenth of it clips; else 200.", metavar="N"
+        ),
+    ] = None,
+    all_masks: Annotated[
+        bool,
+        typer.Option("--all-masks", help="Seek objects among all masks of a picture, too: slow."),
+    ] = False,
     head: Annotated[
         str | None,
         typer.Option(help="A head of classes to examine, and no prompts.", metavar="FILE"),
@@ -98,19 +106,23 @@ def evaluate(
     model: masks that were written elsewhere are judged.
     """
     if answers is not None:
-        if any(given is not None for given in (media, model, checkpoint, image_size, head)):
+        of_models = (media, model, checkpoint, image_size, head, limit)
+        if any(given is not None for given in of_models) or all_masks or kind != "auto":
             raise UsageError(
-                "--answers are judged without a model: leave --pictures, --model, --checkpoint, "
-                "--image-size and --head out."
+                "--answers are judged without a model, all of them: leave --kind, --pictures, "
+                "--model, --checkpoint, --image-size, --limit, --all-masks and --head out."
             )
         _evaluate_answers(labels, answers, out)
         return
+    most = limit or _PICTURES
     if head is not None:
+        if all_masks:
+            raise UsageError("--all-masks asks a model, and --head a head: leave one of them out.")
         told = {"name": model, "checkpoint": checkpoint, "image_size": image_size}
-        skipped = _evaluate_head(labels, out, kind, media, head, told, limit)
+        skipped = _evaluate_head(labels, out, kind, media, head, told, most)
     else:
         told = {"name": model or "nano", "checkpoint": checkpoint, "image_size": image_size}
-        skipped = _evaluate_prompts(labels, out, kind, media, told, limit)
+        skipped = _evaluate_prompts(labels, out, kind, media, told, most, all_masks=all_masks)
     for reason in skipped[:5]:
         console(stderr=True).print(f"skipped: {reason}", soft_wrap=True)
     if out is not None:
@@ -133,7 +145,14 @@ def _evaluate_answers(labels: str, answers: str, out: Path | None) -> None:
 
 
 def _evaluate_prompts(
-    labels: str, out: Path | None, kind: str, media: str | None, model: dict[str, Any], limit: int
+    labels: str,
+    out: Path | None,
+    kind: str,
+    media: str | None,
+    model: dict[str, Any],
+    limit: int,
+    *,
+    all_masks: bool,
 ) -> list[str]:
     """Show how good answers to prompts are; what was skipped."""
     from .learning.evaluation import Examined, evaluate_and_keep, marks_table
@@ -148,6 +167,7 @@ def _evaluate_prompts(
             model=Start.model_validate(model),
             pictures=limit,
             clips=max(1, limit // 10),
+            all_masks=all_masks,
         )
     marks = evaluate_and_keep(asked, out)
     console().print(marks_table(marks, f"{model['name']} on {labels}"))

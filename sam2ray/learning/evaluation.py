@@ -16,7 +16,7 @@ import ray.data
 import torch
 from rich.table import Table
 
-from sam2_core import Sam2, load_sam2
+from sam2_core import MaskGenerator, Sam2, load_sam2
 from sam2_core.learning.measures import ClipScore, mean_score
 
 from ..cluster import cluster, ensure_ray
@@ -42,6 +42,7 @@ class Examined:
     model: Start
     pictures: int = 200
     clips: int = 20
+    all_masks: bool = False  # whether objects are sought among all masks of a picture, too
     options: Options = field(default_factory=dict, repr=False)
 
     def source(self) -> LabelSource:
@@ -79,6 +80,7 @@ class _Examiner:
         torch.set_num_threads(threads)
         self.asked, self.source = asked, asked.source()
         self.model: Sam2 = load_sam2(asked.model.row(), asked.model.checkpoint, device=device)
+        self.finder = MaskGenerator(self.model) if asked.all_masks else None
 
     def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, list[str]]:
         return {"marks": [json.dumps(self._marks(row)) for row in zip(*rows.values(), strict=True)]}
@@ -91,13 +93,15 @@ class _Examiner:
             scores = [[clip.name, s.j, s.f] for clip in followed for s in clip.scores]
             return {"clips": scores, "skipped": skipped}
         scores = PictureScores()
-        for _ in ask_about(self.model, self.source, one, scores):
+        for _ in ask_about(self.model, self.source, one, scores, self.finder):
             pass
         return {
             "number": number,
             "clicks": scores.clicks,
             "box": scores.box,
             "predicted": scores.predicted,
+            "found": scores.found,
+            "masks": scores.masks,
             "skipped": scores.skipped,
         }
 
@@ -161,6 +165,8 @@ def _gathered(texts: Iterable[str]) -> Marks:
                 marks.pictures.clicks[int(count)] += ious
             marks.pictures.box += found["box"]
             marks.pictures.predicted += found["predicted"]
+            marks.pictures.found += found["found"]
+            marks.pictures.masks += found["masks"]
             mean = float(np.mean(found["clicks"]["1"]))
             marks.worst_first.append((mean, found["number"]))
     marks.worst_first.sort()
@@ -180,6 +186,9 @@ def figures_table(figures: Mapping[str, float | int], name: str) -> Table:
         "iou_5_clicks": "after five clicks",
         "iou_box": "IoU by box",
         "quality_correlation": "predicted with true IoU, correlation",
+        "recall": "objects that are among all masks, IoU 0.5",
+        "best_iou": "IoU of the best of all masks",
+        "masks_a_picture": "all masks, a picture",
         "j": "J, of clips",
         "f": "F, of clips",
         "j_and_f": "J&F",

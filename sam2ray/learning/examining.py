@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from sam2_core import ImageSegmenter, Sam2
+from ops import decode_run_lengths, from_coco_strings
+from sam2_core import ImageSegmenter, MaskGenerator, Sam2
 from sam2_core.learning.exams import CLICKS, Marks, correlation, examine_picture
 
 from .labels.labelled import BadLabels, ClassSource, LabelledImage, LabelSource
 
 _MOST_OBJECTS = 32  # of a picture
 _LEAST_PIXELS = 16
+_FOUND = 0.5  # IoU from which on a mask is one of an object
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +35,8 @@ class PictureScores:
     clicks: dict[int, list[float]] = field(default_factory=lambda: {n: [] for n in CLICKS})
     box: list[float] = field(default_factory=list)
     predicted: list[float] = field(default_factory=list)
+    found: list[float] = field(default_factory=list)  # the best of all masks; where it was asked
+    masks: int = 0  # that were found
     pictures: int = 0
     skipped: list[str] = field(default_factory=list)
 
@@ -54,6 +58,10 @@ class PictureScores:
         found = {f"iou_{count}_clicks": _mean(self.clicks[count]) for count in CLICKS}
         found["iou_box"] = _mean(self.box)
         found["quality_correlation"] = correlation(self.predicted, self.clicks[1])
+        if self.found:
+            found["recall"] = _mean([float(iou >= _FOUND) for iou in self.found])
+            found["best_iou"] = _mean(self.found)
+            found["masks_a_picture"] = self.masks / self.pictures
         return found
 
 
@@ -62,9 +70,16 @@ def _mean(values: list[float]) -> float:
 
 
 def ask_about(
-    model: Sam2, source: LabelSource, numbers: range, scores: PictureScores
+    model: Sam2,
+    source: LabelSource,
+    numbers: range,
+    scores: PictureScores,
+    finder: MaskGenerator | None = None,
 ) -> Iterator[Asked]:
-    """Examine a model on pictures one after another; what cannot be read is counted."""
+    """Examine a model on pictures one after another; what cannot be read is counted.
+
+    With a finder it is also asked for all masks, and objects are sought among them.
+    """
     segmenter = ImageSegmenter(model)
     for number in numbers:
         try:
@@ -80,7 +95,24 @@ def ask_about(
         chosen = LabelledImage(labelled.pixels, kept)
         marks = examine_picture(segmenter, labelled.pixels, torch.from_numpy(kept), generator)
         scores.add(marks)
+        if finder is not None:
+            best, count = _best_found(finder, chosen)
+            scores.found += best
+            scores.masks += count
         yield Asked(number, chosen, marks)
+
+
+def _best_found(finder: MaskGenerator, labelled: LabelledImage) -> tuple[list[float], int]:
+    """The IoU of each object with the mask that fits it best, and how many masks there are."""
+    (masks,) = finder.generate([labelled.pixels])
+    targets = torch.from_numpy(labelled.masks).flatten(1).float()
+    if not masks:
+        return [0.0] * len(targets), 0
+    runs = from_coco_strings([mask.rle["counts"] for mask in masks], *labelled.pixels.shape[:2])
+    found = decode_run_lengths(runs).flatten(1).float()
+    shared = targets @ found.T
+    union = targets.sum(1)[:, None] + found.sum(1) - shared
+    return (shared / union).amax(1).tolist(), len(masks)
 
 
 def numbers_of(source: LabelSource | ClassSource, most: int) -> range:

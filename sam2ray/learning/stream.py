@@ -13,6 +13,7 @@ import ray
 import ray.data
 
 from ..quiet import quieten_ray_data
+from ..unhurried import Unhurried
 from .class_samples import ClassSampleMaker
 from .labels.class_opening import ClassMixture, open_classes
 from .labels.opening import Mixture, open_labels
@@ -117,6 +118,7 @@ def _stream(
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
+    context.custom_execution_callback_classes = [Unhurried]
     quieten_ray_data()
     first = (np.array(steps, np.int64) * workers + rank) * batch
     numbers = (first[:, None] + np.arange(batch)).ravel()

@@ -114,6 +114,7 @@ def test_answers_are_judged_from_the_command_line(tmp_path: Path):
     assert "J&F" in ended.stdout
     kept = json.loads((tmp_path / "marks" / "marks.json").read_text())
     assert (kept["clips"], kept["tracked_objects"], len(kept["objects"])) == (2, 6, 6)
-    refused = CliRunner().invoke(app, [*command, "--model", "nano"])
-    assert refused.exit_code == 2
-    assert "--answers" in refused.stderr
+    for more in (["--model", "nano"], ["--limit", "3"], ["--kind", "davis"], ["--all-masks"]):
+        refused = CliRunner().invoke(app, [*command, *more])
+        assert refused.exit_code == 2
+        assert "--answers are judged" in refused.stderr
