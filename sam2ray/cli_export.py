@@ -52,7 +52,7 @@ def export(
     written = export(
         output, destination, wanted, options, lambda done, of: progress("exported", done, of)
     )
-    for reason, count in (written.skipped or {}).items():
+    for reason, count in written.skipped.items():
         complain(f"left out {amount(count, 'unit')}: {reason}")
     pictures, masks = amount(written.pictures, "picture"), amount(written.masks, "mask")
     console().print(f"{destination}: {pictures}, {masks}", soft_wrap=True)

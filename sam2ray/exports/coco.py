@@ -8,36 +8,27 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 
 from ..dataset import Dataset
+from .exported import Exported, Watch, labels_in
 from .names import name_of
 
-Watch = Callable[[int, int], None]
 _UNNAMED = "object"
 _KEPT_SCORES = ("stability_score", "object_score", "prompt_id")
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """What was written, and what could not be."""
-
-    pictures: int = 0
-    masks: int = 0
-    skipped: Mapping[str, int] | None = None  # units by reason
 
 
 def write_coco(
     data: Dataset, roots: Sequence[str], min_score: float, place: Path, watch: Watch
 ) -> Exported:
     """Write the file; pictures without a mask are in it, too."""
-    categories = {name: number for number, name in enumerate(_labels(data), 1)}
+    labels = sorted(label or _UNNAMED for label in labels_in(data))
+    categories = {name: number for number, name in enumerate(dict.fromkeys(labels), 1)}
     pictures = masks = clips = 0
     with ExitStack() as stack:
         parts = [stack.enter_context(_scratch(place)) for _ in range(2)]
@@ -59,13 +50,6 @@ def write_coco(
             named = [{"id": number, "name": name} for name, number in categories.items()]
             file.write(f'\n], "categories": {json.dumps(named)}}}\n')
     return Exported(pictures, masks, {"clips, which COCO has no place for": clips} if clips else {})
-
-
-def _labels(data: Dataset) -> list[str]:
-    names: set[str] = set()
-    for batch in data.masks(["label"]):
-        names.update(batch.column("label").fill_null(_UNNAMED).unique().to_pylist())
-    return sorted(names)
 
 
 def _scratch(place: Path) -> Any:  # noqa: ANN401 a file that is gone when it is closed

@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
-from uuid import uuid4
 
-from .. import dataset, publishing
+from .. import dataset
 from ..config import JobConfig
 from ..errors import UsageError
 from ..kept_config import kept_config
+from ..publishing import TEMPORARY
 from ..readers.places import place_of
 from ..storage import Options, local_path, open_store
-from .coco import Exported, Watch, write_coco
+from .coco import write_coco
+from .exported import Exported, Watch, labels_in
 from .id_pictures import write_classes, write_objects
 from .names import roots_of
 
@@ -75,9 +76,7 @@ def _format(wanted: Wanted, config: JobConfig, uri: str) -> Format:
 
 
 def _class_names(data: dataset.Dataset, wanted: Wanted, uri: str) -> list[str]:
-    seen: set[str] = set()
-    for batch in data.masks(["label"]):
-        seen.update(batch.column("label").drop_null().unique().to_pylist())
+    seen = {label for label in labels_in(data) if label is not None}
     if wanted.classes is None:
         return sorted(seen)
     missing = sorted(seen.difference(wanted.classes))
@@ -94,18 +93,11 @@ def _in_a_file(destination: str, options: Options, write: Callable[[Path], Expor
     store = open_store(place.folder, options)
     if store.exists(place.name) or (path is not None and path.exists()):
         raise UsageError(f"{destination}: is there, and nothing is written over: name another.")
-    if path is None:
-        with tempfile.TemporaryDirectory() as folder:
-            aside = Path(folder, "coco.json")
-            written = write(aside)
-            store.put(place.name, aside)
-            return written
-    if not path.parent.is_dir():
+    if path is not None and not path.parent.is_dir():
         raise UsageError(f"{destination}: there is no folder {path.parent}: make it first.")
-    aside = path.with_name(f"{publishing.TEMPORARY}{uuid4().hex}")
-    try:
+    beside = None if path is None else path.parent  # where there is room for it
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=beside) as folder:
+        aside = Path(folder, "coco.json")
         written = write(aside)
-        publishing.show(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return written
+        store.put(place.name, aside)
+        return written

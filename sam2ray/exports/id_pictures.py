@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -17,7 +18,7 @@ from ops import decode_run_lengths, from_coco_strings
 
 from ..dataset import Dataset
 from ..storage import Store
-from .coco import Exported, Watch
+from .exported import Exported, Watch
 from .names import stem_of
 
 _GROUND, _VOID = 0, 255
@@ -38,17 +39,22 @@ class _Folder:
 
     store: Store
     written: int = 0
-    palette: bytes = field(default_factory=lambda: _palette())
 
     def add(self, name: str, ids: Ids) -> None:
         """Write one; who has the name already keeps it."""
         image = Image.fromarray(ids)
-        image.putpalette(self.palette)  # which makes indices of what was grey
+        image.putpalette(_palette())  # which makes indices of what was grey
         file = io.BytesIO()
         image.save(file, "PNG", optimize=False)
         if not self.store.create(name, file.getvalue()):
             raise _CannotBeShown("another unit is called so but for the suffix")
         self.written += 1
+
+    def take_back(self, names: Sequence[str]) -> None:
+        """Remove what belongs to a unit that cannot be shown to its end."""
+        for name in names:
+            self.store.delete(name)
+        self.written -= len(names)
 
 
 def write_objects(
@@ -113,10 +119,13 @@ def _write(
     folder, masks, skipped = _Folder(store), 0, Counter[str]()
 
     def reason_to_skip(outcome: Row, batches: Iterator[pa.RecordBatch]) -> str | None:
+        names: list[str] = []
         try:
             for name, ids in drawn(outcome, batches):
                 folder.add(name, ids)
+                names.append(name)
         except _CannotBeShown as error:
+            folder.take_back(names)
             return str(error)
         return None
 
@@ -150,6 +159,7 @@ def _painted(
     return ids
 
 
+@cache
 def _palette() -> bytes:
     """Colours that tell neighbouring ids apart, as VOC and DAVIS have them."""
     colours = np.zeros((256, 3), np.uint8)

@@ -105,11 +105,13 @@ def test_frames_of_a_sample_alone_are_written_and_large_ids_are_said(tmp_path):
         Ended(clip("street"), objects=[1, 300]),
         Ended(clip("empty"), masks=0),
         Ended(clip("park"), objects=[254, 1]),
+        Ended(clip("park", "2"), objects=[1, 2]),
     ]
     output_of(tmp_path / "out", ended, "mode=track", "decode.video.every_nth=5")
     code, _, complaints = run(tmp_path / "out", tmp_path / "davis")
     assert code == 0
     assert "left out 1 unit: objects called 300" in complaints
+    assert "left out 1 unit: another unit is called so" in complaints
     assert [path.name for path in sorted((tmp_path / "davis").iterdir())] == ["park"]
 
 
@@ -174,3 +176,15 @@ def test_a_class_that_is_not_named_is_refused(tmp_path):
     code, _, complaints = run(tmp_path / "out", tmp_path / "ids", "--classes", "ground")
     assert code == 2
     assert "has 'sky' too" in complaints
+
+
+def test_a_unit_that_cannot_be_shown_to_its_end_leaves_nothing(tmp_path):
+    in_the_way = Unit("/archive/film/00001.jpg", "image")
+    ended = [Ended(in_the_way, masks=1, label="sky"), Ended(clip("film"), masks=1, label="sky")]
+    output_of(tmp_path / "out", ended, "mode=semantic", "semantic.head=head.safetensors")
+    code, said, complaints = run(tmp_path / "out", tmp_path / "ids")
+    assert (code, said) == (0, f"{tmp_path / 'ids'}: 1 picture, 1 mask\n")
+    assert "left out 1 unit" in complaints
+    assert [path.name for path in (tmp_path / "ids/film").iterdir()] == ["00001.png"]
+    ids = np.asarray(Image.open(tmp_path / "ids/film/00001.png"))
+    np.testing.assert_array_equal(ids == 0, masks_of(in_the_way, 1)[0])
