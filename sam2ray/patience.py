@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from time import sleep
 from typing import TypeVar
 
 from .addresses import without_secrets
@@ -102,7 +102,7 @@ def _asked(
                     raise
                 raise ended from error
             asked_for_s = min(retry_after_s(error) or 0.0, _LONGEST_WISH_S)
-        time.sleep(max(asked_for_s, _pause_s(attempt, patience)))
+        sleep(max(asked_for_s, _pause_s(attempt, patience)))
         attempt += 1
 
 

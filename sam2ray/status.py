@@ -5,9 +5,9 @@ Nothing is written but the copies of outcomes that killed processes had no time 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from time import sleep
 
 from rich.table import Table
 
@@ -119,7 +119,7 @@ def at_work(store: Store, watch_s: float) -> str:
         return f"nobody: {who} is gone, the next run takes over at once"
     if lease.is_near(holder):
         return f"{who}, {_last_beat(holder)}"
-    time.sleep(watch_s)
+    sleep(watch_s)
     now = lease.read_holder(store, number)
     if now is None or now.ended:
         return "nobody"

@@ -159,7 +159,9 @@ def test_a_run_of_another_machine_that_beats_is_at_work(
 ):
     output = make_output(tmp_path)
     _hold(output)
-    monkeypatch.setattr("time.sleep", lambda _: _hold(output, beat=5, beat_at=1_700_000_000.0))
+    monkeypatch.setattr(
+        "sam2ray.status.sleep", lambda _: _hold(output, beat=5, beat_at=1_700_000_000.0)
+    )
     assert _status(output.store).at_work == (
         "run run-9 (process 7 on elsewhere), last beat 2023-11-14 22:13:20 UTC"
     )

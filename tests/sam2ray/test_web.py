@@ -318,7 +318,7 @@ def test_a_wish_of_a_server_may_be_a_date_and_is_not_followed_for_ever(monkeypat
     for odd in ("soon", "", "-5", "Wed, 99 Foo"):
         assert retry_after_s(refused(saying(f"503 Busy\nRetry-After: {odd}"))) is None
     pauses: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+    monkeypatch.setattr("sam2ray.patience.sleep", pauses.append)
     with pytest.raises(WebError):
         patiently(lambda: _raise(error), Patience(2, 0.0), lambda last, _: last)
     assert pauses == [30.0]

@@ -39,7 +39,7 @@ def test_a_list_behind_a_query_is_a_list():
 def test_what_a_server_refuses_is_called_by_its_name(
     status: int, error: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sam2ray.patience.time.sleep", lambda _: None)
+    monkeypatch.setattr("sam2ray.patience.sleep", lambda _: None)
     with web({"a.tar": b""}) as server:
         server.statuses["a.tar"] = status
         with pytest.raises(error, match=words):
@@ -47,7 +47,7 @@ def test_what_a_server_refuses_is_called_by_its_name(
 
 
 def test_a_server_that_is_not_there_is_no_missing_file(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("sam2ray.patience.time.sleep", lambda _: None)
+    monkeypatch.setattr("sam2ray.patience.sleep", lambda _: None)
     with web({}) as server:
         away = server.url
     with pytest.raises(StorageError, match=r"could not be looked at: .*Connect"):

@@ -70,7 +70,7 @@ def test_a_store_that_does_not_answer_ends_the_listing(tmp_path: Path):
     options = {"s3": {"endpoint_url": away, "key": "k", "secret": "s"}}
     path = _list_of(tmp_path, ["s3://bucket/a.jpg"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sam2ray.patience.time.sleep", lambda _: None)
+        patch.setattr("sam2ray.patience.sleep", lambda _: None)
         with pytest.raises(StorageError, match=r"s3://bucket/a\.jpg: could not be looked at"):
             found_in(open_source(path, options))
 
