@@ -64,9 +64,18 @@ class Faults:
     hang: float = 0.0  # no answer, and no end
     unanswered: float = 0.0  # it was done, and then there is no answer and no end
     expired_after: int | None = None  # so many requests; then 403 ExpiredToken
+    silent_after: int | None = None  # so many requests; then each hangs
     pause_s: float = 0.0  # between the pieces of every body
     where: Callable[[Request], bool] = every  # other requests are left alone
     ignores_conditions: bool = False  # as some servers do
+
+    def later_fate(self, met: int) -> str:
+        """What becomes of a request because of how many came before; "" if nothing does."""
+        if self.expired_after is not None and met > self.expired_after:
+            return "expired"
+        if self.silent_after is not None and met > self.silent_after:
+            return "hang"
+        return ""
 
     def fate(self, number: float) -> str:
         """What becomes of a request, by a number from 0 to 1; "" if nothing does."""
@@ -114,10 +123,7 @@ class FaultyStore:
             if not faults.where(request):
                 return ""
             self._met += 1
-            if faults.expired_after is not None and self._met > faults.expired_after:
-                fate = "expired"
-            else:
-                fate = faults.fate(self._number(request))
+            fate = faults.later_fate(self._met) or faults.fate(self._number(request))
             if fate:
                 self.injected[fate] += 1
             return fate
