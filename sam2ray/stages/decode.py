@@ -228,7 +228,9 @@ def _orientation(image: ImageFile) -> int:
 
 def _fit(picture: DecodedPicture, mode: DecodeMode, model_px: int) -> DecodedPicture:
     of_one = np.dtype(np.float32 if mode == "exact" else np.uint8).itemsize
-    if picture.pixels.nbytes <= model_px**2 * 3 * of_one:
+    # What libjpeg shrank may have the model's size by chance: the actor must not take it for whole.
+    is_whole = picture.pixels.shape[:2] == picture.size_hw
+    if is_whole and picture.pixels.nbytes <= model_px**2 * 3 * of_one:
         return picture  # fewer bytes than it would have: the actor resizes it, and exactly
     pixels = torch.from_numpy(picture.pixels).permute(2, 0, 1)
     if mode == "exact":

@@ -290,6 +290,19 @@ def test_scaled_pixels_are_close_to_rounded_ones_and_know_the_whole_size(orienta
     assert np.abs(scaled.pixels.astype(int) - rounded.pixels).mean() < 2
 
 
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_photo_that_libjpeg_shrinks_to_the_very_size_of_the_model_is_no_whole_one(factor):
+    side = 64 * factor
+    scaled = decode(photo(side, side), "scaled", 64)
+    assert (scaled.resized, scaled.pixels.shape, scaled.size_hw) == (
+        True,
+        (64, 64, 3),
+        (side, side),
+    )
+    small = decode(photo(64, 64), "scaled", 64)
+    assert (small.resized, small.size_hw) == (False, (64, 64))
+
+
 @good_files
 def test_scaled_is_rounded_where_there_is_nothing_to_scale(file):
     if file.data[:3] != b"\xff\xd8\xff":
