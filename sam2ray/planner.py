@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .config import JobConfig
 from .errors import UsageError
-from .room import Booking, Machine, actors_by_machine, room_in_words
+from .room import Booking, Machine, actors_by_machine, cpus_left_free, room_in_words
 from .root import Wave
 from .tables import amount
 
@@ -40,10 +40,11 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class WaveShape:
-    """How many units of a wave travel together, and how many an actor gets at once."""
+    """How many units of a wave travel together, and how many an actor and a write get at once."""
 
     units_per_block: int
     units_per_batch: int
+    units_per_write: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,10 @@ def bookings(config: JobConfig, cluster: Cluster, device: str) -> tuple[Booking,
     """What an actor takes, and how many CPUs a task that feeds it."""
     told = config.resources
     cpus, task_cpus = told.cpus_per_actor, told.decode_cpus
-    if cpus + task_cpus > cluster.cpus:  # on a tiny machine both must fit, or nothing moves
-        cpus = task_cpus = max(machine.cpus for machine in cluster.machines) / 2
+    if cpus + cpus_left_free(task_cpus) > cluster.cpus:  # a tiny machine: all must fit somehow
+        largest = max(machine.cpus for machine in cluster.machines)
+        task_cpus = min(task_cpus, max(largest / 2, min(1.0, largest)))
+        cpus = max(0.0, min(cpus, largest - cpus_left_free(task_cpus)))
     share = told.gpus_per_actor
     gpus = 0.0 if device == "cpu" else 1.0 if share == "auto" else float(share)
     return Booking(cpus, gpus, told.accelerator_type, told.label_selector), task_cpus
@@ -121,10 +124,10 @@ def shape_of_wave(config: JobConfig, plan: Plan, wave: Wave) -> WaveShape:
     if wave.are_clips:
         # More than there are lanes, so that a lane that is free takes the next.
         block = min(clips_per_block(config), math.ceil(wave.units / plan.actors))
-        return WaveShape(block, block)
+        return WaveShape(block, block, 1)  # clips have files of their own: nothing waits for more
     batch = config.resources.batch_size
     even = batch * math.ceil(wave.units / (batch * plan.actors * _BLOCKS_AN_ACTOR))
-    return WaveShape(min(plan.units_per_block, even), batch)
+    return WaveShape(min(plan.units_per_block, even), batch, config.output.commit_every_units)
 
 
 def clips_per_block(config: JobConfig) -> int:

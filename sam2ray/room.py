@@ -76,25 +76,37 @@ def actors_on(machine: Machine, booking: Booking) -> int | None:
     return min(limits, default=None)
 
 
+def cpus_left_free(task_cpus: float) -> float:
+    """What actors must leave on some machine: Ray Data books a whole CPU to cut up what is due."""
+    return max(1.0, task_cpus)
+
+
 def actors_by_machine(
     machines: Sequence[Machine], booking: Booking, task_cpus: float
 ) -> list[int | None]:
-    """How many actors fit on each machine, if tasks that feed them have room on one at least."""
+    """How many actors fit on each machine, so that tasks that feed them find room.
+
+    Ray spreads actors as it likes: so many are left out that no way to place the others fills all
+    machines that could run a task.
+    """
     counts = [actors_on(machine, booking) for machine in machines]
     if not booking.cpus:
         return counts
-    lost = {}  # actors that give way, by machine
+    free = cpus_left_free(task_cpus)
+    give_way = {}  # actors too many for a task beside them, by machine
     for number, (machine, count) in enumerate(zip(machines, counts, strict=True)):
         assert count is not None
-        if machine.cpus + _ROUNDING >= task_cpus:
-            short = task_cpus - (machine.cpus - count * booking.cpus)
-            lost[number] = max(0, math.ceil(short / booking.cpus - _ROUNDING))
-    if lost:
-        number = min(lost, key=lambda one: (lost[one], -one))
-        before = counts[number]
-        assert before is not None
-        counts[number] = before - lost[number]
-    return counts
+        if machine.cpus + _ROUNDING >= free:
+            short = free - (machine.cpus - count * booking.cpus)
+            give_way[number] = max(0, math.ceil(short / booking.cpus - _ROUNDING))
+    if not give_way or min(give_way.values()) == 0:  # some machine can never be filled
+        return counts
+    keeps_room = min(give_way, key=lambda one: (give_way[one], -one))
+    # Elsewhere one too many is no harm; and where no task fits, nobody need go instead of here.
+    return [
+        (count or 0) - (give_way[number] - (number != keeps_room)) if number in give_way else 0
+        for number, count in enumerate(counts)
+    ]
 
 
 def room_in_words(machines: Sequence[Machine], counts: Sequence[int | None]) -> str:

@@ -115,6 +115,16 @@ def test_what_a_run_with_six_cpus_has_begun_one_with_two_ends(archive, tmp_path,
     _is_whole(output, undisturbed)
 
 
+def test_one_cpu_is_enough(archive, tmp_path, undisturbed):
+    """Ray Data books a whole one to cut up what is due, whatever models and tasks leave."""
+    output = tmp_path / "out"
+    with shared_ray(tmp_path, cpus=1) as small:
+        code, text = finish(archive, output, ray=small)
+    assert code == 0, text
+    assert "the cluster has 1 CPU " in text
+    _is_whole(output, undisturbed)
+
+
 def test_killed_processes_cost_a_run_nothing_but_time(archive, tmp_path, ray, undisturbed):
     """A task that fetches and decodes, and the actor with the model."""
     with running(archive, tmp_path, ray=ray) as process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -88,6 +89,10 @@ def _on(*machines: Machine, device: str = "auto", **resources) -> Plan:
     [
         ([Machine(4)], {}, 3),
         ([Machine(4), Machine(4)], {}, 7),
+        ([Machine(4), Machine(4)], {"decode_cpus": 2}, 5),  # 3 and 2, wherever Ray puts them
+        ([Machine(4), Machine(4)], {"decode_cpus": 4}, 1),
+        ([Machine(2)], {"cpus_per_actor": 0.5, "decode_cpus": 0.5}, 2),
+        ([Machine(4), Machine(4)], {"cpus_per_actor": 0.5, "decode_cpus": 0.5}, 13),
         ([Machine(3), Machine(3), Machine(3)], {"cpus_per_actor": 2}, 3),
         ([Machine(1), Machine(4)], {"cpus_per_actor": 2}, 2),
         ([Machine(4), Machine(1)], {"cpus_per_actor": 2, "decode_cpus": 1.5}, 1),
@@ -143,6 +148,25 @@ def test_actors_are_counted_where_they_fit(machines, resources, actors):
 def test_actors_that_fit_nowhere_are_refused_with_what_there_is(machines, resources, words):
     with pytest.raises(UsageError, match=words):
         _on(*machines, **resources)
+
+
+@pytest.mark.parametrize("machines", [(1,), (2,), (4, 4), (3, 2, 8), (1, 1), (6, 1)])
+@pytest.mark.parametrize("cpus", [0.5, 1, 1.5, 2])
+@pytest.mark.parametrize("task_cpus", [0.5, 1, 2, 3])
+def test_wherever_actors_are_placed_a_whole_cpu_and_a_task_find_room(machines, cpus, task_cpus):
+    there = [Machine(count) for count in machines]
+    if task_cpus > max(machines):
+        return
+    plan = _on(*there, cpus_per_actor=cpus, decode_cpus=task_cpus)
+    assert plan.actors > 0
+    if not plan.cpus_per_actor:
+        return
+    needed = max(1.0, plan.cpus_per_task)
+    most = [range(int(one.cpus / plan.cpus_per_actor + 1e-6) + 1) for one in there]
+    for placed in itertools.product(*most):
+        if sum(placed) == plan.actors:
+            left = [m.cpus - n * plan.cpus_per_actor for m, n in zip(there, placed, strict=True)]
+            assert max(left) >= needed - 1e-6, placed
 
 
 def test_the_room_is_said_by_kinds_of_nodes():
