@@ -35,7 +35,7 @@ def file_system(uri: str, options: Options, *, insists: bool = True) -> Any:  # 
         extra = _EXTRAS.get(protocol)
         hint = f'pip install "sam2ray[{extra}]"' if extra else str(error)
         raise UsageError(f"{uri}: {protocol}:// needs another package: {hint}") from error
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # TypeError where more must be known than an address
         raise BadAddress(f"{uri}: {protocol}:// is no kind of storage known here.") from error
     if protocol in _S3 and not insists:
         made.retries = 1

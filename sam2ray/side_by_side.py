@@ -37,6 +37,8 @@ def one_a_task(rows: list[dict[str, Any]]) -> Dataset:
     context.raise_original_map_exception = True
     context.max_errored_blocks = 0
     context.enable_progress_bars = False  # sam2ray shows its own
+    # A folder of millions of files answers when it is listed to its end; stores have timeouts.
+    context.execution_no_progress_timeout_s = -1
     return dataset
 
 

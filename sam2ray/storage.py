@@ -390,7 +390,9 @@ def local_path(uri: str) -> Path | None:
         return Path(unquote(urlsplit(uri).path))
     if "://" in uri:
         return None
-    return Path(uri).expanduser().absolute()
+    with suppress(RuntimeError):  # ~nobody/: no such user, but perhaps a file
+        return Path(uri).expanduser().absolute()
+    return Path(uri).absolute()
 
 
 def _unless_gone(error: OSError) -> None:

@@ -6,6 +6,7 @@ import posixpath
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from urllib.parse import unquote
 
 from ..records import Kind
 from ..stages.sniff import MEDIA_SUFFIXES
@@ -22,6 +23,8 @@ _OWN = re.compile(
 )
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_S3_BUCKET = re.compile(r"s3a?://([^/]*)")
+_BUCKET_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:.*")  # what S3's client does not even ask for
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +144,13 @@ def reason_to_pass(name: str) -> str:
 
 def resolve(reference: str, folder: str) -> str:
     """The whole address of what a list in this folder names; ValueError if there is none."""
-    if not reference or not is_text(reference) or "\0" in reference:
+    if not reference or not is_text(reference) or "\0" in unquote(reference):
         raise ValueError("no address")
     if _SCHEME.match(reference):
+        if (found := _S3_BUCKET.match(reference)) and not _BUCKET_NAME.fullmatch(found[1]):
+            raise ValueError(f"no bucket of S3 is called {found[1]!r:.80}")
         return reference
-    if reference.startswith(("/", "~")):
+    if reference.startswith(("/", "~/")):
         return str(local_path(reference))
     root, path = _root_and_path(folder)
     joined = posixpath.normpath(posixpath.join(path, reference))

@@ -77,7 +77,7 @@ class Versions:
     def _local(self, uri: str) -> Entry | None:
         try:
             return entry_at(uri, {})
-        except OSError:  # missing, or a folder of frames: the fetch will say
+        except (OSError, ValueError):  # missing, no path, a folder of frames: the fetch will say
             return None
 
     def _listed(self, folder: str, uris: Sequence[str]) -> dict[str, Entry]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from make_archive import found_in, jpeg, web, write_files, write_parquet
 
-from sam2ray.errors import UsageError
+from sam2ray.errors import Sam2RayError, UsageError
 from sam2ray.readers import lists, sources
 from sam2ray.readers.locate import read_unit
 from sam2ray.readers.prompts import PromptSource
@@ -152,6 +152,28 @@ def test_rows_that_name_nothing_are_counted_once(tmp_path):
     assert len(units) == 2
     assert sorted(item.name.rpartition(": ")[2] for item in ignored) == ["row 1", "row 2", "row 4"]
     assert {item.reason for item in ignored} == {"no address"}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # fsspec's FTP
+def test_odd_addresses_are_each_a_row_of_their_own_and_end_no_listing(tmp_path):
+    odd = ["file:///a%00.jpg", "s3://my bucket/x.jpg", "s3:///x.jpg"]
+    strange = ["~photo.jpg", "ftp://host/a.jpg", "nothing://at/all.jpg"]
+    rows = [{"path": path} for path in (*odd, *strange, "good.jpg")]
+    write_files(tmp_path, {"good.jpg": jpeg(), "~photo.jpg": jpeg(seed=1)})
+    source = sources.open_source(write_rows(tmp_path / "x.csv", rows))
+    units, ignored = found_in(source)
+    assert [item.reason for item in ignored] == ["no address"] * len(odd)
+    assert "no bucket of S3 is called 'my bucket'" in ignored[1].detail
+    assert [unit.source_uri for unit in units] == [
+        str(tmp_path / "~photo.jpg"),
+        "ftp://host/a.jpg",
+        "nothing://at/all.jpg",
+        str(tmp_path / "good.jpg"),
+    ]
+    assert read_unit(units[0], {}) == jpeg(seed=1)
+    for unit in units[1:3]:
+        with pytest.raises(Sam2RayError, match="is no kind of storage known here"):
+            read_unit(unit, {})
 
 
 def test_a_folder_of_lists_is_one_list_and_other_files_in_it_are_counted(tmp_path):
