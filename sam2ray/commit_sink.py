@@ -16,9 +16,10 @@ from .sinks.commit import Committer
 class CommitSink(Datasink[int]):
     """Commits what tasks of Ray Data bring together."""
 
-    def __init__(self, committer: Committer, ledger: ActorHandle) -> None:
+    def __init__(self, committer: Committer, ledger: ActorHandle, units_per_write: int) -> None:
         self._committer = committer
         self._ledger = ledger
+        self._units_per_write = units_per_write
 
     def write(self, blocks: Any, ctx: Any) -> int:  # noqa: ANN401, ARG002 as Ray declares them
         """Commit what came together; how many units it were."""
@@ -28,7 +29,7 @@ class CommitSink(Datasink[int]):
     @property
     def min_rows_per_write(self) -> int:
         """As many units as a file should hold."""
-        return self._committer.commit_every_units
+        return self._units_per_write
 
     def get_name(self) -> str:
         """What progress bars call it."""

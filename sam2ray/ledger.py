@@ -49,6 +49,7 @@ class Stop:
 class _Hold:
     process: Process
     last_words: Verdict | None = None  # of its process, which is about to end itself
+    handed_on: bool = False  # it was done alone, and travels with its batch
 
 
 @dataclass(slots=True)
@@ -89,13 +90,22 @@ class SuspectBook:
         if not self.node_is_sound(process.node_id):
             return
         self._suspects.update(unit_id for _, unit_id in held)
+        # Alone none of them dies, and nobody can tell who it was: all count, or it never ends.
+        self._deaths.update(unit_id for (_, unit_id), hold in held.items() if hold.handed_on)
         if len(held) > 1:  # one batch is written down while the next is looked at: both are held
             return
         for (_, unit_id), hold in held.items():
+            if hold.handed_on:
+                continue
             if hold.last_words is not None:
                 self._given_up[unit_id] = hold.last_words
             else:
                 self._deaths[unit_id] += 1
+
+    def hand_on(self, process: Process, unit_ids: Sequence[str]) -> None:
+        """Note that a process puts together what it has done of these units, some of them alone."""
+        for unit_id in unit_ids:
+            self._holds.setdefault((process.stage, unit_id), _Hold(process, handed_on=True))
 
     def end(self, process: Process, unit_ids: Sequence[str]) -> None:
         """Note that a process is done with units; those that it does not hold are passed over."""
@@ -133,9 +143,11 @@ class Tally:
 class Ending:
     """How one unit ended, as much as a tally needs."""
 
+    unit_id: str
     error_class: str | None
     masks: int
     frames: int
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of each stage
 
 
 class RunBook:
@@ -148,13 +160,18 @@ class RunBook:
         self._ended: Counter[str] = Counter()
         self._seconds: Counter[str] = Counter()
         self._masks = self._frames = self._retryable = 0
+        self._told: set[str] = set()  # units that ended, and are not committed yet
         self._since = time.monotonic()
         self.stop: Stop | None = None
 
-    def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
-        """Take note of units that were committed."""
-        self._seconds.update(seconds)
+    def report(self, endings: Sequence[Ending], *, early: bool = False) -> None:
+        """Take note of units that were committed, or early of those that are about to be."""
         for ending in endings:
+            is_told = ending.unit_id in self._told
+            (self._told.add if early else self._told.discard)(ending.unit_id)
+            if is_told:
+                continue
+            self._seconds.update(ending.seconds)
             self._masks += ending.masks
             self._frames += ending.frames
             is_ok = ending.error_class in (None, ErrorClass.PARTIAL.value)
@@ -225,6 +242,11 @@ class Ledger:
             return [Verdict.SKIP] * len(unit_ids)
         return self._suspects.begin(process, unit_ids)
 
+    def hand_on(self, process: Process, unit_ids: Sequence[str]) -> None:
+        """Hold units again that were done alone, while all are put together."""
+        self.sign_of_life()
+        self._suspects.hand_on(process, unit_ids)
+
     def end(self, process: Process, unit_ids: Sequence[str]) -> None:
         """Let units go."""
         self.sign_of_life()
@@ -235,10 +257,10 @@ class Ledger:
         self.sign_of_life()
         self._suspects.last_words(process, verdict)
 
-    def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
-        """Take note of what was committed."""
+    def report(self, endings: Sequence[Ending], *, early: bool = False) -> None:
+        """Take note of what was committed, or early of what is about to be."""
         self.sign_of_life()
-        self._run.report(endings, seconds)
+        self._run.report(endings, early=early)
 
     def stop(self, reason: str, exit_code: int) -> None:
         """Take no more units; what is in hand is finished."""

@@ -28,7 +28,7 @@ def run_wave(job: Job, todo_uri: str, shape: WaveShape) -> None:
     configure_ray_data()
     with _reading(todo_uri):
         _labelled(job, todo_uri, shape).write_datasink(
-            CommitSink(job.committer, job.handles.ledger),
+            CommitSink(job.committer, job.handles.ledger, shape.units_per_write),
             # Tasks that wait for a CPU wait for the preparing of pictures to pause: on few CPUs
             # that is the end of the run, and all that was labelled would be lost with it.
             ray_remote_args={"num_cpus": 0},

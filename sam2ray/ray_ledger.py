@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import ray
 from ray.actor import ActorHandle
@@ -20,6 +20,10 @@ class RayLedger:
         """Ask what to do with units."""
         return ray.get(self._actor.begin.remote(process, unit_ids))
 
+    def hand_on(self, process: Process, unit_ids: Sequence[str]) -> None:
+        """Hold units again while all are put together."""
+        ray.get(self._actor.hand_on.remote(process, unit_ids))
+
     def end(self, process: Process, unit_ids: Sequence[str]) -> None:
         """Let units go; calls of one process arrive in order, so nobody waits for this one."""
         self._actor.end.remote(process, unit_ids)
@@ -28,9 +32,9 @@ class RayLedger:
         """Say why this process ends itself."""
         ray.get(self._actor.last_words.remote(process, verdict), timeout=10)
 
-    def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
-        """Say what was committed."""
-        ray.get(self._actor.report.remote(endings, seconds))
+    def report(self, endings: Sequence[Ending], *, early: bool = False) -> None:
+        """Say what was committed, or early what is about to be."""
+        ray.get(self._actor.report.remote(endings, early=early))
 
     def sign_of_life(self) -> None:
         """Say that something long moves on; nobody waits for the answer."""

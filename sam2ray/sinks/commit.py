@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,7 @@ from ..stages.hands import LedgerClient
 from .result_files import ResultFile, ResultPlace, copy_outcomes, read_outcomes
 
 _SECONDS = ("fetch_s", "decode_s", "model_s", "pack_s")
+_TOLD = ["unit_id", "error_class", "masks", "frames", *_SECONDS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +95,15 @@ def _is_not(flags: pa.ChunkedArray) -> pa.ChunkedArray:
 def report(units: pa.Table, ledger: LedgerClient) -> None:
     """Tell the ledger how committed units ended."""
     if len(units):
-        seconds = {name[:-2]: sum(filter(None, units[name].to_pylist())) for name in _SECONDS}
-        ledger.report(endings_of(units), seconds)
+        ledger.report([ending_of(row) for row in units.select(_TOLD).to_pylist()])
 
 
-def endings_of(units: pa.Table) -> Sequence[Ending]:
-    """How units ended, as much as a tally needs."""
-    return [
-        Ending(error_class, masks or 0, frames or 0)
-        for error_class, masks, frames in zip(
-            units["error_class"].to_pylist(),
-            units["masks"].to_pylist(),
-            units["frames"].to_pylist(),
-            strict=True,
-        )
-    ]
+def ending_of(outcome: Mapping[str, Any]) -> Ending:
+    """How a unit ended, as much as a tally needs."""
+    return Ending(
+        outcome["unit_id"],
+        outcome["error_class"],
+        outcome["masks"] or 0,
+        outcome["frames"] or 0,
+        {name.removesuffix("_s"): outcome[name] for name in _SECONDS if outcome[name]},
+    )

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, Protocol
@@ -16,7 +16,9 @@ from ..records import ErrorClass, Failure
 
 EXIT_CODES = {Verdict.TIMEOUT: 70, Verdict.CUDA: 71}
 _REFUSALS = {
-    Verdict.POISON: Failure(ErrorClass.POISON, "three processes died while this unit was alone"),
+    Verdict.POISON: Failure(
+        ErrorClass.POISON, "three processes died over this unit, alone or with its batch"
+    ),
     Verdict.TIMEOUT: Failure(ErrorClass.TIMEOUT, "it did not move on for limits.unit_timeout_s"),
     Verdict.CUDA: Failure(
         ErrorClass.CUDA, "alone on a fresh device it broke it; its process's log has CUDA's words"
@@ -33,6 +35,10 @@ class LedgerClient(Protocol):
         """Ask what to do with units, and take in hand what may be opened."""
         ...
 
+    def hand_on(self, process: Process, unit_ids: Sequence[str]) -> None:
+        """Hold units again that were done alone, while all are put together."""
+        ...
+
     def end(self, process: Process, unit_ids: Sequence[str]) -> None:
         """Let units go."""
         ...
@@ -41,8 +47,8 @@ class LedgerClient(Protocol):
         """Say why this process ends itself."""
         ...
 
-    def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
-        """Say what was committed."""
+    def report(self, endings: Sequence[Ending], *, early: bool = False) -> None:
+        """Say what was committed, or early what is about to be."""
         ...
 
     def sign_of_life(self) -> None:
@@ -121,6 +127,13 @@ class Hands:
         yield Group([place], alone=True)
         self.let_go([unit_id])
 
+    def hand_on(self, unit_ids: Sequence[str]) -> None:
+        """Take a batch in hand again some of which was done alone: its rows are put together.
+
+        A process that dies of that would else have held nothing, and be started again for ever.
+        """
+        self._ledger.hand_on(self._process, unit_ids)
+
     def let_go(self, unit_ids: Sequence[str]) -> None:
         """Say that all that could go wrong with units is over: their rows are written."""
         if unit_ids:
@@ -146,6 +159,10 @@ class Hands:
             for unit_id in unit_ids:
                 if unit_id in self._open:
                     self._open[unit_id].since = time.monotonic()
+
+    def ended(self, ending: Ending) -> None:
+        """Tell of a unit before it is committed: those beside it may take hours yet."""
+        self._ledger.report([ending], early=True)
 
     def is_stopping(self) -> bool:
         """Whether the run takes no more units, as the ledger said a moment ago."""

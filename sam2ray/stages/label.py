@@ -118,10 +118,13 @@ class PictureLabeller:
     def write(self, looked: Looked) -> pa.Table:
         """Write down what was seen of a batch: one row a picture, in order; then let go of it."""
         try:
+            unit_ids = [row["unit_id"] for row in looked.rows]
             pairs = enumerate(zip(looked.rows, looked.seen, strict=True))
             written = looked.written
+            if written:
+                self._hands.hand_on(unit_ids)
             table = labelled_table([written.get(n) or self._outcome(*pair) for n, pair in pairs])
-            self._hands.let_go([row["unit_id"] for row in looked.rows])
+            self._hands.let_go(unit_ids)
         finally:
             with self._one_is_written:
                 self._unwritten -= 1

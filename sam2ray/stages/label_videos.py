@@ -18,7 +18,7 @@ from ..lease import check_still_held
 from ..modes.clips import ClipMode, ClipOver, FrameRows, OpenClip
 from ..modes.pictures import ToRows
 from ..records import ErrorClass, Failure
-from ..sinks.commit import Committer
+from ..sinks.commit import Committer, ending_of
 from ..sinks.result_files import read_outcomes
 from .clip_arrivals import Arrival, Arrivals
 from .clips import ClipInHand, ClipOpener
@@ -222,7 +222,7 @@ class VideoLabeller:
         while (arrival := arrivals.next(self._hands.is_stopping, on_wait)) is not None:
             unit_id = arrival.row["unit_id"]
             if isinstance(arrival.result, Failure):
-                group.ended[unit_id] = self._failed(arrival.row, arrival.result)
+                self._ended(self._failed(arrival.row, arrival.result), group)
             else:
                 group.works[unit_id] = self._begin(arrival, arrival.result)
                 yield arrival.result.clip
@@ -238,7 +238,7 @@ class VideoLabeller:
     def _take(self, event: FrameRows | ClipOver, group: _Group) -> None:
         work = group.works[event.clip.unit_id]
         if isinstance(event, ClipOver):
-            group.ended[event.clip.unit_id] = self._end(work, event)
+            self._ended(self._end(work, event), group)
             group.works.pop(event.clip.unit_id).close()
             return
         # Of all: clips take turns, and who waits for the others is not stuck.
@@ -246,6 +246,10 @@ class VideoLabeller:
         work.packing.put(partial(work.write, event.to_rows))
         if work.is_over:
             work.in_hand.ahead.end()  # its end comes next
+
+    def _ended(self, row: Row, group: _Group) -> None:
+        group.ended[row["unit_id"]] = row
+        self._hands.ended(ending_of(row))
 
     def _end(self, work: _Work, over: ClipOver) -> Row:
         """Commit what a clip brought, if it brought anything; its row says what went wrong."""

@@ -63,8 +63,9 @@ class Preparer:
         units = self._with_whole_addresses([unit_of(row) for row in todo.to_pylist()])
         places = [n for n, unit in enumerate(units) if unit.kind == "image"]
         found: list[Row] = [{WHOLE_URI: unit.whole_uri} for unit in units]
-        unit_ids = [units[n].unit_id for n in places]
+        unit_ids, any_alone = [units[n].unit_id for n in places], False
         for group in self._hands.take(unit_ids):
+            any_alone |= group.alone
             of_group = [places[n] for n in group.places]
             if group.refusal is not None or group.skipped:
                 results = [_refused(group.refusal)] * len(of_group)
@@ -72,6 +73,8 @@ class Preparer:
                 results = list(self._pool.map(self._prepare, [units[n] for n in of_group]))
             for n, result in zip(of_group, results, strict=True):
                 found[n] = result
+        if any_alone:
+            self._hands.hand_on(unit_ids)
         table = _beside(todo, found)  # a copy of all pixels: it may be what a process dies of
         self._hands.let_go(unit_ids)
         return table

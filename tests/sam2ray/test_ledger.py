@@ -62,6 +62,32 @@ def test_a_batch_of_one_counts_as_alone():
     assert verdicts == [TOGETHER, ALONE, ALONE, POISON, POISON]
 
 
+def test_a_batch_that_kills_whoever_puts_it_together_is_given_up_and_not_tried_for_ever():
+    book = _book()
+    book.begin(Process("node", 10, "label"), ["a", "b"])
+    for pid in (11, 12, 13):
+        process = Process("node", pid, "label")
+        assert book.begin(process, ["a", "b"]) == [ALONE, ALONE]
+        for unit_id in ("a", "b"):
+            book.begin(process, [unit_id])
+            book.end(process, [unit_id])
+        book.hand_on(process, ["a", "b"])
+    assert book.begin(SECOND, ["a", "b"]) == [POISON] * 2
+    book.end(SECOND, ["a", "b"])
+    assert book.held() == 0
+
+
+def test_units_that_are_handed_on_and_let_go_have_died_of_nothing():
+    book = _book()
+    book.begin(Process("node", 10, "label"), ["a", "b"])
+    for pid in range(11, 16):
+        process = Process("node", pid, "label")
+        assert book.begin(process, ["a", "b"]) == [ALONE] * 2
+        book.hand_on(process, ["a", "b"])
+        book.end(process, ["a", "b"])
+    assert book.held() == 0
+
+
 def test_a_process_that_is_lost_with_its_node_proves_nothing():
     book = _book(sound=False)
     for pid in range(9):
@@ -95,7 +121,7 @@ def _run(window: int = 4, fraction: float = 0.5) -> RunBook:
 
 
 def _report(book: RunBook, *classes: str | None) -> None:
-    book.report([Ending(error_class, masks=2, frames=1) for error_class in classes], {"model": 0.5})
+    book.report([Ending("x", name, masks=2, frames=1, seconds={"model": 0.5}) for name in classes])
 
 
 def test_a_window_of_failures_that_may_pass_stops_the_run():
@@ -130,7 +156,17 @@ def test_a_tally_counts_what_was_committed():
     tally = book.tally()
     assert tally.ended == {"ok": 2, "corrupt": 1}
     assert (tally.masks, tally.frames) == (6, 3)
-    assert tally.seconds == {"model": pytest.approx(0.5)}
+    assert tally.seconds == {"model": pytest.approx(1.5)}
+
+
+def test_what_ends_before_it_is_committed_is_counted_once_however_often_it_is_told():
+    book = _run()
+    for early in (True, True, False):  # the second time by who came after a process that died
+        book.report([Ending("clip", "corrupt", 0, 5, {"decode": 2.0})], early=early)
+        assert book.tally().ended == {"corrupt": 1}
+    assert (book.tally().frames, book.tally().seconds) == (5, {"decode": 2.0})
+    book.report([Ending("clip", None, 3, 5)])  # at its next attempt, in a later wave
+    assert book.tally().ended == {"corrupt": 1, "ok": 1}
 
 
 def test_a_ledger_knows_for_how_long_it_was_quiet():
@@ -138,7 +174,7 @@ def test_a_ledger_knows_for_how_long_it_was_quiet():
     told = [
         lambda: ledger.begin(FIRST, ["a"]),
         lambda: ledger.sign_of_life(),
-        lambda: ledger.report([Ending(None, 1, 1)], {}),
+        lambda: ledger.report([Ending("a", None, 1, 1)]),
         lambda: ledger.end(FIRST, ["a"]),
     ]
     for tell in told:

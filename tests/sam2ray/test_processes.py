@@ -52,7 +52,7 @@ def test_the_ledger_answers_across_processes_and_says_when_the_run_stops(tmp_pat
     client, process = RayLedger(actor), this_process("label")
     assert client.begin(process, ["a", "b"]) == [Verdict.TOGETHER] * 2
     client.end(process, ["a", "b"])
-    client.report([Ending(None, 3, 1)], {"model": 0.5})
+    client.report([Ending("a", None, 3, 1, {"model": 0.5})])
     assert not client.is_stopping()
     ray.get(actor.stop.remote("SIGTERM was received", 1))
     assert client.is_stopping()

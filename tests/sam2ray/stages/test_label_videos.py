@@ -296,6 +296,26 @@ def test_a_bad_video_fails_alone(tmp_path):
     assert len(made.files()) == 2
 
 
+def test_each_video_is_told_of_when_it_ends_though_others_take_longer(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_video(folder / "0.mp4", 2)
+    (folder / "1.mp4").write_bytes(b"no video at all" * 100)
+    write_video(folder / "2.mp4", 9)
+    seen = []
+
+    def look(clip, position):
+        seen.append((Path(clip.source_uri).name, position, dict(made.ledger.tally().ended)))
+
+    made, _ = scripted(tmp_path, look)
+    made.label(units_of(folder))
+    assert seen[0] == ("0.mp4", 0, {}) or seen[0][2] == {"unsupported": 1}
+    name, _, ended = seen[-1]
+    assert name == "2.mp4"
+    assert sum(ended.values()) == 2
+    assert ended["ok"] == 1
+
+
 @pytest.mark.filterwarnings("ignore:.*packets announce")
 @pytest.mark.parametrize("settings", [EMBED, TRACK], ids=["embed", "track"])
 def test_of_a_video_that_breaks_off_what_came_before_is_committed(tmp_path, settings):
