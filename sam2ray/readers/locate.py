@@ -77,9 +77,10 @@ def frames_of(unit: Unit, options: Options) -> list[Entry]:
     """The frames of a clip in order; their names are those of the store at unit.source_uri."""
     _refuse_secret(unit)
     with store_errors(unit.source_uri):
-        frames = frames_in_order(look(unit.source_uri, "", options).files)
+        frames = frames_in_order(look(unit.source_uri, "", options).files, unit.pattern or "*")
     if not frames:
-        raise FileNotFoundError(f"{unit.source_uri}: no pictures in this folder.")
+        fitting = f" that fit {unit.pattern}" if unit.pattern else ""
+        raise FileNotFoundError(f"{unit.source_uri}: no pictures{fitting} in this folder.")
     refuse_change(unit, version_of_frames(frames))
     return frames
 
