@@ -3,7 +3,8 @@
     python jobs/scheduled.py nightly http://HEAD:8265
         sam2ray run s3://bucket/archive s3://bucket/masks --config jobs/all_masks
 
-Ends with the exit code of the run, or with 2 where nothing was submitted.
+Ends with the exit code of the run, or with 2 where nothing was submitted, or where the cluster gave
+no answer for minutes: the run may go on then. What it was, is said.
 """
 
 import shlex
@@ -11,7 +12,7 @@ import sys
 
 from ray.job_submission import JobSubmissionClient
 
-from sam2ray.errors import UsageError
+from sam2ray.errors import ClusterSilent, UsageError
 from sam2ray.scheduled_job import follow, submit_alone
 
 
@@ -20,10 +21,14 @@ def main(name: str, address: str, *command: str) -> int:
     try:
         client = JobSubmissionClient(address)
         job_id = submit_alone(client, name, shlex.join(command))
-    except (UsageError, ConnectionError, RuntimeError, ValueError) as error:  # Ray's are the others
+    except (UsageError, OSError, RuntimeError, ValueError) as error:  # Ray's are the others
         print(error, file=sys.stderr)
         return 2
-    return follow(client, job_id, lambda lines: print(lines, end="", flush=True))
+    try:
+        return follow(client, job_id, lambda lines: print(lines, end="", flush=True))
+    except ClusterSilent as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -21,6 +21,10 @@ from .patience import causes, status_of
 
 SETTLE_S = 2.0  # longer than two that looked at the same moment take to write
 _REFUSED = 412
+_RACES = (
+    "this store knows no conditional writes, so that two runs that start on one output at the same "
+    "moment may not see each other. Start one at a time."
+)
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +91,7 @@ class Claim:
 
     def _is_ours_after_a_while(self) -> bool:
         """Of several that wrote one after another, the last one has it."""
-        _warn_of_races(self._root)
+        warn_once(self._root, _RACES)
         time.sleep(SETTLE_S)
         return self._content_there() == self._content
 
@@ -110,16 +114,12 @@ def _is_refusal(error: Exception) -> bool:
 _one_at_a_time = threading.Lock()  # a cache alone lets two threads through that come together
 
 
-def _warn_of_races(root: str) -> None:
+def warn_once(root: str, words: str) -> None:
     """Once a process and root."""
     with _one_at_a_time:
-        _say_once(root)
+        _say_once(root, words)
 
 
 @cache
-def _say_once(root: str) -> None:
-    _log.warning(
-        "%s: this store knows no conditional writes, so that two runs that start on one output "
-        "at the same moment may not see each other. Start one at a time.",
-        root,
-    )
+def _say_once(root: str, words: str) -> None:
+    _log.warning("%s: %s", root, words)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from . import lease
 from .errors import RootRefused, StorageError, UsageError
-from .kept_config import CONFIG, kept_config
+from .kept_config import CONFIG, has_config, kept_config
 from .live_units import LiveUnits, read_live_units, require_output
 from .manifest import FOLDER, manifest_parts
 from .outcomes import latest_outcomes, reading
@@ -94,7 +94,7 @@ def _refuse_used(old: Store, new: Store) -> None:
 
 def _carry_over(old: Store, new: Store) -> None:
     """Manifest, reports and config; an index counts from the moment that its marker is there."""
-    if not old.exists(CONFIG):
+    if not has_config(old):
         raise UsageError(f"{old.uri}: no run has begun here, so there is nothing to compact.")
     indexes = [e.name for e in old.list(FOLDER) if e.name.endswith(".json")]
     reports = [e.name for e in old.list(RUNS) if e.name.count("/") == RUNS.count("/") + 1]

@@ -30,7 +30,7 @@ from .demo_archive import (
 )
 from .demo_marks import ClipMarks, PictureMarks, mark_prompted, mark_tracked
 from .errors import UsageError
-from .kept_config import CONFIG, KeptConfig, kept_config
+from .kept_config import KeptConfig, has_config, kept_config
 from .pages.page import Shown, open_shown, page_of
 from .pages.page_file import write_page
 from .pages.sample import untrained_words
@@ -158,7 +158,7 @@ def _refuse_other_settings(folder: DemoFolder) -> None:
     """An earlier demo goes on with what it began with: weights change from release to release."""
     for step in steps_in(folder):
         store, config = open_store(str(step.output)), step.settings
-        if store.exists(CONFIG):
+        if has_config(store):
             differing = kept_config(store).differences(config, weights_digest(config))
             if differing:
                 raise UsageError(

@@ -8,6 +8,7 @@ Sam2RayError
  ├── StorageError         a store that does not do what it must                 exit 1
  ├── RunCrashed           a process of a run that died of a bug or a full disk   exit 1
  ├── RunStalled           a run in which nothing happens any more               exit 1
+ ├── ClusterSilent        a cluster that no longer says how a job goes on       exit 2
  └── UnitFailed           inside a stage only: becomes the unit's row
 """
 
@@ -60,6 +61,10 @@ class RunCrashed(Sam2RayError):
 
 class RunStalled(Sam2RayError):
     """A run in which nothing happens any more."""
+
+
+class ClusterSilent(Sam2RayError):
+    """A cluster that no longer says how a job of it goes on."""
 
 
 class UnitFailed(Sam2RayError):

@@ -43,7 +43,14 @@ class KeptConfig:
 def kept_config(store: Store) -> KeptConfig:
     """Read it; FileNotFoundError if no run has begun, UsageError if somebody edited it badly."""
     text = store.read(CONFIG).decode()
+    if not text:  # a run was killed as it wrote it: see publishing
+        raise FileNotFoundError(f"{store.uri_of(CONFIG)} is empty.")
     return KeptConfig(config_of(text, store.uri_of(CONFIG)), weights_in(text), head_in(text))
+
+
+def has_config(store: Store) -> bool:
+    """Whether an output is bound to a config."""
+    return store.exists(CONFIG) and store.read(CONFIG) != b""
 
 
 def pin_config(store: Store, config: JobConfig, weights: str, head: str | None = None) -> str:
@@ -53,12 +60,13 @@ def pin_config(store: Store, config: JobConfig, weights: str, head: str | None =
     # Looked at first: not every store refuses to write over a file.
     if not store.exists(CONFIG) and store.create(CONFIG, text):
         return config_id(config, weights, head)
-    kept = kept_config(store)
-    differences = kept.differences(config, weights, head)
+    kept = kept_config(store) if has_config(store) else None
+    differences = [f"all of {CONFIG}"] if kept is None else kept.differences(config, weights, head)
     if differences and not _holds_anything(store):  # a run that came to nothing binds nobody
         store.put(CONFIG, text)
         return config_id(config, weights, head)
     _refuse(store, differences)
+    assert kept is not None
     return kept.config_id
 
 
@@ -66,7 +74,7 @@ def refuse_another_config(
     store: Store, config: JobConfig, weights: str, head: str | None = None
 ) -> None:
     """Say now what a run would say: an output is pinned to one config."""
-    if store.exists(CONFIG):
+    if has_config(store):
         _refuse(store, kept_config(store).differences(config, weights, head))
 
 
@@ -75,7 +83,7 @@ def refuse_another_listing(store: Store, config: JobConfig) -> None:
 
     Whoever lists need not say again with which model.
     """
-    if store.exists(CONFIG) and _holds_anything(store):
+    if has_config(store) and _holds_anything(store):
         keys = differing_keys(kept_config(store).config, config)
         _refuse(store, [key for key in keys if key.partition(".")[0] in _OF_LISTINGS])
 

@@ -5,6 +5,7 @@ Between the two whoever writes can be asked whether it still may.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -14,9 +15,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from .claims import warn_once
+
 TEMPORARY = ".writing-"  # prefix of files that are not finished; readers pass over dotted names
 PART_BYTES = 16 << 20  # of an upload; what is smaller is one request
 _AT_A_TIME = 4 << 20
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 StillMine = Callable[[], None]
 """Raises if somebody else has taken the place over."""
@@ -64,6 +68,52 @@ def show(aside: Path, target: Path, still_mine: StillMine = anybody) -> None:
         aside.unlink(missing_ok=True)
         raise
     flush_folder(target.parent)
+
+
+def show_unless_taken(aside: Path, target: Path, root: str) -> bool:
+    """Give a file its name unless another one has it; whether it was given."""
+    try:
+        if not _linked(aside, target, root):
+            return False
+    finally:
+        aside.unlink(missing_ok=True)
+    flush_folder(target.parent)
+    return True
+
+
+def _linked(aside: Path, target: Path, root: str) -> bool:
+    try:
+        os.link(aside, target)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        warn_once(
+            root,
+            "this file system knows no hard links, so that two runs that start on one output at "
+            "the same moment may take it from each other. Start one at a time.",
+        )
+        return _renamed(aside, target)
+    return True
+
+
+def _renamed(aside: Path, target: Path) -> bool:
+    """Take the name by an empty file, and put the whole one in its place.
+
+    Whoever is killed in between leaves it empty, and never half. Readers take no empty file for
+    whole: a lease that says nothing holds nobody up, and a config that does is as good as none.
+    """
+    try:
+        target.open("xb").close()
+    except FileExistsError:
+        return False
+    try:
+        aside.replace(target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return True
 
 
 def flush_folder(folder: Path) -> None:

@@ -94,6 +94,7 @@ class Unit:
         return self.whole_uri or self.source_uri
 
     fault: str | None = None  # what a listing found to be broken here, as Failure.text has it
+    pattern: str | None = None  # of a folder's pictures, those whose names fit; None: all
 
     @property
     def source_key(self) -> str:
@@ -113,7 +114,8 @@ class Unit:
     def content_id(self) -> str:
         """What stays the same as long as content and prompts do."""
         bounds = [self.first_frame, self.end_frame]
-        return digest([self.source_uri, self.member, self.version, bounds, self.prompts])
+        chosen = [] if self.pattern is None else [self.pattern]
+        return digest([self.source_uri, self.member, self.version, bounds, self.prompts, *chosen])
 
     @property
     def unit_id(self) -> str:
@@ -191,6 +193,7 @@ UNIT_COLUMNS = pa.schema(
         ("row_group", pa.int32()),
         ("repeat", pa.int32()),
         ("fault", pa.string()),
+        ("pattern", pa.string()),
     ]
 )
 """A manifest: what is to be done, one row a unit."""

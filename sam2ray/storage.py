@@ -183,17 +183,10 @@ class LocalStore(Store):
         return publishing.asides(self.folder)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write aside, and link under the name unless it is taken."""
+        """Write aside, flush to the disk, take the name unless it is taken."""
         target = self.folder / name
         aside = publishing.write_aside(target, content)
-        try:
-            os.link(aside, target)
-        except FileExistsError:
-            return False
-        finally:
-            aside.unlink()
-        publishing.flush_folder(target.parent)
-        return True
+        return publishing.show_unless_taken(aside, target, self.uri)
 
     def delete(self, name: str) -> None:
         """Remove a file."""

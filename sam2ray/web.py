@@ -34,18 +34,17 @@ from .addresses import Address, ends_at, take_apart, user_of, without_user
 from .errors import BadAddress
 from .file_systems import Options, version_of, web_headers, web_timeout_s
 
-Judge = Callable[[str, int | None], None]
-"""Sees a file's etag and its announced size before any of it is read; raises to refuse it."""
-
 _PIECE_BYTES = 1 << 16
 _LEAST_BYTES = 1 << 14  # in the time for which a server may be silent: less is silence, too
 _OF_AN_ERROR_BYTES = 4096
 _MAY_STAND = "%/:=&?~#+!$,;'@()*[]|"  # in an address; whatever else is there is quoted
 _CODE = re.compile(rb"<Code>([A-Za-z]{3,60})</Code>")  # of a store's answer; the rest may quote us
+_DATED = re.compile(r"(\d+)-(|.* .*)")  # a size and a date as a version: tags have no spaces
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _REFUSED = (401, 403)
 _GONE = (404, 410)
 _BUSY = (429, 503)
+_FIRM_AFTER_S = 60  # as HTTP itself has it (RFC 9110, 8.8.2.2)
 _ORDINARY_PORTS = {"http": 80, "https": 443}
 
 
@@ -80,15 +79,42 @@ class WebFacts:
         return version_of({"ETag": self.etag, "LastModified": self.changed, "size": self.size})
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an answer says of the file that it brings, as far as it does."""
+
+    size: int | None
+    etag: str
+    changed: str
+
+    def version_like(self, version: str) -> str:
+        """An earlier version, unless this answer is of another one.
+
+        Some servers tag what they send and not what they are asked about: a tag is compared with a
+        tag, and a size and a date with these.
+        """
+        dated = _DATED.fullmatch(version)
+        if dated is None or self.etag == version:
+            return self.etag or version
+        size, changed = dated.groups()
+        if self.size is not None and size != "0":  # asked without sending it, some measure nothing
+            size = str(self.size)
+        return f"{size}-{self.changed or changed if changed else ''}"
+
+
+Judge = Callable[[Told], None]
+"""Sees what is said of a file before any of it is read; raises to refuse it."""
+
+
 def read_web(
-    uri: str, options: Options, limit_bytes: int | None = None, judge: Judge = lambda _e, _s: None
+    uri: str, options: Options, limit_bytes: int | None = None, judge: Judge = lambda _: None
 ) -> bytes:
     """A whole file, or one byte more than the limit of it."""
     most = None if limit_bytes is None else limit_bytes + 1
     with _answer(uri, options) as answer:
         if answer.status != 200:
             raise WebError(f"HTTP {answer.status}: this is not the whole file", answer.status)
-        judge((answer.headers.get("ETag") or "").strip('"'), _length_of(answer))
+        judge(Told(_length_of(answer), _etag_of(answer), _firm_date_of(answer)))
         content = _body(answer, most, web_timeout_s(options))
         if answer.length and len(content) != most:  # http.client takes a part for no error
             raise WebError(f"cut off: {answer.length} bytes of it did not come")
@@ -139,8 +165,7 @@ def look_at_web(uri: str, options: Options) -> WebFacts:
 def _facts_of(answer: HTTPResponse, size: int | None) -> WebFacts | None:
     if size is None or answer.headers.get("Content-Encoding", "identity") != "identity":
         return None
-    etag = (answer.headers.get("ETag") or "").strip('"')
-    return WebFacts(size, etag, answer.headers.get("Last-Modified") or "")
+    return WebFacts(size, _etag_of(answer), _date_of(answer))
 
 
 def _is_another(answer: HTTPResponse, known: WebFacts) -> bool:
@@ -151,6 +176,24 @@ def _is_another(answer: HTTPResponse, known: WebFacts) -> bool:
     total = answer.headers.get("Content-Range", "").rpartition("/")[2]
     told = [(now.etag, known.etag), (now.changed, known.changed), (total, str(known.size))]
     return any(a and b and "*" not in (a, b) and a != b for a, b in told)
+
+
+def _etag_of(answer: HTTPResponse) -> str:
+    return (answer.headers.get("ETag") or "").strip('"')
+
+
+def _date_of(answer: HTTPResponse) -> str:
+    return answer.headers.get("Last-Modified") or ""
+
+
+def _firm_date_of(answer: HTTPResponse) -> str:
+    """The date if it tells versions apart: some servers say of all they make that it is new."""
+    changed = _date_of(answer)
+    with suppress(ValueError, TypeError):
+        now = parsedate_to_datetime(answer.headers.get("Date") or "")
+        is_firm = (now - parsedate_to_datetime(changed)).total_seconds() >= _FIRM_AFTER_S
+        return changed if is_firm else ""
+    return changed
 
 
 def _length_of(answer: HTTPResponse) -> int | None:

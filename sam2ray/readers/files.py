@@ -77,7 +77,7 @@ def _slices_of_pattern(
     for part in parts_of(uri, options):
         pieces: Iterable[Slice] = [Slice(reader, root, part.folder, pattern=part.pattern)]
         if part.files is not None:
-            pieces = _cut(reader, root, part.files, files_a_slice)
+            pieces = _cut(reader, root, part.files, files_a_slice, part.pattern)
         for piece in pieces:
             is_something = is_something or any(True for _ in entries_of(store, piece))
             if is_something:
@@ -85,11 +85,15 @@ def _slices_of_pattern(
 
 
 def _cut(
-    reader: ReaderName, root: str, files: Iterable[Entry], files_a_slice: int | None
+    reader: ReaderName,
+    root: str,
+    files: Iterable[Entry],
+    files_a_slice: int | None,
+    pattern: str = "",
 ) -> Iterator[Slice]:
     loose = iter(files)
     while chunk := tuple(islice(loose, files_a_slice)):
-        yield Slice(reader, root, files=chunk)
+        yield Slice(reader, root, files=chunk, pattern=pattern)
 
 
 def entries_of(store: Store, piece: Slice) -> Iterator[Entry]:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 
+from ..errors import UsageError
 from ..records import Unit, digest
 from ..storage import Entry, Options, Store, open_store
 from .files import entries_of, slices_below
-from .places import is_hidden, is_text, media_kind, reason_to_pass
+from .listing import single_file
+from .patterns import matcher
+from .places import (
+    is_glob,
+    is_hidden,
+    is_text,
+    is_web,
+    media_kind,
+    reason_to_pass,
+)
 from .slices import HIDDEN, NO_TEXT, Ignored, Slice
 
 
@@ -20,7 +31,9 @@ class FramesReader:
 
     def slices(self, uris: Sequence[str], options: Options) -> Iterator[Slice]:
         """One for each folder that can be listed by itself; a clip is never cut."""
+        _refuse_two_clips_of_a_folder(uris)
         for uri in uris:
+            _refuse_single_picture(uri, options)
             yield from slices_below("frames", uri, options)
 
     def units(self, piece: Slice, options: Options) -> Iterator[Unit | Ignored]:
@@ -31,13 +44,15 @@ class FramesReader:
             # Stores list a folder's own files in one go, else a clip would be torn.
             assert folder not in done, folder
             done.add(folder)
-            yield from _clip(store, folder, files)
+            yield from _clip(store, piece, folder, list(files))
 
 
-def frames_in_order(entries: Iterable[Entry]) -> list[Entry]:
+def frames_in_order(entries: Iterable[Entry], pattern: str = "*") -> list[Entry]:
     """The pictures of a folder by the numbers in their names: 2.jpg comes before 10.jpg."""
-    frames = [entry for entry in entries if _reason_to_ignore(entry) is None]
-    return sorted(frames, key=lambda entry: natural_key(entry.name))
+    fits = matcher(pattern)
+    frames = (entry for entry in entries if _reason_to_ignore(entry) is None)
+    chosen = (entry for entry in frames if fits(_base(entry)))
+    return sorted(chosen, key=lambda entry: natural_key(entry.name))
 
 
 def folder_of(entry: Entry) -> str:
@@ -47,8 +62,7 @@ def folder_of(entry: Entry) -> str:
 
 def version_of_frames(frames: Sequence[Entry]) -> str:
     """What changes when any frame does."""
-    bases = [entry.name.rpartition("/")[2] for entry in frames]
-    return digest([[base, entry.version] for base, entry in zip(bases, frames, strict=True)])
+    return digest([[_base(entry), entry.version] for entry in frames])
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -57,8 +71,9 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in pieces if p]
 
 
-def _clip(store: Store, folder: str, files: Iterable[Entry]) -> Iterator[Unit | Ignored]:
-    entries = list(files)
+def _clip(
+    store: Store, piece: Slice, folder: str, entries: Sequence[Entry]
+) -> Iterator[Unit | Ignored]:
     for entry in entries:
         if (reason := _reason_to_ignore(entry)) is not None:
             uri = store.uri_of(entry.name).encode("utf-8", "backslashreplace").decode()
@@ -69,7 +84,51 @@ def _clip(store: Store, folder: str, files: Iterable[Entry]) -> Iterator[Unit | 
             kind="frames",
             length=sum(entry.size for entry in frames),
             version=version_of_frames(frames),
+            pattern=_pattern_that_leaves_out(store, piece, folder, len(frames)),
         )
+
+
+def _pattern_that_leaves_out(store: Store, piece: Slice, folder: str, frames: int) -> str | None:
+    """What tells a clip's frames from the other pictures of their folder; None if there are none.
+
+    A pattern that leaves nothing out is not kept: the clip is the one that its folder stands for.
+    """
+    pattern = piece.pattern.rpartition("/")[2]
+    is_of_it = "**" in piece.pattern or folder == piece.folder  # else all of the folder fits
+    if not is_of_it or pattern in ("", "*", "**"):
+        return None
+    with suppress(FileNotFoundError):  # the folder is gone meanwhile: the fetch will say
+        found = (one for one in store.level(folder) if isinstance(one, Entry))
+        return pattern if len(frames_in_order(found)) > frames else None
+    return None
+
+
+def _refuse_single_picture(uri: str, options: Options) -> None:
+    """A shell that has taken a pattern apart names pictures, and each would be a clip."""
+    if media_kind(uri) != "image" or is_glob(uri):
+        return
+    if is_web(uri) or single_file(uri, options) is not None:
+        raise UsageError(
+            f"{uri}: this is a picture, and with source.kind=frames a folder is a clip. Name its "
+            "folder, or a pattern in quotation marks, which the shell leaves as it is."
+        )
+
+
+def _refuse_two_clips_of_a_folder(uris: Sequence[str]) -> None:
+    """A folder is one clip: of two patterns of its pictures one would count for the other."""
+    seen: dict[str, str] = {}
+    for uri in uris:
+        if media_kind(uri) == "image" and is_glob(uri):
+            first = seen.setdefault(uri.rpartition("/")[0], uri)
+            if first != uri:
+                raise UsageError(
+                    f"{first} and {uri}: each folder is one clip, and these would make two of it. "
+                    "Run one after the other, each with an output of its own."
+                )
+
+
+def _base(entry: Entry) -> str:
+    return entry.name.rpartition("/")[2]
 
 
 def _reason_to_ignore(entry: Entry) -> str | None:

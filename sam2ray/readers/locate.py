@@ -13,7 +13,7 @@ from ..addresses import take_apart
 from ..errors import UnitFailed
 from ..records import SAID, ErrorClass, Failure, Unit
 from ..storage import Entry, Options, open_store
-from ..web import read_web
+from ..web import Told, read_web
 from .frames import frames_in_order, version_of_frames
 from .listing import entry_at, look
 from .parquet_rows import row_place
@@ -77,9 +77,10 @@ def frames_of(unit: Unit, options: Options) -> list[Entry]:
     """The frames of a clip in order; their names are those of the store at unit.source_uri."""
     _refuse_secret(unit)
     with store_errors(unit.source_uri):
-        frames = frames_in_order(look(unit.source_uri, "", options).files)
+        frames = frames_in_order(look(unit.source_uri, "", options).files, unit.pattern or "*")
     if not frames:
-        raise FileNotFoundError(f"{unit.source_uri}: no pictures in this folder.")
+        fitting = f" that fit {unit.pattern}" if unit.pattern else ""
+        raise FileNotFoundError(f"{unit.source_uri}: no pictures{fitting} in this folder.")
     refuse_change(unit, version_of_frames(frames))
     return frames
 
@@ -110,10 +111,9 @@ def _read_member(unit: Unit, entry: Entry, options: Options, limit_bytes: int | 
 
 
 def _read_web(unit: Unit, options: Options, limit_bytes: int | None) -> bytes:
-    def judge(etag: str, size: int | None) -> None:
-        if etag:
-            refuse_change(unit, etag)
-        _refuse_size(size or 0, limit_bytes)
+    def judge(told: Told) -> None:
+        refuse_change(unit, told.version_like(unit.version))
+        _refuse_size(told.size or 0, limit_bytes)
 
     content = read_web(unit.address, options, limit_bytes, judge)
     _refuse_size(len(content), limit_bytes)

@@ -52,7 +52,7 @@ def _folders(store: Store, pieces: Sequence[str]) -> Iterator[str]:
 
 
 def _fitting_folders(store: Store, folder: str, pattern: str) -> list[str]:
-    fits = _translated(pattern)
+    fits = matcher(pattern)
     with suppress(FileNotFoundError):
         found = (one for one in store.level(folder) if not isinstance(one, Entry))
         return sorted(one.name for one in found if fits(base_name(one.name)))
@@ -60,7 +60,7 @@ def _fitting_folders(store: Store, folder: str, pattern: str) -> list[str]:
 
 
 def _parts_below(root: str, pattern: str, options: Options) -> Iterator[Part]:
-    fits = _translated(pattern)
+    fits = matcher(pattern)
     with suppress(FileNotFoundError):
         level = survey(root, options)
         yield Part("", pattern, tuple(entry for entry in level.files if fits(entry.name)))
@@ -69,7 +69,7 @@ def _parts_below(root: str, pattern: str, options: Options) -> Iterator[Part]:
 
 def fitting(store: Store, folder: str, pattern: str) -> Iterator[Entry]:
     """Files of a part, as they come."""
-    fits = _translated(pattern)
+    fits = matcher(pattern)
     with suppress(FileNotFoundError):
         if "**" in pattern:
             yield from (entry for entry in store.list(folder) if fits(entry.name))
@@ -105,5 +105,6 @@ def all_files(uri: str, options: Options) -> Iterator[tuple[str, Entry]]:
         yield from ((uri, entry) for entry in found if not is_of_an_output(entry.name))
 
 
-def _translated(pattern: str) -> Callable[[str], object]:
+def matcher(pattern: str) -> Callable[[str], object]:
+    """What is true of the names that a pattern means."""
     return re.compile(glob_translate(pattern)).fullmatch

@@ -25,7 +25,7 @@ class Slice:
     uri: str  # of the store that the files lie in; "" if their names are whole addresses
     folder: str = ""  # of the store: everything in it, however deep
     files: tuple[Entry, ...] | None = None  # or these alone
-    pattern: str = ""  # of it, or with `**` of all below it, what fits
+    pattern: str = ""  # of it, or with `**` of all below it, what fits; files do already
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from peaks import peak_bytes
 
@@ -15,6 +16,7 @@ from sam2ray.manifest import (
     Listed,
     Merged,
     complete,
+    encoded,
     manifest_parts,
     merge_bucket,
     read_manifest,
@@ -71,9 +73,34 @@ def test_a_unit_comes_back_as_it_was(store: LocalStore):
         end_frame=9,
         prompts='[{"box":[1,2,3,4]}]',
         user={"caption": "a cat", "": "empty"},
+        pattern="rgb_*.png",
     )
     _index(store, "1", [unit])
     assert _units(store) == [unit]
+
+
+def _clip(**fields: object) -> Unit:
+    return Unit(source_uri="/archive/seq1", kind="frames", version="1", **fields)
+
+
+def test_a_manifest_that_was_written_before_there_were_patterns_is_read(store: LocalStore):
+    _index(store, "1", [_clip()])
+    for name in manifest_parts(store):
+        with store.open(name) as file:
+            table = pq.read_table(file)
+        store.put(name, encoded(table.drop_columns(["pattern"])))
+    assert _units(store) == [_clip()]
+    _, merged = _index(store, "2", [_clip()])
+    assert (merged.known, merged.added) == (1, 0)
+
+
+def test_a_clip_with_a_pattern_takes_the_place_of_one_whose_pattern_was_not_kept(
+    store: LocalStore,
+):
+    _index(store, "1", [_clip()])  # of the frames that fit: no fetch found these alone
+    _, merged = _index(store, "2", [_clip(pattern="rgb_*.png")])
+    assert (merged.added, merged.superseding) == (1, 1)
+    assert _units(store)[-1].supersedes == _clip().unit_id
 
 
 def test_what_is_ignored_is_counted_with_examples(store: LocalStore):

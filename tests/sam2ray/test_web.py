@@ -20,10 +20,19 @@ from sam2ray.readers.locate import read_unit
 from sam2ray.records import ErrorClass, Unit
 from sam2ray.stages.fetch import fetch
 from sam2ray.storage import open_store
-from sam2ray.web import WebError, WebFacts, WebForbidden, look_at_web, read_web, read_web_range
+from sam2ray.web import (
+    Told,
+    WebError,
+    WebFacts,
+    WebForbidden,
+    look_at_web,
+    read_web,
+    read_web_range,
+)
 from sam2ray.web_store import WebStore
 
 IMPATIENT = {"http": {"timeout_s": 0.2}}
+DATE = "Mon, 01 Jan 2024 10:00:00 GMT"
 SIGNED = "?token=HUSH-token&Expires=1700000000"
 
 
@@ -224,6 +233,28 @@ def test_a_server_says_how_large_a_file_is_and_which(answer, facts):
         WebFacts(7).version,
     ]
     assert versions == ["e", "7-Mon", "7-"]
+
+
+@pytest.mark.parametrize(
+    ("version", "told", "now"),
+    [
+        ("e", Told(7, "e", DATE), "e"),
+        ("e", Told(7, "f", DATE), "f"),
+        ("e", Told(7, "", DATE), "e"),
+        (f"7-{DATE}", Told(7, "e", DATE), f"7-{DATE}"),
+        (f"7-{DATE}", Told(None, "e", ""), f"7-{DATE}"),
+        (f"7-{DATE}", Told(8, "e", ""), f"8-{DATE}"),
+        (f"0-{DATE}", Told(7, "e", DATE), f"0-{DATE}"),
+        ("7-", Told(7, "e", DATE), "7-"),
+        ("7-", Told(8, "e", DATE), "8-"),
+        ("7-2f", Told(7, "7-30", DATE), "7-30"),  # a tag, as servers of files make them
+        ("7-", Told(9, "7-", DATE), "7-"),
+    ],
+)
+def test_a_version_is_compared_with_what_is_said_in_the_same_way(
+    version: str, told: Told, now: str
+):
+    assert told.version_like(version) == now
 
 
 @pytest.mark.parametrize(

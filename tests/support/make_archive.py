@@ -147,6 +147,8 @@ class Web(ThreadingHTTPServer):
         self.files = dict(files)
         self.statuses: dict[str, int] = {}  # answered instead of the file
         self.ranges = True
+        self.tagged = ("HEAD", "GET")  # the methods whose answers have an ETag
+        self.changed: dict[str, str] = {}  # Last-Modified, by file
         self.sent: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
         self.told: dict[str, str] = {}  # headers of the last request
@@ -186,7 +188,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Accept-Ranges", "bytes" if self.server.ranges else "none")
-        self.send_header("ETag", f'"{hash(content) & 0xFFFFFFFF:x}"')
+        if self.command in self.server.tagged:
+            self.send_header("ETag", f'"{hash(content) & 0xFFFFFFFF:x}"')
+        if path in self.server.changed:
+            self.send_header("Last-Modified", self.server.changed[path])
         self.end_headers()
         self.server.requests[path] += 1
         if with_body:

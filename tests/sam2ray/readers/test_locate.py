@@ -1,6 +1,8 @@
 """Bytes of units: what may go wrong between the listing and the reading."""
 
 import errno
+import time
+from email.utils import formatdate
 from urllib.error import URLError
 
 import fsspec
@@ -112,6 +114,47 @@ def test_a_web_page_of_another_etag_than_the_listed_one_has_changed():
     with web({"a.jpg": b"1"}) as server:
         url = f"{server.url}/a.jpg"
         assert failure_of(Unit(url, "image", version="old")).error_class is ErrorClass.IO
+
+
+MONDAY, TUESDAY = "Mon, 01 Jan 2024 10:00:00 GMT", "Tue, 02 Jan 2024 10:00:00 GMT"
+
+
+@pytest.mark.parametrize("date", [MONDAY, None])
+def test_a_web_server_that_tags_only_what_it_sends_is_read(date: str | None):
+    with web({"a.jpg": b"12345"}) as server:
+        server.tagged = ("GET",)
+        server.changed = {} if date is None else {"a.jpg": date}
+        unit = found_in(open_source(f"{server.url}/a.jpg"))[0][0]
+        assert unit.version == f"5-{date or ''}"
+        assert read_unit(unit, {}) == b"12345"
+        server.files["a.jpg"] = b"1234567"
+        assert "changed since it was indexed" in failure_of(unit).message
+
+
+def test_a_web_page_of_the_same_size_and_another_date_has_changed():
+    with web({"a.jpg": b"12345"}) as server:
+        server.tagged, server.changed = ("GET",), {"a.jpg": MONDAY}
+        unit = found_in(open_source(f"{server.url}/a.jpg"))[0][0]
+        server.files["a.jpg"], server.changed["a.jpg"] = b"54321", TUESDAY
+        failed = failure_of(unit)
+    assert failed.error_class is ErrorClass.IO
+    assert f"(5-{MONDAY} then, 5-{TUESDAY} now)" in failed.message
+
+
+def test_a_web_server_that_says_of_everything_that_it_is_new_is_read():
+    with web({"a.jpg": b"12345"}) as server:
+        server.tagged = ()
+        server.changed = {"a.jpg": formatdate(time.time() - 30, usegmt=True)}
+        unit = found_in(open_source(f"{server.url}/a.jpg"))[0][0]
+        server.changed = {"a.jpg": formatdate(usegmt=True)}
+        assert read_unit(unit, {}) == b"12345"
+
+
+def test_a_web_server_that_tags_only_what_it_is_asked_about_is_read():
+    with web({"a.jpg": b"12345"}) as server:
+        server.tagged = ("HEAD",)
+        unit = found_in(open_source(f"{server.url}/a.jpg"))[0][0]
+        assert read_unit(unit, {}) == b"12345"
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[bad", "http://host name/a.jpg"])
