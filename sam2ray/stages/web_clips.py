@@ -9,7 +9,7 @@ from ..patience import Patience
 from ..readers.locate import read_unit, refuse_change
 from ..records import ErrorClass, Unit
 from ..storage import Options
-from ..web import WebFacts, look_at_web, read_web_range
+from ..web import Told, WebFacts, look_at_web, read_web_range
 from .fetch import MOST_IN_MEMORY, PIECE_BYTES, fetch
 from .sniff import HEAD_BYTES
 
@@ -46,7 +46,9 @@ def _start(unit: Unit, options: Options, patience: Patience) -> tuple[bytes, Web
         fetch(look, patience)
         facts = found[-1]
         if facts.etag:
-            refuse_change(unit, facts.etag)
+            refuse_change(
+                unit, Told(facts.size, facts.etag, facts.changed).version_like(unit.version)
+            )
         return _part(unit, options, patience, 0, min(HEAD_BYTES, facts.size), facts), facts
     except BadAddress:
         return None
