@@ -18,7 +18,7 @@ from sam2_core.learning.measures import ClipScore, mean_score, score_clip
 
 from ..errors import Sam2RayError, UsageError
 from ..readers.places import base_name, suffix_of
-from ..readers.prompts.davis import VOID, read_ids
+from ..readers.prompts.davis import BROKEN_PNG, VOID, read_ids
 from ..readers.store_file import read_at
 from ..storage import Options
 from .labels.folders import Found, files_below
@@ -27,7 +27,6 @@ from .labels.reading import refuse
 
 Ids = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, Sam2RayError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ def _score(
 def _read(uri: str, options: Options) -> Ids:
     try:
         return read_ids(read_at(uri, options))
-    except _BROKEN as error:
+    except (*BROKEN_PNG, Sam2RayError) as error:
         refuse(uri, error)
 
 

@@ -16,7 +16,7 @@ from sam2_core.inference.preprocess import RgbArray
 
 from ...errors import Sam2RayError, UsageError
 from ...readers.places import absolute, suffix_of
-from ...readers.prompts.davis import VOID, read_ids
+from ...readers.prompts.davis import BROKEN_PNG, VOID, read_ids
 from ...readers.store_file import read_at
 from ...records import Unit
 from ...storage import Options
@@ -25,7 +25,6 @@ from .labelled import BadLabels, LabelledImage, LabelledVideo, WholeClip, neighb
 from .reading import read_pixels, refuse
 
 _PICTURES = (".jpg", ".jpeg", ".png")
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, Sam2RayError)
 
 Frame = tuple[str, str]  # addresses of a picture and of its annotation
 
@@ -103,7 +102,7 @@ class DavisLabels:
     def _ids(self, uri: str, picture: RgbArray) -> np.ndarray:
         try:
             ids = read_ids(read_at(uri, self.options))
-        except _BROKEN as error:
+        except (*BROKEN_PNG, Sam2RayError) as error:
             refuse(uri, error)
         return require_masks(ids, (picture.shape[0], picture.shape[1]), uri)
 

@@ -26,7 +26,7 @@ from .matching import NamedPrompts
 from .rle import rle_of_bitmap
 
 VOID = 255
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+BROKEN_PNG = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 def davis_prompts(piece: Slice, options: Options) -> Iterator[NamedPrompts]:
@@ -46,7 +46,7 @@ def _first_masks(store: Store, name: str) -> Sequence[PromptFields]:
         content = store.read(name)
     try:
         ids_HW = read_ids(content)
-    except _BROKEN as error:
+    except BROKEN_PNG as error:
         return [bad_prompt(uri, error)]
     found = []
     for object_id in np.unique(ids_HW).tolist():
