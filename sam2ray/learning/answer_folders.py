@@ -28,7 +28,6 @@ from .labels.reading import refuse
 Ids = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
 
-
 @dataclass(frozen=True, slots=True)
 class ScoredObject:
     """One object of a clip."""

@@ -26,7 +26,10 @@ from .matching import NamedPrompts
 from .rle import rle_of_bitmap
 
 VOID = 255
-BROKEN_PNG = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+BROKEN_PNG = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error),
+    Image.DecompressionBombError,
+)
 
 
 def davis_prompts(piece: Slice, options: Options) -> Iterator[NamedPrompts]:
