@@ -68,6 +68,25 @@ def test_pycocotools_reads_every_mask_of_every_picture(tmp_path):
             assert one["score"] == 0.5
 
 
+def test_pictures_that_would_be_called_alike_are_called_by_their_whole_address(tmp_path):
+    units = [
+        Unit("/archive/a/b.jpg", "image", version="1"),
+        Unit("/archive/a.tar", "image", member="b.jpg", version="1"),
+        Unit("/archive/a.zip", "image", member="b.jpg", version="1"),
+        Unit("/archive/a/c.jpg", "image", version="1"),
+    ]
+    output_of(tmp_path / "out", [Ended(unit) for unit in units])
+    assert run(tmp_path / "out", tmp_path / "a.json")[0] == 0
+    images = json.loads((tmp_path / "a.json").read_text())["images"]
+    named = {image["unit_id"]: image["file_name"] for image in images}
+    alike = {named[unit.unit_id]: unit for unit in units[:3]}
+    assert len(alike) == 3
+    assert "a/b.jpg" in alike
+    for name, unit in alike.items():
+        assert name in ("a/b.jpg", "/".join(filter(None, (unit.source_uri, unit.member))))
+    assert named[units[3].unit_id] == "a/c.jpg"
+
+
 def test_only_living_units_and_good_masks_are_exported(tmp_path):
     output = make_output(tmp_path / "out")
     changed = picture(1, "2")
