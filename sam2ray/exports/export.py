@@ -51,10 +51,10 @@ def export(uri: str, destination: str, wanted: Wanted, options: Options, watch: 
     if form == "davis":
         video = config.decode.video
         every = video.every_nth == 1 and video.fps is None
-        return write_objects(data, roots, store, watch, all_frames=every)
+        return write_objects(data, roots, store, watch, options, all_frames=every)
     names = _class_names(data, wanted, uri)
     store.put(_NAMES, "".join(f"{name}\n" for name in names).encode())
-    return write_classes(data, roots, store, watch, names)
+    return write_classes(data, roots, store, watch, options, names=names)
 
 
 def _format(wanted: Wanted, config: JobConfig, uri: str) -> Format:

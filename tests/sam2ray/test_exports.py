@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_outputs import FRAMES, SIZE_HW, Ended, Output, clip, make_output, masks_of, picture
+from make_archive import found_in, write_files
 from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
 from sam2ray.cli import app
+from sam2ray.readers.sources import open_source
 from sam2ray.records import Unit
 from sam2ray.sinks.result_files import EMBEDDINGS
 from sam2ray.storage import LocalStore
@@ -154,6 +157,32 @@ def test_classes_are_numbered_as_told_and_unknown_elsewhere(tmp_path):
     run(tmp_path / "out", tmp_path / "sorted")
     assert (tmp_path / "sorted/classes.txt").read_text() == "grass\nsky\n"
     assert np.asarray(Image.open(tmp_path / "sorted/sub/two.png")).min() == 0
+
+
+def frames_of_folder(folder: Path, names: list[str]) -> Unit:
+    write_files(folder, names)
+    (unit,), _ = found_in(open_source(str(folder), kind="frames"))
+    return unit
+
+
+@pytest.mark.parametrize("form", ["davis", "classes"])
+def test_frames_of_a_folder_are_called_as_its_pictures(tmp_path, form):
+    names = ["shot_2.jpg", "shot_9.jpg", "shot_10.png"]
+    told = [Ended(frames_of_folder(tmp_path / "park", names), objects=[1, 2], label="sky")]
+    for name in ("gone", "changed", "alike"):
+        alike = ["0.jpg", "0.png", "1.png"] if name == "alike" else names
+        told.append(Ended(frames_of_folder(tmp_path / name, alike), objects=[1, 2], label="sky"))
+    shutil.rmtree(tmp_path / "gone")
+    write_files(tmp_path / "changed", ["shot_1.jpg"])
+    mode = ["mode=track"] if form == "davis" else ["mode=semantic", "semantic.head=h.safetensors"]
+    output_of(tmp_path / "out", told, *mode)
+    code, _, complaints = run(tmp_path / "out", tmp_path / "ids", "--format", form)
+    assert code == 0
+    written = sorted(path.name for path in (tmp_path / "ids").rglob("*.png"))
+    assert written == ["shot_10.png", "shot_2.png", "shot_9.png"]
+    assert {path.parent.name for path in (tmp_path / "ids").rglob("*.png")} == {"park"}
+    for words in ("listed any more: not_found", "changed since", "called alike"):
+        assert words in complaints
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ class Output:
             "height": SIZE_HW[0] if ok else None,
             "width": SIZE_HW[1] if ok else None,
             "frames": frames if ok else None,
+            "etag": end.unit.version,
             "model": "nano",
             "config_id": self.config_id,
             "run_id": run_id,
