@@ -100,9 +100,14 @@ def write_classes(
     options: Options,
     *,
     names: Sequence[str],
+    ground: str | None,
 ) -> Exported:
-    """PICTURE.png, and CLIP/00000.png for frames; ids count `names` from 0, 255 is unknown."""
+    """PICTURE.png, and CLIP/00000.png for frames; ids count `names` from 0, 255 is unknown.
+
+    What no mask covers is ground, if one of the names is said to mean that.
+    """
     numbers = {name: number for number, name in enumerate(names)}
+    elsewhere = _VOID if ground is None else numbers[ground]
 
     def class_id(row: Row) -> int:
         return numbers[row["label"]]
@@ -112,11 +117,11 @@ def write_classes(
         frames = _by_frame(batches)
         if outcome["kind"] == "image":
             _, rows = next(frames, (None, []))
-            yield f"{stem}.png", _painted(rows, size, _VOID, class_id)
+            yield f"{stem}.png", _painted(rows, size, elsewhere, class_id)
             return
         name_of_frame = frame_names(outcome, options)
         for frame, rows in frames:
-            yield f"{stem}/{name_of_frame(frame)}.png", _painted(rows, size, _VOID, class_id)
+            yield f"{stem}/{name_of_frame(frame)}.png", _painted(rows, size, elsewhere, class_id)
 
     return _write(data, store, watch, maps_of)
 

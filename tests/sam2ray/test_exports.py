@@ -159,6 +159,24 @@ def test_classes_are_numbered_as_told_and_unknown_elsewhere(tmp_path):
     assert np.asarray(Image.open(tmp_path / "sorted/sub/two.png")).min() == 0
 
 
+def test_what_no_mask_covers_is_ground_if_a_class_is_said_to_mean_that(tmp_path):
+    one, bare = picture("one"), picture("bare")
+    ended = [Ended(one, masks=1, label="sky"), Ended(bare, masks=0)]
+    output_of(tmp_path / "out", ended, "mode=semantic", "semantic.head=head.safetensors")
+    told = [["--ground", "land"], ["--classes", "sky,land,sea", "--ground", "land"]]
+    for names, words in zip((["land", "sky"], ["sky", "land", "sea"]), told, strict=True):
+        folder = tmp_path / "_".join(names)
+        assert run(tmp_path / "out", folder, *words)[0] == 0
+        assert (folder / "classes.txt").read_text().split() == names
+        ids = np.asarray(Image.open(folder / "one.png"))
+        sky, land = names.index("sky"), names.index("land")
+        np.testing.assert_array_equal(ids, np.where(masks_of(one, 1)[0], sky, land))
+        assert (np.asarray(Image.open(folder / "bare.png")) == land).all()
+    code, _, complaints = run(tmp_path / "out", tmp_path / "x", "--classes", "sky", *told[0])
+    assert (code, "--ground land: is none of --classes sky" in complaints) == (2, True)
+    assert not (tmp_path / "x").exists()
+
+
 def frames_of_folder(folder: Path, names: list[str]) -> Unit:
     write_files(folder, names)
     (unit,), _ = found_in(open_source(str(folder), kind="frames"))
@@ -196,6 +214,7 @@ def test_frames_of_a_folder_are_called_as_its_pictures(tmp_path, form):
         (["full", "--format", "davis"], "is not empty"),
         (["new", "--format", "davis", "--min-score", "0.5"], "--min-score is of coco"),
         (["new.json", "--classes", "a,b"], "--classes says which class"),
+        (["new.json", "--ground", "a"], "--ground says which class"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path, words, why):
