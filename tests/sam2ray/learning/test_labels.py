@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ from make_labels import (
     WORLD,
     masks_of,
     pictures,
+    png_header,
     write_coco,
     write_davis_clip,
     write_sa1b,
     write_sav_clip,
 )
+from PIL import Image
 
+from sam2_core.learning.world import World
 from sam2ray.errors import UsageError
 from sam2ray.learning.labels import BadLabels, LabelSource
 from sam2ray.learning.labels.opening import Mixture, kind_of, open_labels
@@ -54,6 +58,57 @@ def test_a_clip_of_davis_comes_with_its_objects(tmp_path: Path):
     np.testing.assert_array_equal(found.masks, np.stack([clip[n].masks(seen) for n in range(1, 4)]))
     with source.whole_clip(0) as whole:
         assert sorted(whole.annotated) == [0, 1, 2, 3, 4]
+
+
+def test_resolutions_of_davis_are_clips_of_their_own(tmp_path: Path):
+    small, large = WORLD.clip(2, frames=3), World(31, size=128).clip(2, frames=3)
+    write_davis_clip(tmp_path, "bear", small)
+    place = write_davis_clip(tmp_path, "bear", large, "Full-Resolution")
+    source = opened("davis", place)
+    assert source.clips == 2
+    sizes = {source.clip(number, 1, 0.0).frames[0].shape for number in range(2)}
+    assert sizes == {(96, 96, 3), (128, 128, 3)}
+    apart = {"kind": "davis", "uri": str(place / "Annotations" / "480p")}
+    apart |= {"pictures": str(place / "JPEGImages" / "480p")}
+    alone = open_labels(Labels.model_validate(apart), {}, 96)
+    assert alone.clips == 1
+    assert alone.clip(0, 3, 0.0).frames[0].shape == (96, 96, 3)
+    one_of_them = apart | {"uri": str(place)}
+    with pytest.raises(UsageError, match=r"480p/bear/00000\.png and .*Full-Res.*/00000\.png"):
+        open_labels(Labels.model_validate(one_of_them), {}, 96)
+    shutil.rmtree(place / "Annotations" / "Full-Resolution")
+    assert open_labels(Labels.model_validate(one_of_them), {}, 96).clips == 1
+
+
+def _palette(path: Path, ids: np.ndarray) -> None:
+    picture = Image.fromarray(ids.astype(np.uint8), "P")
+    picture.putpalette([value for n in range(256) for value in (n, n, n)])
+    picture.save(path)
+
+
+def test_what_white_means_is_the_same_on_all_frames_of_a_clip(tmp_path: Path):
+    clip = WORLD.clip(2, frames=4)
+    place = write_davis_clip(tmp_path, "bear", clip)
+    annotations = place / "Annotations" / "480p" / "bear"
+    void = np.zeros((96, 96), np.uint8)
+    void[:9] = 255
+    _palette(annotations / "00000.png", np.zeros((96, 96)))
+    _palette(annotations / "00003.png", void)
+    assert opened("davis", place).clip(0, 1, 0.99).masks[0].shape == (0, 96, 96)
+    for frame in range(1, 3):
+        _palette(annotations / f"{frame:05}.png", 255 - void)
+    found = opened("davis", place).clip(0, 4, 0.0).masks
+    np.testing.assert_array_equal([len(one) for one in found], [1] * 4)
+    np.testing.assert_array_equal([one[0].sum() for one in found], [0, *[87 * 96] * 2, 9 * 96])
+
+
+def test_a_header_that_claims_a_picture_of_400_megapixels_costs_its_clip_alone(tmp_path: Path):
+    place = write_davis_clip(tmp_path, "bear", WORLD.clip(2, frames=3))
+    (place / "Annotations" / "480p" / "bear" / "00001.png").write_bytes(png_header(20_000, 20_000))
+    source = opened("davis", place)
+    with pytest.raises(BadLabels, match=r"00001\.png.*exceeds limit"):
+        source.clip(0, 3, 0.0)
+    assert len(source.clip(0, 1, 0.0).frames) == 1
 
 
 def test_a_video_of_sav_is_labelled_on_every_fourth_frame(tmp_path: Path):
