@@ -22,7 +22,8 @@ from ..readers.prompts.davis import BROKEN_PNG, VOID, as_objects, is_in_white, r
 from ..readers.store_file import read_at
 from ..storage import Options
 from .labels.folders import Found, files_below
-from .labels.labelled import BadLabels, Masks
+from .labels.labelled import BadLabels
+from .labels.mask_stack import Masks
 from .labels.reading import refuse
 
 Ids = np.ndarray[Any, np.dtype[np.integer[Any]]]

@@ -22,6 +22,7 @@ from ...records import Unit
 from ...storage import Options
 from .folders import files_below
 from .labelled import BadLabels, LabelledImage, LabelledVideo, WholeClip, neighbours, require_masks
+from .mask_stack import Masks, MasksByFrame
 from .reading import read_pixels, refuse
 
 _PICTURES = (".jpg", ".jpeg", ".png")
@@ -83,23 +84,25 @@ class DavisLabels:
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
         """Neighbouring annotated frames."""
-        own = self.frames[number]
-        chosen = [own[n] for n in neighbours(len(own), frames, start)]
+        found = self._read(number, neighbours(len(self.frames[number]), frames, start))
+        return LabelledVideo(found.pictures, [found.masks(n) for n in range(len(found.ids))])
+
+    def whole_clip(self, number: int) -> AbstractContextManager[WholeClip]:
+        """All frames of a folder."""
+        found = self._read(number, range(len(self.frames[number])))
+        annotated = MasksByFrame(range(len(found.ids)), found.masks)
+        return nullcontext(WholeClip(self.names[number], found.pictures, annotated))
+
+    def _read(self, number: int, places: Sequence[int]) -> _Frames:
+        chosen = [self.frames[number][n] for n in places]
         pictures = [read_pixels(Unit(picture, "image"), self.options) for picture, _ in chosen]
         ids = [self._raw(mask, p) for (_, mask), p in zip(chosen, pictures, strict=True)]
         if len({one.shape for one in ids}) != 1:
             raise BadLabels(f"{self.names[number]}: its pictures have different sizes")
         in_white = is_in_white([*self._first_shown(number), *ids])
         ids = [as_objects(one, in_white=in_white) for one in ids]
-        seen = sorted({int(n) for one in ids for n in np.unique(one)} - {0, VOID})
-        masks = np.stack([one == np.array(seen, one.dtype)[:, None, None] for one in ids])
-        return LabelledVideo(pictures, masks)
-
-    def whole_clip(self, number: int) -> AbstractContextManager[WholeClip]:
-        """All frames of a folder."""
-        clip = self.clip(number, len(self.frames[number]), 0.0)
-        whole = WholeClip(self.names[number], clip.frames, dict(enumerate(clip.masks)))
-        return nullcontext(whole)
+        seen = {int(n) for one in ids for n in np.unique(one)} - {0, VOID}
+        return _Frames(pictures, ids, sorted(seen))
 
     def _first_shown(self, number: int) -> Iterator[np.ndarray]:
         """The first annotation that shows anything: it tells what the clip means by white."""
@@ -118,6 +121,20 @@ class DavisLabels:
         except (*BROKEN_PNG, Sam2RayError) as error:
             refuse(uri, error)
         return require_masks(ids, (picture.shape[0], picture.shape[1]), uri)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frames:
+    """Some frames of a clip."""
+
+    pictures: Sequence[RgbArray]
+    ids: Sequence[np.ndarray]  # [H, W] each
+    objects: Sequence[int]  # that any of them shows
+
+    def masks(self, place: int) -> Masks:
+        """The masks of all objects on one frame; those of all frames may be many."""
+        ids = self.ids[place]
+        return ids == np.array(self.objects, ids.dtype)[:, None, None]
 
 
 def _is_annotation(name: str, *, stands_alone: bool) -> bool:

@@ -95,8 +95,11 @@ class Mixture:
     seed: int
 
     def picture(self, number: int) -> tuple[LabelledImage, list[Skipped]]:
-        """A picture, and what was skipped on the way to it."""
-        return self._drawn("pictures", number, lambda source, n, _: source.picture(n))
+        """A picture, and what was skipped on the way to it, or of it."""
+        (name, found), skipped = self._drawn(
+            "pictures", number, lambda source, n, _: (source.name, source.picture(n))
+        )
+        return found, [*skipped, *(Skipped(name, reason) for reason in found.left_out)]
 
     def clip(self, number: int, frames: int) -> tuple[LabelledVideo, list[Skipped]]:
         """A clip, and what was skipped on the way to it."""

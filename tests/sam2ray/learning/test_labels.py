@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -21,11 +22,15 @@ from make_labels import (
 )
 from PIL import Image
 
+from sam2_core import RELEASED, build_sam2
 from sam2_core.learning.world import World
 from sam2ray.errors import UsageError
+from sam2ray.learning.examining import PictureScores, ask_about
 from sam2ray.learning.labels import BadLabels, LabelSource
 from sam2ray.learning.labels.opening import Mixture, kind_of, open_labels
 from sam2ray.learning.train_config import Labels
+
+SMALL = dataclasses.replace(RELEASED["nano"], image_size=64)
 
 
 def opened(kind: str, uri: Path | None) -> LabelSource:
@@ -128,19 +133,45 @@ def test_a_video_of_sav_is_labelled_on_every_fourth_frame(tmp_path: Path):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda c: c["annotations"][0].pop("segmentation"), "has no segmentation"),
-        (lambda c: c["annotations"][0].update(segmentation=[[1, 2]]), "is no polygon"),
-        (lambda c: c["images"][0].pop("file_name"), "has no file_name"),
-        (lambda c: c["images"][0].update(file_name="gone.png"), "gone.png"),
-        (lambda c: c["images"][0].update(file_name="../" * 40 + "etc"), "labels.*it leaves /"),
-        (lambda c: c["images"][0].update(file_name="/etc"), "labels.*/etc is no regular file"),
-        (lambda c: c["annotations"][0]["segmentation"].update(size=[5, 5]), "5 x 5 pixels"),
+        (lambda c: c["masklet"].__setitem__(0, None), "masklet 0 is no list of masks but None"),
+        (lambda c: c["masklet"].__setitem__(0, {"0": 1}), "masklet 0 is no list of masks but {"),
+        (lambda c: c["masklet"][0].pop(), "different numbers of masklets"),
+        (lambda c: c["masklet"][0].__setitem__(0, 7), "frame 0: a mask is a COCO RLE"),
+        (lambda c: c["masklet"][0][0].update(size=[5, 5]), "frame 0: a mask of 5 x 5 pixels"),
+        (lambda c: c.update(masklet={"0": []}), "is no file of SA-V's masklets"),
+        (lambda c: c.update(masklet=None), "is no file of SA-V's masklets"),
     ],
 )
-def test_a_bad_annotation_costs_its_picture_alone(tmp_path: Path, damage, words: str):
+def test_masklets_that_are_none_cost_their_clip_alone(tmp_path: Path, damage, words: str):
+    place = write_sav_clip(tmp_path, "sav_1", WORLD.clip(4, frames=9))
+    write_sav_clip(tmp_path, "sav_2", WORLD.clip(4, frames=9))
+    content = json.loads((place / "sav_1_manual.json").read_text())
+    damage(content)
+    (place / "sav_1_manual.json").write_text(json.dumps(content))
+    source = opened("sav", place)
+    with pytest.raises(BadLabels, match=words):
+        source.clip(0, 3, 0.0)
+    with pytest.raises(BadLabels, match=words), source.whole_clip(0) as whole:
+        whole.annotated[0]
+    assert len(source.clip(1, 3, 0.0).frames) == 3
+
+
+_OF_A_PICTURE = [
+    (lambda c: c["images"][0].pop("file_name"), "has no file_name"),
+    (lambda c: c["images"][0].update(file_name="gone.png"), "gone.png"),
+    (lambda c: c["images"][0].update(file_name="../" * 40 + "etc"), "labels.*it leaves /"),
+    (lambda c: c["images"][0].update(file_name="/etc"), "labels.*/etc is no regular file"),
+    (lambda c: c["images"][0].update(file_name="~nobody~/a.png"), "labels"),
+    (lambda c: [one.pop("segmentation") for one in c["annotations"]], "it has no better one"),
+]
+
+
+@pytest.mark.parametrize(("damage", "words"), _OF_A_PICTURE)
+def test_what_is_wrong_with_all_of_a_picture_costs_it_alone(tmp_path: Path, damage, words: str):
     place = write_coco(tmp_path / "labels", pictures(2))
     content = json.loads(place.read_text())
-    damage(content)
+    of_first = [one for one in content["annotations"] if one["image_id"] == 0]
+    damage(content | {"annotations": of_first})
     place.write_text(json.dumps(content))
     source = opened("coco", place)
     with pytest.raises(BadLabels, match=words):
@@ -151,6 +182,42 @@ def test_a_bad_annotation_costs_its_picture_alone(tmp_path: Path, damage, words:
     assert any(skipped for _, skipped in reached)
     for labelled, _ in reached:
         np.testing.assert_array_equal(labelled.pixels, pictures(2)[1].pixels)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda c: c["annotations"][0].pop("segmentation"), "annotation 0: it has no segmentation"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, 2]]), "is no polygon"),
+        (lambda c: c["annotations"][0]["segmentation"].update(size=[5, 5]), "5 x 5 pixels"),
+        (lambda c: c["annotations"][0]["segmentation"].update(counts="~"), "no COCO RLE character"),
+        (lambda c: c["annotations"][0]["segmentation"].update(counts=None), "a string or a list"),
+        (lambda c: c["annotations"][0]["segmentation"].pop("counts"), "a mask is a COCO RLE"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["coco", "sa1b"])
+def test_a_bad_annotation_is_left_out_alone_and_told(tmp_path: Path, kind, damage, words: str):
+    write = write_coco if kind == "coco" else write_sa1b
+    place = write(tmp_path / "labels", pictures(1))
+    path = place if kind == "coco" else place / "sa_0.json"
+    content = json.loads(path.read_text())
+    if kind == "sa1b" and "polygon" in words:
+        words = "a mask is a COCO RLE"
+    damage(content)
+    path.write_text(json.dumps(content))
+    source = opened(kind, place)
+    found = source.picture(0)
+    np.testing.assert_array_equal(found.masks, masks_of(pictures(1)[0])[1:])
+    (why,) = found.left_out
+    assert words in why
+    assert str(path) in why
+    labelled, skipped = Mixture([source], [1.0], seed=0).picture(3)
+    assert len(labelled.masks) == len(found.masks)
+    assert [(one.source, one.reason) for one in skipped] == [(source.name, why)]
+    scores = PictureScores()
+    (asked,) = ask_about(build_sam2(SMALL), source, range(1), scores)
+    assert len(asked.labelled.masks) == len(found.masks)
+    assert scores.skipped == [why]
 
 
 def test_labels_that_are_not_there_are_refused_at_once(tmp_path: Path):
