@@ -220,6 +220,32 @@ def test_a_bad_annotation_is_left_out_alone_and_told(tmp_path: Path, kind, damag
     assert scores.skipped == [why]
 
 
+@pytest.mark.parametrize(("kind", "write"), [("coco", write_coco), ("sa1b", write_sa1b)])
+def test_small_masks_of_pictures_are_left_out(tmp_path: Path, kind: str, write):
+    made = pictures(1)[0]
+    masks = masks_of(made)
+    areas = masks.sum((1, 2))
+    middle = int(np.sort(areas)[len(areas) // 2])
+    place = write(tmp_path, [made])
+    for least in (middle, 10_000):
+        told = {"kind": kind, "uri": str(place), "min_area": least}
+        found = open_labels(Labels.model_validate(told), {}, 96).picture(0)
+        np.testing.assert_array_equal(found.masks, masks[areas >= least])
+
+
+def test_an_object_of_a_clip_is_as_large_as_it_is_at_its_largest(tmp_path: Path):
+    clip = WORLD.clip(2, frames=5)
+    place = write_davis_clip(tmp_path, "bear", clip)
+    everything = np.array(opened("davis", place).clip(0, 3, 0.5).masks)
+    largest = everything.sum((2, 3)).max(0)
+    least = int(np.sort(largest)[len(largest) // 2])
+    told = {"kind": "davis", "uri": str(place), "min_area": least}
+    source = open_labels(Labels.model_validate(told), {}, 96)
+    np.testing.assert_array_equal(source.clip(0, 3, 0.5).masks, everything[:, largest >= least])
+    with source.whole_clip(0) as whole:
+        assert len(whole.annotated[0]) >= everything.shape[1]
+
+
 def test_labels_that_are_not_there_are_refused_at_once(tmp_path: Path):
     for kind in ("coco", "sa1b", "sav", "davis", "masks"):
         with pytest.raises(UsageError):
