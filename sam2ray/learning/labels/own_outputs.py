@@ -39,6 +39,9 @@ class OwnLabels:
     def opened(cls, uri: str, min_score: float, options: Options) -> OwnLabels:
         """Match what is done with the manifest, which knows where pictures lie."""
         data = dataset.open(uri, options)
+        config = kept_config(data.store).config
+        if config.mode == "embed":
+            raise UsageError(f"labels: {uri} has embeddings and no masks: name another output.")
         done = data.units(["unit_id"], (pc.field("status") == "ok") & (pc.field("masks") > 0))
         is_done = pc.field("unit_id").isin(done.read_all()["unit_id"])
         units = {
@@ -50,7 +53,6 @@ class OwnLabels:
             raise UsageError(f"labels: {uri} holds no picture or video with masks.")
         images = tuple(unit for unit in units.values() if unit.kind == "image")
         videos = tuple(unit for unit in units.values() if unit.kind != "image")
-        config = kept_config(data.store).config
         return cls(data, config, images, videos, min_score, options)
 
     @property

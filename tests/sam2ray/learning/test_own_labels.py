@@ -10,18 +10,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from made_outputs import Ended, Output
+from made_outputs import Ended, Output, picture
 from make_labels import WORLD, masks_of, pictures, write_frames
 from PIL import Image
 
 from ops import encode_run_lengths
 from sam2_core.learning.world import LabelledClip
+from sam2ray.errors import UsageError
 from sam2ray.learning.labels import BadLabels
 from sam2ray.learning.labels import clip_sources as sources
 from sam2ray.learning.labels.own_outputs import OwnLabels
 from sam2ray.modes.mask_rows import RowPlace, rows_of_runs
 from sam2ray.readers.sources import open_source
 from sam2ray.records import Unit
+from sam2ray.sinks.result_files import EMBEDDINGS
 from sam2ray.storage import LocalStore
 
 SIZE = (96, 96)
@@ -145,9 +147,9 @@ def test_an_object_with_a_bad_mask_is_left_out_of_the_frames_around_it(tmp_path)
 
 
 def test_good_masks_of_a_picture_are_chosen_before_any_is_read(tmp_path):
-    picture = pictures(1)[0]
-    Image.fromarray(picture.pixels).save(tmp_path / "a.png")
-    unit, masks = unit_at(tmp_path / "a.png"), masks_of(picture)
+    (made,) = pictures(1)
+    Image.fromarray(made.pixels).save(tmp_path / "a.png")
+    unit, masks = unit_at(tmp_path / "a.png"), masks_of(made)
     runs = encode_run_lengths(torch.from_numpy(masks))
     scores = np.linspace(0, 0.9, len(masks)).astype(np.float32)
     place = RowPlace(unit.unit_id, unit.source_uri)
@@ -185,11 +187,11 @@ def test_rows_that_somebody_corrected_badly_cost_their_unit_alone(tmp_path, colu
     with source.whole_clip(0) as whole, pytest.raises(BadLabels, match=words):
         whole.annotated[0]
     assert len(source.clip(0, 2, 0.99).frames) == 2
-    picture = pictures(1)[0]
-    Image.fromarray(picture.pixels).save(tmp_path / "a.png")
+    (made,) = pictures(1)
+    Image.fromarray(made.pixels).save(tmp_path / "a.png")
     alone, runs = (
         unit_at(tmp_path / "a.png"),
-        encode_run_lengths(torch.from_numpy(masks_of(picture))),
+        encode_run_lengths(torch.from_numpy(masks_of(made))),
     )
     rows = rows_of_runs(RowPlace(alone.unit_id, alone.source_uri), runs, SIZE)
     bad = Ended(alone, rows=changed(rows, column, 1, value))
@@ -223,3 +225,11 @@ def test_a_broken_picture_of_a_folder_costs_the_frames_around_it(tmp_path):
     assert len(source.clip(0, 4, 0.0).frames) == 4
     with pytest.raises(BadLabels, match=r"frame 5, 12\.png: .*not a picture"):
         source.clip(0, 3, 0.99)
+
+
+def test_an_output_of_embeddings_has_no_labels(tmp_path):
+    output = Output(LocalStore(tmp_path), ("mode=embed",))
+    output.list([picture(1)], "1")
+    output.commit([Ended(picture(1))], folder=EMBEDDINGS)
+    with pytest.raises(UsageError, match="has embeddings and no masks"):
+        OwnLabels.opened(str(tmp_path), 0.0, {})
