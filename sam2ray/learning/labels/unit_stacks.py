@@ -23,9 +23,12 @@ class ClipRows:
 
     @classmethod
     def of(cls, name: str, rows: pa.Table) -> ClipRows:
-        """Sort them."""
+        """Sort them; BadLabels if there are none, or some are of no frame."""
         rows = rows.sort_by("frame_index").combine_chunks()
-        return cls(name, rows, rows["frame_index"].to_numpy())
+        numbers = rows["frame_index"].fill_null(-1).to_numpy()
+        if not len(numbers) or numbers.min() < 0:
+            raise BadLabels(f"{name}: has no masks, or one that is of no frame")
+        return cls(name, rows, numbers)
 
     @property
     def frames(self) -> list[int]:

@@ -200,6 +200,15 @@ def test_rows_that_somebody_corrected_badly_cost_their_unit_alone(tmp_path, colu
         source.picture(0)
 
 
+@pytest.mark.parametrize("frame", [None, -1])
+def test_a_mask_of_no_frame_costs_its_clip(tmp_path, frame: int | None):
+    unit = film(tmp_path / "in", "frames")
+    rows = changed(rows_of_clip(unit, shown_of(), {}), "frame_index", 1, frame)
+    source = labels_of(tmp_path, [Ended(unit, rows=rows, frames=FRAMES)])
+    with pytest.raises(BadLabels, match="one that is of no frame"):
+        source.clip(0, 2, 0.0)
+
+
 def test_what_is_no_clip_any_more_says_so(tmp_path, monkeypatch):
     folder = labels_of_clip(tmp_path / "a", shown_of())
     (tmp_path / "a" / "in" / "film" / "9.png").write_bytes(b"no picture")
