@@ -38,6 +38,13 @@ def export(
             metavar="NAME,...",
         ),
     ] = None,
+    ground: Annotated[
+        str | None,
+        typer.Option(
+            help="Of classes: the one that pixels are of which no mask covers; else unknown, 255.",
+            metavar="NAME",
+        ),
+    ] = None,
     config: Config = None,
     assign: Assign = None,
 ) -> None:
@@ -48,7 +55,8 @@ def export(
     options = storage_options(output, config, assign)
     reached(output, options)
     progress = FileProgress(console(stderr=True))
-    wanted = Wanted(format=form, min_score=min_score, classes=columns_in(classes))
+    named = columns_in(classes)
+    wanted = Wanted(format=form, min_score=min_score, classes=named, ground=ground)
     written = export(
         output, destination, wanted, options, lambda done, of: progress("exported", done, of)
     )

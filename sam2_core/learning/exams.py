@@ -115,9 +115,11 @@ def _clicks(
     point, label = next_clicks(target, seen, generator, "middle")
     ratio = torch.tensor([width / size[1], height / size[0]])
     point = (point + 0.5) * ratio - 0.5
-    if seen_NHW is None and bool(is_lost.any()):
-        whole, _ = next_clicks(targets_NHW[is_lost], None, generator, "anywhere")
-        point[is_lost], label[is_lost] = whole, 1
+    if bool(is_lost.any()):
+        answers = None if seen_NHW is None else seen_NHW[is_lost]
+        point[is_lost], label[is_lost] = next_clicks(
+            targets_NHW[is_lost], answers, generator, "anywhere"
+        )
     return point.clamp(min=0), label
 
 
@@ -128,8 +130,9 @@ def _shrunk(masks_NHW: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _by_box(segmenter: ImageSegmenter, embedded: EmbeddedImages, targets_NHW: Tensor) -> Tensor:
-    boxes = mask_boxes_xyxy(targets_NHW).tolist()
-    prompts = [Prompt(box=tuple(box)) for box in boxes]
+    boxes = mask_boxes_xyxy(targets_NHW)
+    boxes[:, 2:] = boxes[:, 2:].maximum(boxes[:, :2] + 1)  # of a line of pixels, too
+    prompts = [Prompt(box=tuple(box)) for box in boxes.tolist()]
     (answer,) = segmenter.segment(embedded, [prompts], multimask=False)
     return true_iou(answer.masks[:, 0].flatten(1), targets_NHW.flatten(1))
 

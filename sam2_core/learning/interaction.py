@@ -27,22 +27,30 @@ def next_clicks(
     """One click an object where its answer is wrong: points [N, 2] and labels [N].
 
     Without an answer it is a first click on the object. Where an answer is right everywhere the
-    click is one beside the object, which changes nothing.
+    click is one beside the object, which changes nothing; on it, if there is nothing beside it.
     """
     answers = torch.zeros_like(targets_NHW) if answers_NHW is None else answers_NHW
-    missed, invented = targets_NHW & ~answers, answers & ~targets_NHW
+    missed, invented = _to_be_clicked(targets_NHW, answers)
     if where == "middle":
         return _middles(missed, invented)
-    is_right = ~(missed | invented).flatten(1).any(1)
-    wrong = torch.where(is_right[:, None, None], ~targets_NHW, missed | invented)
+    wrong = missed | invented
     chance = torch.rand(wrong.shape, generator=generator, device=wrong.device)
     place = (chance * wrong).flatten(1).argmax(1)
     labels = missed.flatten(1).gather(1, place[:, None])[:, 0]
     return _points(place, wrong.shape[-1]), labels.long()
 
 
+def _to_be_clicked(targets_NHW: Tensor, answers_NHW: Tensor) -> tuple[Tensor, Tensor]:
+    """What an answer missed and what it invented; where it did neither, what is right of it."""
+    missed, invented = targets_NHW & ~answers_NHW, answers_NHW & ~targets_NHW
+    is_right = ~(missed | invented).flatten(1).any(1)[:, None, None]
+    is_everywhere = targets_NHW.flatten(1).all(1)[:, None, None]
+    missed = torch.where(is_right & is_everywhere, targets_NHW, missed)
+    return missed, torch.where(is_right & ~is_everywhere, ~targets_NHW, invented)
+
+
 def _middles(missed: Tensor, invented: Tensor) -> tuple[Tensor, Tensor]:
-    """The middle of the larger mistake: the pixel that lies farthest from any right one."""
+    """The middle of the larger of two: the pixel that lies farthest from any outside of it."""
     depths = [depth_inside(mask).flatten(1).max(1) for mask in (missed, invented)]
     is_missed = depths[0].values > depths[1].values
     place = torch.where(is_missed, depths[0].indices, depths[1].indices)

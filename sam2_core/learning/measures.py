@@ -29,18 +29,44 @@ class ClipScore:
         return (self.j + self.f) / 2
 
 
-def score_clip(answers_THW: Tensor, targets_THW: Tensor) -> ClipScore:
-    """Judge one object on frames of a clip; which frames may count is the caller's to say.
+@dataclass(slots=True)
+class ClipScorer:
+    """Judges one object on frames of a clip as they come; which may count is the caller's to say.
 
     As the evaluator of SA-V does it, they count from the first one on that shows the object or an
     answer; who is on none of them has no score.
     """
-    if not targets_THW.any():
-        return ClipScore(math.nan, math.nan)
-    first = int((answers_THW | targets_THW).flatten(1).any(1).nonzero()[0])
-    answers_THW, targets_THW = answers_THW[first:], targets_THW[first:]
-    j = region_similarity(answers_THW, targets_THW).mean()
-    return ClipScore(j.item(), boundary_accuracy(answers_THW, targets_THW).mean().item())
+
+    frames: int = 0  # that count
+    j_sum: float = 0.0
+    f_sum: float = 0.0
+    is_seen: bool = False
+
+    def add(self, answers_THW: Tensor, targets_THW: Tensor) -> None:
+        """Judge the next frames."""
+        if not self.frames:
+            shown = (answers_THW | targets_THW).flatten(1).any(1).nonzero()
+            if not len(shown):
+                return
+            first = int(shown[0])
+            answers_THW, targets_THW = answers_THW[first:], targets_THW[first:]
+        self.frames += len(targets_THW)
+        self.is_seen |= bool(targets_THW.any())
+        self.j_sum += region_similarity(answers_THW, targets_THW).double().sum().item()
+        self.f_sum += boundary_accuracy(answers_THW, targets_THW).double().sum().item()
+
+    def score(self) -> ClipScore:
+        """The means so far."""
+        if not self.is_seen:
+            return ClipScore(math.nan, math.nan)
+        return ClipScore(self.j_sum / self.frames, self.f_sum / self.frames)
+
+
+def score_clip(answers_THW: Tensor, targets_THW: Tensor) -> ClipScore:
+    """Judge one object on all frames that may count."""
+    scorer = ClipScorer()
+    scorer.add(answers_THW, targets_THW)
+    return scorer.score()
 
 
 def mean_score(scores: Iterable[ClipScore]) -> ClipScore:

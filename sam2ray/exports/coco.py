@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from ..dataset import Dataset
 from .exported import Exported, Watch, labels_in
-from .names import name_of
+from .names import name_of, whole_name_of
 
 _UNNAMED = "object"
 _KEPT_SCORES = ("stability_score", "object_score", "prompt_id")
@@ -29,6 +30,7 @@ def write_coco(
     """Write the file; pictures without a mask are in it, too."""
     labels = sorted(label or _UNNAMED for label in labels_in(data))
     categories = {name: number for number, name in enumerate(dict.fromkeys(labels), 1)}
+    names = _Names(roots)
     pictures = masks = clips = 0
     with ExitStack() as stack:
         parts = [stack.enter_context(_scratch(place)) for _ in range(2)]
@@ -38,7 +40,7 @@ def write_coco(
                 clips += 1
                 continue
             pictures += 1
-            images.add(_image(pictures, outcome, roots))
+            images.add(_image(pictures, outcome, names.of(outcome)))
             for row in _rows(batches, min_score):
                 masks += 1
                 annotations.add(_annotation(masks, pictures, categories, row))
@@ -54,6 +56,27 @@ def write_coco(
 
 def _scratch(place: Path) -> Any:  # noqa: ANN401 a file that is gone when it is closed
     return tempfile.TemporaryFile("w+", encoding="utf-8", dir=place.parent)
+
+
+class _Names:
+    """What pictures are called, each otherwise: files are matched with annotations by it."""
+
+    def __init__(self, roots: Sequence[str]) -> None:
+        self._roots = roots
+        self._given: set[bytes] = set()  # digests: there may be millions of names
+
+    def of(self, outcome: Mapping[str, Any]) -> str:
+        """Its name below its root, or its whole address where another is called so."""
+        name = name_of(outcome, self._roots)
+        if not self._is_new(name):
+            name = whole_name_of(outcome)
+            self._is_new(name)
+        return name
+
+    def _is_new(self, name: str) -> bool:
+        before = len(self._given)
+        self._given.add(blake2b(name.encode(), digest_size=8).digest())
+        return len(self._given) > before
 
 
 class _List:
@@ -76,20 +99,17 @@ class _List:
 
 def _rows(batches: Iterator[pa.RecordBatch], min_score: float) -> Iterator[dict[str, Any]]:
     for batch in batches:
-        rows = batch.to_pylist()
-        yield from (
-            r for r in rows if r["predicted_iou"] is None or r["predicted_iou"] >= min_score
-        )
+        yield from (row for row in batch.to_pylist() if _is_good(row, min_score))
 
 
 def _is_good(row: Mapping[str, Any], min_score: float) -> bool:
     return row["predicted_iou"] is None or row["predicted_iou"] >= min_score
 
 
-def _image(number: int, outcome: Mapping[str, Any], roots: Sequence[str]) -> dict[str, Any]:
+def _image(number: int, outcome: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {
         "id": number,
-        "file_name": name_of(outcome, roots),
+        "file_name": name,
         "width": outcome["width"],
         "height": outcome["height"],
         "unit_id": outcome["unit_id"],

@@ -32,6 +32,7 @@ class Wanted:
     format: str | None = None
     min_score: float | None = None
     classes: Sequence[str] | None = None
+    ground: str | None = None  # the class of pixels that no mask covers
 
 
 def export(uri: str, destination: str, wanted: Wanted, options: Options, watch: Watch) -> Exported:
@@ -51,10 +52,10 @@ def export(uri: str, destination: str, wanted: Wanted, options: Options, watch: 
     if form == "davis":
         video = config.decode.video
         every = video.every_nth == 1 and video.fps is None
-        return write_objects(data, roots, store, watch, all_frames=every)
+        return write_objects(data, roots, store, watch, options, all_frames=every)
     names = _class_names(data, wanted, uri)
     store.put(_NAMES, "".join(f"{name}\n" for name in names).encode())
-    return write_classes(data, roots, store, watch, names)
+    return write_classes(data, roots, store, watch, options, names=names, ground=wanted.ground)
 
 
 def _format(wanted: Wanted, config: JobConfig, uri: str) -> Format:
@@ -72,13 +73,19 @@ def _format(wanted: Wanted, config: JobConfig, uri: str) -> Format:
         raise UsageError(f"--min-score is of coco: {form} has all masks. Leave it out.")
     if form != "classes" and wanted.classes is not None:
         raise UsageError("--classes says which class is which id, in the format classes alone.")
+    if form != "classes" and wanted.ground is not None:
+        raise UsageError("--ground says which class is elsewhere, in the format classes alone.")
     return known[form]
 
 
 def _class_names(data: dataset.Dataset, wanted: Wanted, uri: str) -> list[str]:
+    ground = [] if wanted.ground is None else [wanted.ground]
+    if wanted.classes is not None and not set(ground) <= set(wanted.classes):
+        named = ", ".join(wanted.classes)
+        raise UsageError(f"--ground {wanted.ground}: is none of --classes {named:.200}: name it.")
     seen = {label for label in labels_in(data) if label is not None}
     if wanted.classes is None:
-        return sorted(seen)
+        return [*ground, *sorted(seen.difference(ground))]
     missing = sorted(seen.difference(wanted.classes))
     if missing:
         raise UsageError(f"--classes: {uri} has {missing[0]!r} too: name all of its classes.")

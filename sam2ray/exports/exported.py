@@ -20,6 +20,10 @@ class Exported:
     skipped: Mapping[str, int] = field(default_factory=dict)  # units by reason
 
 
+class CannotBeShown(Exception):
+    """A unit that a format has no way to show; its text is the reason, a few words."""
+
+
 def labels_in(data: Dataset) -> set[str | None]:
     """All labels of masks; None where there are masks without one."""
     seen: set[str | None] = set()

@@ -17,20 +17,16 @@ from PIL import Image
 from ops import decode_run_lengths, from_coco_strings
 
 from ..dataset import Dataset
-from ..storage import Store
-from .exported import Exported, Watch
+from ..storage import Options, Store
+from .exported import CannotBeShown, Exported, Watch
+from .frame_names import frame_names
 from .names import stem_of
 
 _GROUND, _VOID = 0, 255
 _MASKS_AT_ONCE = 16
-_DIGITS = 5  # of a frame's number in its name
 
 Row = Mapping[str, Any]
 Ids = np.ndarray[Any, np.dtype[np.uint8]]
-
-
-class _CannotBeShown(Exception):
-    """A unit that these PNGs have no way to show; its text is the reason, a few words."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +43,7 @@ class _Folder:
         file = io.BytesIO()
         image.save(file, "PNG", optimize=False)
         if not self.store.create(name, file.getvalue()):
-            raise _CannotBeShown("another unit is called so but for the suffix")
+            raise CannotBeShown("another unit is called so but for the suffix")
         self.written += 1
 
     def take_back(self, names: Sequence[str]) -> None:
@@ -58,25 +54,33 @@ class _Folder:
 
 
 def write_objects(
-    data: Dataset, roots: Sequence[str], store: Store, watch: Watch, *, all_frames: bool
+    data: Dataset,
+    roots: Sequence[str],
+    store: Store,
+    watch: Watch,
+    options: Options,
+    *,
+    all_frames: bool,
 ) -> Exported:
     """CLIP/00000.png for each frame on which somebody is seen; with `all_frames` for all others.
 
-    Where objects overlap, a pixel shows the smallest.
+    Where objects overlap, a pixel shows the smallest. Frames of folders are called as they are.
     """
 
     def frames_of(outcome: Row, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, Ids]]:
         if outcome["kind"] == "image":
-            raise _CannotBeShown("pictures, which DAVIS has no place for")
+            raise CannotBeShown("pictures, which DAVIS has no place for")
         stem, size = stem_of(outcome, roots), (outcome["height"], outcome["width"])
+        name_of_frame = frame_names(outcome, options)
         seen = set()
         for frame, rows in _by_frame(batches):
             seen.add(frame)
-            yield f"{stem}/{frame:0{_DIGITS}}.png", _painted(rows, size, _GROUND, _object_id)
+            ids = _painted(rows, size, _GROUND, _object_id)
+            yield f"{stem}/{name_of_frame(frame)}.png", ids
         if all_frames:
             empty = np.full(size, _GROUND, np.uint8)
             for frame in sorted(set(range(outcome["frames"] or 0)) - seen):
-                yield f"{stem}/{frame:0{_DIGITS}}.png", empty
+                yield f"{stem}/{name_of_frame(frame)}.png", empty
 
     return _write(data, store, watch, frames_of)
 
@@ -84,28 +88,40 @@ def write_objects(
 def _object_id(row: Row) -> int:
     number = row["object_id"]
     if number is None or not _GROUND < number < _VOID:
-        raise _CannotBeShown(f"objects called {number}: ids of DAVIS are 1 to 254")
+        raise CannotBeShown(f"objects called {number}: ids of DAVIS are 1 to 254")
     return number
 
 
 def write_classes(
-    data: Dataset, roots: Sequence[str], store: Store, watch: Watch, names: Sequence[str]
+    data: Dataset,
+    roots: Sequence[str],
+    store: Store,
+    watch: Watch,
+    options: Options,
+    *,
+    names: Sequence[str],
+    ground: str | None,
 ) -> Exported:
-    """PICTURE.png, and CLIP/00000.png for frames; ids count `names` from 0, 255 is unknown."""
+    """PICTURE.png, and CLIP/00000.png for frames; ids count `names` from 0, 255 is unknown.
+
+    What no mask covers is ground, if one of the names is said to mean that.
+    """
     numbers = {name: number for number, name in enumerate(names)}
+    elsewhere = _VOID if ground is None else numbers[ground]
 
     def class_id(row: Row) -> int:
         return numbers[row["label"]]
 
     def maps_of(outcome: Row, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, Ids]]:
         stem, size = stem_of(outcome, roots), (outcome["height"], outcome["width"])
-        is_picture = outcome["kind"] == "image"
         frames = _by_frame(batches)
-        if is_picture:
+        if outcome["kind"] == "image":
             _, rows = next(frames, (None, []))
-            yield f"{stem}.png", _painted(rows, size, _VOID, class_id)
+            yield f"{stem}.png", _painted(rows, size, elsewhere, class_id)
+            return
+        name_of_frame = frame_names(outcome, options)
         for frame, rows in frames:
-            yield f"{stem}/{frame:0{_DIGITS}}.png", _painted(rows, size, _VOID, class_id)
+            yield f"{stem}/{name_of_frame(frame)}.png", _painted(rows, size, elsewhere, class_id)
 
     return _write(data, store, watch, maps_of)
 
@@ -124,7 +140,7 @@ def _write(
             for name, ids in drawn(outcome, batches):
                 folder.add(name, ids)
                 names.append(name)
-        except _CannotBeShown as error:
+        except CannotBeShown as error:
             folder.take_back(names)
             return str(error)
         return None

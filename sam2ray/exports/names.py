@@ -32,6 +32,12 @@ def name_of(outcome: Mapping[str, Any], roots: Sequence[str]) -> str:
     return "/".join(part.replace("\0", "") for part in kept)
 
 
+def whole_name_of(outcome: Mapping[str, Any]) -> str:
+    """What no other unit is called: its whole address, and its place in an archive behind it."""
+    uri, member = outcome["source_uri"], outcome["member"]
+    return f"{uri}/{member}" if member else uri
+
+
 def stem_of(outcome: Mapping[str, Any], roots: Sequence[str]) -> str:
     """The same without the suffix of a file; folders of frames have none."""
     name = name_of(outcome, roots)

@@ -14,20 +14,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from sam2_core.learning.measures import ClipScore, mean_score, score_clip
+from sam2_core.learning.measures import ClipScore, ClipScorer, mean_score
 
 from ..errors import Sam2RayError, UsageError
 from ..readers.places import base_name, suffix_of
-from ..readers.prompts.davis import VOID, read_ids
+from ..readers.prompts.davis import BROKEN_PNG, VOID, as_objects, is_in_white, raw_ids
 from ..readers.store_file import read_at
 from ..storage import Options
 from .labels.folders import Found, files_below
-from .labels.labelled import BadLabels, Masks
+from .labels.labelled import BadLabels
+from .labels.mask_stack import Masks
 from .labels.reading import refuse
 
 Ids = np.ndarray[Any, np.dtype[np.integer[Any]]]
-
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, Sam2RayError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +69,11 @@ def score_answers(labels: str, answers: str, options: Options) -> AnswerMarks:
     scored: list[ScoredObject] = []
     skipped: list[str] = []
     for folder, names in groupby(own.names, _folder):
-        judged = [*names][1:-1]
+        every = [*names]
         try:
-            if missing := [name for name in judged if name not in there]:
+            if missing := [name for name in every[1:-1] if name not in there]:
                 raise BadLabels(f"{theirs.uri_of(missing[0])}: is missing")
-            scored += _scored(folder, judged, own, theirs, options)
+            scored += _scored(folder, every, own, theirs, options)
         except BadLabels as error:
             skipped.append(str(error))
     if not scored:
@@ -86,9 +85,11 @@ def score_answers(labels: str, answers: str, options: Options) -> AnswerMarks:
 def _scored(
     folder: str, names: Sequence[str], own: Found, theirs: Found, options: Options
 ) -> Iterator[ScoredObject]:
-    targets = [_read(own.uri_of(name), options) for name in names]
-    answers = [_read(theirs.uri_of(name), options) for name in names]
-    for name, target, answer in zip(names, targets, answers, strict=True):
+    judged = names[1:-1]
+    # The ends, which show the objects best, tell what labels mean by white.
+    targets = _read([own.uri_of(name) for name in names], options)[1:-1]
+    answers = _read([theirs.uri_of(name) for name in judged], options)
+    for name, target, answer in zip(judged, targets, answers, strict=True):
         if target.shape != answer.shape:
             raise BadLabels(
                 f"{theirs.uri_of(name)}: is {answer.shape[1]} x {answer.shape[0]} pixels, and its "
@@ -110,14 +111,24 @@ def _scored(
 def _score(
     answers: Sequence[Ids], targets: Sequence[Ids], is_on: Callable[[Ids], Masks]
 ) -> ClipScore:
-    found, true = (torch.from_numpy(np.stack([is_on(i) for i in s])) for s in (answers, targets))
-    return score_clip(found, true)
+    scorer = ClipScorer()
+    for answer, target in zip(answers, targets, strict=True):
+        found, true = (torch.from_numpy(is_on(ids))[None] for ids in (answer, target))
+        scorer.add(found, true)
+    return scorer.score()
 
 
-def _read(uri: str, options: Options) -> Ids:
+def _read(uris: Sequence[str], options: Options) -> list[Ids]:
+    """The objects of a clip's pixels; what white is there, all its frames say together."""
+    raw = [_raw(uri, options) for uri in uris]
+    in_white = is_in_white(raw)
+    return [as_objects(ids, in_white=in_white) for ids in raw]
+
+
+def _raw(uri: str, options: Options) -> Ids:
     try:
-        return read_ids(read_at(uri, options))
-    except _BROKEN as error:
+        return raw_ids(read_at(uri, options))
+    except (*BROKEN_PNG, Sam2RayError) as error:
         refuse(uri, error)
 
 

@@ -13,7 +13,8 @@ from sam2_core import Sam2
 from sam2_core.inference.preprocess import RgbArray
 
 from .examining import PictureScores, ask_about
-from .labels.labelled import LabelSource, Masks
+from .labels.labelled import LabelSource
+from .labels.mask_stack import Masks
 
 _TILE = 240
 _GAP = 6
@@ -70,7 +71,7 @@ def _asked(model: Sam2, source: LabelSource, numbers: Sequence[int]) -> list[Cas
     for number in numbers:
         for asked in ask_about(model, source, range(number, number + 1), PictureScores()):
             pixels = asked.labelled.pixels
-            label = _tile(_under_masks(pixels, asked.labelled.masks))
+            label = _tile(_under_masks(pixels, np.asarray(asked.labelled.masks)))
             answer = _tile(_under_masks(pixels, asked.marks.masks.numpy()))
             mean = float(asked.marks.clicks[1].mean())
             found.append(Case(label, answer, f"#{asked.number}: IoU {mean:.2f}"))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 
 from sam2_core import FramePrompt, Prompt, Sam2, Sam2Error, VideoTracker
-from sam2_core.learning.measures import ClipScore, score_clip
+from sam2_core.inference.frame_sources import Frames
+from sam2_core.learning.measures import ClipScore, ClipScorer
 
-from .labels.labelled import BadLabels, LabelSource, Masks, WholeClip
+from .labels.labelled import BadLabels, LabelSource, WholeClip
+from .labels.mask_stack import Masks, MaskStack, areas_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,41 +48,37 @@ def _followed(
         return None
 
 
-def _scores(tracker: VideoTracker, clip: WholeClip) -> Iterator[ClipScore]:
+def _scores(tracker: VideoTracker, clip: WholeClip) -> list[ClipScore]:
     """Neither an object's first frame counts nor its last: of DAVIS those are the clip's."""
     starts = _first_seen(clip)
+    if not starts:
+        return []
     prompts = [
-        FramePrompt(frame, number, Prompt(mask=clip.annotated[frame][number]))
+        FramePrompt(frame, number, Prompt(mask=_mask_of(clip.annotated[frame], number)))
         for number, frame in starts.items()
     ]
-    if not prompts:
-        return
-    found: dict[int, Masks] = {}
-    frames = clip.frames
-    source = frames if not isinstance(frames, list | tuple | np.ndarray) else list(frames)
-    for tracked in tracker.track(source, prompts):
-        if tracked.frame in clip.annotated:
-            found[tracked.frame] = tracked.masks.numpy()
-    ids = [prompt.object_id for prompt in sorted(prompts, key=lambda one: one.frame)]
-    order = {number: place for place, number in enumerate(dict.fromkeys(ids))}
+    scorers = {number: ClipScorer() for number in starts}
     first, last = min(clip.annotated), max(clip.annotated)
-    for number, start in starts.items():
-        before = start if clip.begins_with_objects else first
-        judged = [frame for frame in sorted(found) if before < frame < last]
-        answers = [found[frame][order[number]] for frame in judged]
-        targets = [clip.annotated[frame][number] for frame in judged]
-        yield score_clip(_stacked(answers), _stacked(targets))
+    for tracked in tracker.track(cast("Frames", clip.frames), prompts):
+        if tracked.frame not in clip.annotated or not first < tracked.frame < last:
+            continue
+        answers, targets = tracked.masks, clip.annotated[tracked.frame]
+        for number, scorer in scorers.items():
+            if not clip.begins_with_objects or starts[number] < tracked.frame:
+                answer = answers[tracked.object_ids.index(number)]
+                target = torch.from_numpy(_mask_of(targets, number))
+                scorer.add(answer[None], target[None])
+    return [scorer.score() for scorer in scorers.values()]
 
 
 def _first_seen(clip: WholeClip) -> dict[int, int]:
     """The first annotated frame that shows an object, by its number."""
     starts: dict[int, int] = {}
     for frame in sorted(clip.annotated):
-        seen = clip.annotated[frame].reshape(len(clip.annotated[frame]), -1).any(1)
-        for number in np.flatnonzero(seen).tolist():
+        for number in np.flatnonzero(areas_of(clip.annotated[frame])).tolist():
             starts.setdefault(number, frame)
     return starts
 
 
-def _stacked(masks: list[Masks]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(masks)) if masks else torch.zeros(0, 1, 1, dtype=torch.bool)
+def _mask_of(masks: MaskStack, number: int) -> Masks:
+    return np.ascontiguousarray(masks[number : number + 1][0])

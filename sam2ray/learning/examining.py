@@ -10,9 +10,11 @@ import torch
 
 from ops import decode_run_lengths, from_coco_strings
 from sam2_core import ImageSegmenter, MaskGenerator, Sam2
+from sam2_core.inference.preprocess import RgbArray
 from sam2_core.learning.exams import CLICKS, Marks, correlation, examine_picture
 
 from .labels.labelled import BadLabels, ClassSource, LabelledImage, LabelSource
+from .labels.mask_stack import Masks, MaskStack, areas_of, chosen_of
 
 _MOST_OBJECTS = 32  # of a picture
 _LEAST_PIXELS = 16
@@ -87,28 +89,33 @@ def ask_about(
         except BadLabels as error:
             scores.skipped.append(str(error))
             continue
-        areas = labelled.masks.reshape(len(labelled.masks), -1).sum(1)
-        kept = labelled.masks[areas >= _LEAST_PIXELS][:_MOST_OBJECTS]
+        scores.skipped.extend(labelled.left_out)
+        kept = _objects_of(labelled.masks)
         if not len(kept):
             continue
         generator = torch.Generator().manual_seed(number)
-        chosen = LabelledImage(labelled.pixels, kept)
         marks = examine_picture(segmenter, labelled.pixels, torch.from_numpy(kept), generator)
         scores.add(marks)
         if finder is not None:
-            best, count = _best_found(finder, chosen)
+            best, count = _best_found(finder, labelled.pixels, kept)
             scores.found += best
             scores.masks += count
-        yield Asked(number, chosen, marks)
+        yield Asked(number, LabelledImage(labelled.pixels, kept), marks)
 
 
-def _best_found(finder: MaskGenerator, labelled: LabelledImage) -> tuple[list[float], int]:
+def _objects_of(masks: MaskStack) -> Masks:
+    """The first that are large enough; of no others pixels are made."""
+    places = np.flatnonzero(areas_of(masks) >= _LEAST_PIXELS)
+    return np.asarray(chosen_of(masks, places[:_MOST_OBJECTS]))
+
+
+def _best_found(finder: MaskGenerator, pixels: RgbArray, kept: Masks) -> tuple[list[float], int]:
     """The IoU of each object with the mask that fits it best, and how many masks there are."""
-    (masks,) = finder.generate([labelled.pixels])
-    targets = torch.from_numpy(labelled.masks).flatten(1).float()
+    (masks,) = finder.generate([pixels])
+    targets = torch.from_numpy(kept).flatten(1).float()
     if not masks:
         return [0.0] * len(targets), 0
-    runs = from_coco_strings([mask.rle["counts"] for mask in masks], *labelled.pixels.shape[:2])
+    runs = from_coco_strings([mask.rle["counts"] for mask in masks], *pixels.shape[:2])
     found = decode_run_lengths(runs).flatten(1).float()
     shared = targets @ found.T
     union = targets.sum(1)[:, None] + found.sum(1) - shared

@@ -109,6 +109,8 @@ class Pupil:
     @classmethod
     def at_stage(cls, learner: Learner, averages: Averages, stage: Stage) -> Pupil:
         """Freeze what does not learn, and begin anew with the rest."""
+        # Gradients of what is frozen now would stay, count in the norm, and be lost by a resume.
+        learner.zero_grad(set_to_none=True)
         rates = stage.rates()
         groups = parameter_groups(learner.model, rates)
         learner.model.train(bool(groups))

@@ -16,13 +16,14 @@ from PIL import Image
 from sam2_core.inference.preprocess import RgbArray
 from sam2_core.learning.lessons import ClipBatch, PictureBatch
 
-from .labels.labelled import Masks
+from .labels.mask_stack import Masks, MaskStack
 from .labels.opening import Mixture, Skipped
 from .train_config import Stage
 
 Row = dict[str, Any]
 
 _LEAST_PIXELS = 4  # of a target; with fewer there is nothing to click on
+_MASKS_AT_ONCE = 8  # that are pixels of the source's size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +47,7 @@ class SampleMaker:
         view = View.drawn(rng, labelled.pixels.shape[:2], self.stage)
         masks = view.of_masks(labelled.masks, self.target_px)
         ids = _painted(masks)
-        masks = _drawn(masks, masks.reshape(len(masks), -1).sum(1), self.stage.objects, rng)
+        masks = _drawn(masks, masks.sum((1, 2)), self.stage.objects, rng)
         return {
             "pixels": view.of_pixels(labelled.pixels, self.model_px),
             "ids": ids,
@@ -119,11 +120,18 @@ class View:
         image = Image.fromarray(np.ascontiguousarray(part))
         return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
 
-    def of_masks(self, masks_NHW: Masks, side: int) -> Masks:
+    def of_masks(self, masks_NHW: MaskStack, side: int) -> Masks:
         """What is seen of masks: a pixel belongs to one that has half of it."""
+        seen_Nhw = np.zeros((len(masks_NHW), side, side), bool)
+        for start in range(0, len(masks_NHW), _MASKS_AT_ONCE):
+            some = slice(start, start + _MASKS_AT_ONCE)
+            seen_Nhw[some] = self._shrunk(masks_NHW[some], side)
+        return seen_Nhw
+
+    def _shrunk(self, masks_NHW: Masks, side: int) -> Masks:
         part = np.moveaxis(self._part(np.moveaxis(masks_NHW, 0, 2)), 2, 0)
-        if part.shape[1:] == (side, side) or not len(part):
-            return np.ascontiguousarray(part).reshape(len(part), side, side)
+        if part.shape[1:] == (side, side):
+            return part
         size = (side, side)
         shrunk = torch.nn.functional.interpolate(
             torch.from_numpy(np.ascontiguousarray(part))[:, None].float(), size, mode="area"
@@ -152,7 +160,7 @@ def _drawn(masks: Masks, areas: np.ndarray, most: int, rng: np.random.Generator)
 def _painted(masks_Nhw: Masks) -> np.ndarray:
     """Which mask each pixel shows: of several the smallest, as parts lie before wholes."""
     ids = np.zeros(masks_Nhw.shape[1:], np.int16)
-    for place in np.argsort(-masks_Nhw.reshape(len(masks_Nhw), -1).sum(1), kind="stable"):
+    for place in np.argsort(-masks_Nhw.sum((1, 2)), kind="stable"):
         ids[masks_Nhw[place]] = place + 1
     return ids
 

@@ -76,8 +76,16 @@ class Labels(Section):
     share: float = result(1.0, "How often it is drawn, beside the other sources.", gt=0)
     seed: int = result(0, "Of a world: another seed is another one.", ge=0)
     held_out: bool = result(False, "Of a world: only of shapes that are kept for examinations.")
-    min_score: float = result(0.0, "Of sam2ray's masks: those it rates lower are left out.", ge=0)
-    min_area: int = result(16, "Smaller masks are left out, px of the picture.", ge=1)
+    min_score: float = result(
+        0.0,
+        "Of sam2ray's masks: those it rates lower are left out, of clips the whole object.",
+        ge=0,
+    )
+    min_area: int = result(
+        16,
+        "Masks of fewer pixels are left out; of a clip, objects whose largest one has fewer.",
+        ge=1,
+    )
     categories: dict[str, str] = result(
         {},
         "Of coco and world: which category, by name or id, is which class, if not by its name.",
@@ -89,6 +97,8 @@ class Labels(Section):
             raise ValueError("a world has no uri: leave it out, or name another kind")
         if self.kind != "world" and self.uri is None:
             raise ValueError(f"kind={self.kind} needs a uri: where its labels lie")
+        if self.kind == "masks" and self.pictures is not None:
+            raise ValueError("masks know where their pictures lie: leave pictures out")
         return self
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_outputs import FRAMES, SIZE_HW, Ended, Output, clip, make_output, masks_of, picture
+from make_archive import found_in, write_files
 from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
 from sam2ray.cli import app
+from sam2ray.readers.sources import open_source
 from sam2ray.records import Unit
 from sam2ray.sinks.result_files import EMBEDDINGS
 from sam2ray.storage import LocalStore
@@ -66,6 +69,25 @@ def test_pycocotools_reads_every_mask_of_every_picture(tmp_path):
             assert one["bbox"] == [columns[0], rows[0], *size]
             assert one["area"] == mask.sum()
             assert one["score"] == 0.5
+
+
+def test_pictures_that_would_be_called_alike_are_called_by_their_whole_address(tmp_path):
+    units = [
+        Unit("/archive/a/b.jpg", "image", version="1"),
+        Unit("/archive/a.tar", "image", member="b.jpg", version="1"),
+        Unit("/archive/a.zip", "image", member="b.jpg", version="1"),
+        Unit("/archive/a/c.jpg", "image", version="1"),
+    ]
+    output_of(tmp_path / "out", [Ended(unit) for unit in units])
+    assert run(tmp_path / "out", tmp_path / "a.json")[0] == 0
+    images = json.loads((tmp_path / "a.json").read_text())["images"]
+    named = {image["unit_id"]: image["file_name"] for image in images}
+    alike = {named[unit.unit_id]: unit for unit in units[:3]}
+    assert len(alike) == 3
+    assert "a/b.jpg" in alike
+    for name, unit in alike.items():
+        assert name in ("a/b.jpg", "/".join(filter(None, (unit.source_uri, unit.member))))
+    assert named[units[3].unit_id] == "a/c.jpg"
 
 
 def test_only_living_units_and_good_masks_are_exported(tmp_path):
@@ -137,6 +159,50 @@ def test_classes_are_numbered_as_told_and_unknown_elsewhere(tmp_path):
     assert np.asarray(Image.open(tmp_path / "sorted/sub/two.png")).min() == 0
 
 
+def test_what_no_mask_covers_is_ground_if_a_class_is_said_to_mean_that(tmp_path):
+    one, bare = picture("one"), picture("bare")
+    ended = [Ended(one, masks=1, label="sky"), Ended(bare, masks=0)]
+    output_of(tmp_path / "out", ended, "mode=semantic", "semantic.head=head.safetensors")
+    told = [["--ground", "land"], ["--classes", "sky,land,sea", "--ground", "land"]]
+    for names, words in zip((["land", "sky"], ["sky", "land", "sea"]), told, strict=True):
+        folder = tmp_path / "_".join(names)
+        assert run(tmp_path / "out", folder, *words)[0] == 0
+        assert (folder / "classes.txt").read_text().split() == names
+        ids = np.asarray(Image.open(folder / "one.png"))
+        sky, land = names.index("sky"), names.index("land")
+        np.testing.assert_array_equal(ids, np.where(masks_of(one, 1)[0], sky, land))
+        assert (np.asarray(Image.open(folder / "bare.png")) == land).all()
+    code, _, complaints = run(tmp_path / "out", tmp_path / "x", "--classes", "sky", *told[0])
+    assert (code, "--ground land: is none of --classes sky" in complaints) == (2, True)
+    assert not (tmp_path / "x").exists()
+
+
+def frames_of_folder(folder: Path, names: list[str]) -> Unit:
+    write_files(folder, names)
+    (unit,), _ = found_in(open_source(str(folder), kind="frames"))
+    return unit
+
+
+@pytest.mark.parametrize("form", ["davis", "classes"])
+def test_frames_of_a_folder_are_called_as_its_pictures(tmp_path, form):
+    names = ["shot_2.jpg", "shot_9.jpg", "shot_10.png"]
+    told = [Ended(frames_of_folder(tmp_path / "park", names), objects=[1, 2], label="sky")]
+    for name in ("gone", "changed", "alike"):
+        alike = ["0.jpg", "0.png", "1.png"] if name == "alike" else names
+        told.append(Ended(frames_of_folder(tmp_path / name, alike), objects=[1, 2], label="sky"))
+    shutil.rmtree(tmp_path / "gone")
+    write_files(tmp_path / "changed", ["shot_1.jpg"])
+    mode = ["mode=track"] if form == "davis" else ["mode=semantic", "semantic.head=h.safetensors"]
+    output_of(tmp_path / "out", told, *mode)
+    code, _, complaints = run(tmp_path / "out", tmp_path / "ids", "--format", form)
+    assert code == 0
+    written = sorted(path.name for path in (tmp_path / "ids").rglob("*.png"))
+    assert written == ["shot_10.png", "shot_2.png", "shot_9.png"]
+    assert {path.parent.name for path in (tmp_path / "ids").rglob("*.png")} == {"park"}
+    for words in ("listed any more: not_found", "changed since", "called alike"):
+        assert words in complaints
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
@@ -148,6 +214,7 @@ def test_classes_are_numbered_as_told_and_unknown_elsewhere(tmp_path):
         (["full", "--format", "davis"], "is not empty"),
         (["new", "--format", "davis", "--min-score", "0.5"], "--min-score is of coco"),
         (["new.json", "--classes", "a,b"], "--classes says which class"),
+        (["new.json", "--ground", "a"], "--ground says which class"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path, words, why):

@@ -59,6 +59,8 @@ class Ended:
     message: str = "it is broken"
     label: str | None = None  # of all its masks
     objects: Sequence[int] | None = None  # of a clip, as many as masks on each of its frames
+    rows: pa.Table | None = None  # instead of made ones
+    frames: int = FRAMES  # of a clip
 
 
 @dataclass
@@ -99,7 +101,7 @@ class Output:
 
     def _outcome(self, end: Ended, run_id: str, folder: str, times: int) -> dict[str, object]:
         ok = end.error_class in (None, "partial")
-        frames = 1 if end.unit.kind == "image" else FRAMES
+        frames = 1 if end.unit.kind == "image" else end.frames
         count = 0 if not ok else frames if folder == EMBEDDINGS else end.masks * frames
         return dict.fromkeys(OUTCOME_SCHEMA.names) | {
             "unit_id": end.unit.unit_id,
@@ -109,6 +111,7 @@ class Output:
             "height": SIZE_HW[0] if ok else None,
             "width": SIZE_HW[1] if ok else None,
             "frames": frames if ok else None,
+            "etag": end.unit.version,
             "model": "nano",
             "config_id": self.config_id,
             "run_id": run_id,
@@ -132,8 +135,10 @@ class Output:
 
 
 def _rows(end: Ended, folder: str) -> pa.Table:
+    if end.rows is not None:
+        return end.rows
     unit = end.unit
-    frames = [None] if unit.kind == "image" else range(FRAMES)
+    frames = [None] if unit.kind == "image" else range(end.frames)
     tables = []
     for frame in frames:
         place = RowPlace(unit.unit_id, unit.source_uri, frame)

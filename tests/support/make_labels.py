@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,18 +58,25 @@ def write_sa1b(folder: Path, made: Sequence[LabelledPicture]) -> Path:
     return folder
 
 
-def write_davis_clip(folder: Path, name: str, clip: LabelledClip) -> Path:
+def write_davis_clip(folder: Path, name: str, clip: LabelledClip, resolution: str = "480p") -> Path:
     """JPEGImages and Annotations, with a palette."""
     for kind in ("JPEGImages", "Annotations"):
-        (folder / kind / "480p" / name).mkdir(parents=True)
+        (folder / kind / resolution / name).mkdir(parents=True)
     for number in range(len(clip)):
         Image.fromarray(clip.frames[number]).save(
-            folder / "JPEGImages" / "480p" / name / f"{number:05}.jpg", quality=95
+            folder / "JPEGImages" / resolution / name / f"{number:05}.jpg", quality=95
         )
         ids = Image.fromarray(clip.ids[number].astype(np.uint8), "P")
         ids.putpalette([value for n in range(256) for value in (n, 255 - n, n * 7 % 256)])
-        ids.save(folder / "Annotations" / "480p" / name / f"{number:05}.png")
+        ids.save(folder / "Annotations" / resolution / name / f"{number:05}.png")
     return folder
+
+
+def png_header(width: int, height: int) -> bytes:
+    """The beginning of a grey PNG of this size, up to where its pixels would begin."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunk = struct.pack(">I", len(header) - 4) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 9) + b"IDAT"
 
 
 def write_sav_clip(folder: Path, name: str, clip: LabelledClip, stride: int = 4) -> Path:

@@ -6,18 +6,16 @@ nobody knows.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
 
 from sam2_core.network.class_head import UNKNOWN
 
 from ...errors import Sam2RayError, UsageError
 from ...readers.places import media_kind, suffix_of
-from ...readers.prompts.davis import open_png
+from ...readers.prompts.davis import BROKEN_PNG, open_png
 from ...readers.store_file import read_at
 from ...records import Unit
 from ...storage import Options
@@ -28,10 +26,6 @@ from .reading import read_pixels, refuse
 
 _LABELS = ".png"
 _ID_MODES = ("P", "L", "1", "I", "I;16", "I;16B", "I;16L", "I;16N")
-_BROKEN = (
-    *(OSError, SyntaxError, ValueError, EOFError, struct.error),
-    *(Image.DecompressionBombError, Sam2RayError),
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +79,7 @@ class ClassFolders:
             raise BadLabels(f"{uri}: {self.folder} has no picture of this name")
         try:
             ids = read_class_ids(read_at(uri, self.options), len(self.classes.names))
-        except _BROKEN as error:
+        except (*BROKEN_PNG, Sam2RayError) as error:
             refuse(uri, error)
         pixels = read_pixels(Unit(place, "image"), self.options, named_in=uri)
         return LabelledClasses(pixels, require_masks(ids, (pixels.shape[0], pixels.shape[1]), uri))

@@ -10,7 +10,7 @@ from ...errors import UsageError
 from ...storage import Options
 from .class_names import ClassNames
 from .coco_files import Annotation, CocoFile
-from .labelled import LabelledClasses
+from .labelled import BadLabels, LabelledClasses
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,8 +52,10 @@ class CocoClasses:
         return len(self.file.images)
 
     def picture(self, number: int) -> LabelledClasses:
-        """One image; any annotation of it that is broken spoils it."""
+        """One image; any annotation of it that is broken spoils it: a hole would be ground."""
         found = self.file.annotated(number)
+        if found.left_out:
+            raise BadLabels(found.left_out[0])
         ids = np.full(found.pixels.shape[:2], self.classes.ground_id, np.uint8)
         for annotation, mask in zip(found.annotations, found.masks, strict=True):
             class_id = self._class_of(annotation)

@@ -13,20 +13,22 @@ from ...readers.places import absolute, resolve
 from ...readers.prompts.rle import Rle, rle_of, rle_of_polygons, size_of
 from ...records import Unit
 from ...storage import Options
-from .labelled import BadLabels, Masks, require_masks
-from .reading import decoded, read_json, read_pixels, refuse
+from .labelled import BadLabels
+from .mask_stack import RunLengthMasks
+from .reading import good_masks, read_json, read_pixels, refuse
 
 Annotation = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Annotated:
-    """A picture, what is said of it, and the mask of each of those sayings."""
+    """A picture, what is said of it that can be read, and the mask of each of those sayings."""
 
     name: str
     pixels: RgbArray
     annotations: Sequence[Annotation]
-    masks: Masks  # [N, H, W], in the order of the annotations
+    masks: RunLengthMasks  # in the order of the annotations
+    left_out: tuple[str, ...]  # why others cannot be read
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +73,7 @@ class CocoFile:
         return cls(uri, options, folder, labelled, by_image, _categories(content))
 
     def annotated(self, number: int) -> Annotated:
-        """One image; any annotation of it that is broken spoils it."""
+        """One image without its broken annotations; BadLabels if it has no good one."""
         image = self.images[number]
         file = image.get("file_name")
         if not isinstance(file, str) or not file:
@@ -79,14 +81,14 @@ class CocoFile:
         name = f"{self.uri}: {file}"
         annotations = self.annotations[str(image.get("id"))]
         try:
-            rles = [_rle(image, one) for one in annotations]
             place = resolve(file, self.folder)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, RuntimeError) as error:  # of a home that nobody has: ~x.jpg
             refuse(name, error)
         pixels = read_pixels(Unit(place, "image"), self.options, named_in=self.uri)
         size = (pixels.shape[0], pixels.shape[1])
-        masks = require_masks(decoded(rles, size, name), size, name)
-        return Annotated(name, pixels, annotations, masks)
+        good = good_masks(annotations, lambda one: _rle(image, one), size, name)
+        kept = [annotations[place] for place in good.places]
+        return Annotated(name, pixels, kept, good.masks, good.left_out)
 
 
 def _categories(content: Mapping[str, Any]) -> dict[str, str]:
@@ -103,5 +105,5 @@ def _rle(image: Mapping[str, Any], annotation: Annotation) -> Rle:
     if isinstance(segmentation, Mapping):
         return rle_of(segmentation)
     if not segmentation:
-        raise ValueError(f"annotation {annotation.get('id')!r} has no segmentation")
+        raise ValueError("it has no segmentation")
     return rle_of_polygons(segmentation, size_of([image.get("height"), image.get("width")]))

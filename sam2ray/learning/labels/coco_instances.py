@@ -37,9 +37,9 @@ class CocoLabels:
         return 0
 
     def picture(self, number: int) -> LabelledImage:
-        """One image; any annotation of it that is broken spoils it."""
+        """One image; an annotation of it that is broken is left out."""
         found = self.file.annotated(number)
-        return LabelledImage(found.pixels, found.masks)
+        return LabelledImage(found.pixels, found.masks, found.left_out)
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
         """There is none."""

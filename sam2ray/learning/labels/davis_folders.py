@@ -1,12 +1,12 @@
 """DAVIS's layout -> clips with masks: JPEGImages/NAME/00000.jpg and Annotations/NAME/00000.png.
 
 The palette's index is the object, 0 is ground and 255 is void. A resolution (480p) may stand
-between. Frames without annotations are left out.
+between, or several. Frames without annotations are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -16,16 +16,17 @@ from sam2_core.inference.preprocess import RgbArray
 
 from ...errors import Sam2RayError, UsageError
 from ...readers.places import absolute, suffix_of
-from ...readers.prompts.davis import VOID, read_ids
+from ...readers.prompts.davis import BROKEN_PNG, VOID, as_objects, is_in_white, raw_ids
 from ...readers.store_file import read_at
 from ...records import Unit
 from ...storage import Options
 from .folders import files_below
 from .labelled import BadLabels, LabelledImage, LabelledVideo, WholeClip, neighbours, require_masks
+from .mask_stack import Masks, MasksByFrame
 from .reading import read_pixels, refuse
 
 _PICTURES = (".jpg", ".jpeg", ".png")
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, Sam2RayError)
+_IMAGES, _ANNOTATIONS = "JPEGImages", "Annotations"
 
 Frame = tuple[str, str]  # addresses of a picture and of its annotation
 
@@ -41,24 +42,25 @@ class DavisLabels:
 
     @classmethod
     def opened(cls, uri: str, pictures: str | None, options: Options) -> DavisLabels:
-        """Match annotations with pictures of the same name."""
-        root = absolute(uri)
+        """Match annotations with pictures of the same name; in a folder of pictures all are."""
         own = files_below(uri, options, lambda name: suffix_of(name) in _PICTURES, "pictures")
-        masks = {_key(n): own.uri_of(n) for n in own.names if _is_annotation(n)}
         others = own
         if pictures is not None:
             others = files_below(pictures, options, lambda n: suffix_of(n) in _PICTURES, "pictures")
+        alone = pictures is not None
+        masks = [name for name in own.names if _is_annotation(name, stands_alone=alone)]
+        shown = [name for name in others.names if _ANNOTATIONS not in _folders(name)]
         clips: dict[str, list[Frame]] = {}
-        for name in others.names:
-            if not _is_annotation(name) and _key(name) in masks:
-                clip = _key(name).rpartition("/")[0]
-                clips.setdefault(clip, []).append((others.uri_of(name), masks[_key(name)]))
+        for picture, mask in _matched(shown, masks, uri):
+            clip = _key(picture).rpartition("/")[0]
+            clips.setdefault(clip, []).append((others.uri_of(picture), own.uri_of(mask)))
         if not clips:
             raise UsageError(
                 f"labels: {uri} holds no clip of DAVIS: JPEGImages/NAME/00000.jpg beside "
                 "Annotations/NAME/00000.png."
             )
-        return cls(root, tuple(clips), tuple(tuple(frames) for frames in clips.values()), options)
+        frames = tuple(tuple(frames) for frames in clips.values())
+        return cls(absolute(uri), tuple(clips), frames, options)
 
     @property
     def name(self) -> str:
@@ -82,36 +84,99 @@ class DavisLabels:
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
         """Neighbouring annotated frames."""
-        chosen = [self.frames[number][n] for n in self._chosen(number, frames, start)]
-        pictures = [read_pixels(Unit(picture, "image"), self.options) for picture, _ in chosen]
-        ids = [self._ids(mask, p) for (_, mask), p in zip(chosen, pictures, strict=True)]
-        if len({one.shape for one in ids}) != 1:
-            raise BadLabels(f"{self.names[number]}: its pictures have different sizes")
-        seen = sorted({int(n) for one in ids for n in np.unique(one)} - {0, VOID})
-        masks = np.stack([one == np.array(seen, one.dtype)[:, None, None] for one in ids])
-        return LabelledVideo(pictures, masks)
+        found = self._read(number, neighbours(len(self.frames[number]), frames, start))
+        return LabelledVideo(found.pictures, [found.masks(n) for n in range(len(found.ids))])
 
     def whole_clip(self, number: int) -> AbstractContextManager[WholeClip]:
         """All frames of a folder."""
-        clip = self.clip(number, len(self.frames[number]), 0.0)
-        whole = WholeClip(self.names[number], clip.frames, dict(enumerate(clip.masks)))
-        return nullcontext(whole)
+        found = self._read(number, range(len(self.frames[number])))
+        annotated = MasksByFrame(range(len(found.ids)), found.masks)
+        return nullcontext(WholeClip(self.names[number], found.pictures, annotated))
 
-    def _chosen(self, number: int, frames: int, start: float) -> Sequence[int]:
-        return neighbours(len(self.frames[number]), frames, start)
+    def _read(self, number: int, places: Sequence[int]) -> _Frames:
+        chosen = [self.frames[number][n] for n in places]
+        pictures = [read_pixels(Unit(picture, "image"), self.options) for picture, _ in chosen]
+        ids = [self._raw(mask, p) for (_, mask), p in zip(chosen, pictures, strict=True)]
+        if len({one.shape for one in ids}) != 1:
+            raise BadLabels(f"{self.names[number]}: its pictures have different sizes")
+        in_white = is_in_white([*self._first_shown(number), *ids])
+        ids = [as_objects(one, in_white=in_white) for one in ids]
+        seen = {int(n) for one in ids for n in np.unique(one)} - {0, VOID}
+        return _Frames(pictures, ids, sorted(seen))
 
-    def _ids(self, uri: str, picture: RgbArray) -> np.ndarray:
+    def _first_shown(self, number: int) -> Iterator[np.ndarray]:
+        """The first annotation that shows anything: it tells what the clip means by white."""
+        for _, mask in self.frames[number]:
+            try:
+                ids = raw_ids(read_at(mask, self.options))
+            except (*BROKEN_PNG, Sam2RayError):  # of use to nobody, and of harm to its own frame
+                continue
+            if ids.any():
+                yield ids
+                return
+
+    def _raw(self, uri: str, picture: RgbArray) -> np.ndarray:
         try:
-            ids = read_ids(read_at(uri, self.options))
-        except _BROKEN as error:
+            ids = raw_ids(read_at(uri, self.options))
+        except (*BROKEN_PNG, Sam2RayError) as error:
             refuse(uri, error)
         return require_masks(ids, (picture.shape[0], picture.shape[1]), uri)
 
 
-def _is_annotation(name: str) -> bool:
-    return "Annotations" in name.split("/")[:-1]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frames:
+    """Some frames of a clip."""
+
+    pictures: Sequence[RgbArray]
+    ids: Sequence[np.ndarray]  # [H, W] each
+    objects: Sequence[int]  # that any of them shows
+
+    def masks(self, place: int) -> Masks:
+        """The masks of all objects on one frame; those of all frames may be many."""
+        ids = self.ids[place]
+        return ids == np.array(self.objects, ids.dtype)[:, None, None]
+
+
+def _is_annotation(name: str, *, stands_alone: bool) -> bool:
+    """Whether a file is one; where pictures lie elsewhere, all PNGs are but those of a clip."""
+    if stands_alone:
+        return suffix_of(name) == ".png" and _IMAGES not in _folders(name)
+    return _ANNOTATIONS in _folders(name)
+
+
+def _matched(pictures: Sequence[str], masks: Sequence[str], uri: str) -> Iterator[tuple[str, str]]:
+    """Pictures with their annotations, by all that stands above both, or by clip and frame."""
+    key, by_key = _key, {_key(name): name for name in masks}
+    if not any(_key(name) in by_key for name in pictures):
+        key, by_key = _short_key, _by_short_key(masks, uri)
+    for name in pictures:
+        if (own := key(name)) in by_key:
+            yield name, by_key[own]
+
+
+def _by_short_key(masks: Sequence[str], uri: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in masks:
+        other = found.setdefault(_short_key(name), name)
+        if other != name:
+            raise UsageError(
+                f"labels: {uri}: {other} and {name} are both annotations of "
+                f"{_short_key(name)}, and no pictures lie in folders of their names: name the "
+                "folder of one of them."
+            )
+    return found
 
 
 def _key(name: str) -> str:
+    """A clip and a frame, and what stands above them in both trees: `480p/bear/00000`."""
+    kept = [part for part in name.split("/") if part not in (_IMAGES, _ANNOTATIONS)]
+    return "/".join(kept).rpartition(".")[0]
+
+
+def _short_key(name: str) -> str:
     """A clip and a frame, wherever they lie: `bear/00000`."""
-    return "/".join(name.rsplit(".", 1)[0].split("/")[-2:])
+    return "/".join(_key(name).split("/")[-2:])
+
+
+def _folders(name: str) -> list[str]:
+    return name.split("/")[:-1]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from sam2_core.inference.frame_sources import FrameSource
 from sam2_core.inference.preprocess import RgbArray
 
-Masks = np.ndarray[Any, np.dtype[np.bool_]]
+from .mask_stack import MaskStack
+
 ClassIds = np.ndarray[Any, np.dtype[np.uint8]]
 
 
@@ -25,7 +26,8 @@ class LabelledImage:
     """A picture of any size, and masks of what is in it; they may overlap."""
 
     pixels: RgbArray  # [H, W, 3]
-    masks: Masks  # [N, H, W]
+    masks: MaskStack  # [N, H, W]
+    left_out: tuple[str, ...] = ()  # annotations that could not be read, and why
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,16 +35,16 @@ class LabelledVideo:
     """Some frames of a video, and the masks of its objects, empty where one is not seen."""
 
     frames: Sequence[RgbArray]  # [H, W, 3] each
-    masks: Masks  # [T, N, H, W]
+    masks: Sequence[MaskStack]  # [N, H, W] each, of the same N objects
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WholeClip:
-    """A clip from its first frame to its last, and masks of the frames that have some."""
+    """A clip from its first frame to its last, and masks of the frames that are labelled."""
 
     name: str
-    frames: Sequence[RgbArray] | Path  # or a video file
-    annotated: Mapping[int, Masks]  # [N, H, W] each, of the same N objects
+    frames: Sequence[RgbArray] | FrameSource
+    annotated: Mapping[int, MaskStack]  # [N, H, W] each, of the same N objects
     begins_with_objects: bool = False  # as in SA-V: an object's frames are those from its first on
 
 
@@ -105,12 +107,19 @@ class LabelSource(Protocol):
 
 def require_masks(masks: np.ndarray, size_hw: tuple[int, int], name: str) -> np.ndarray:
     """Masks or ids that fit their picture; BadLabels otherwise."""
-    if masks.shape[-2:] != size_hw:
-        raise BadLabels(
-            f"{name}: masks of {masks.shape[-1]} x {masks.shape[-2]} pixels do not fit a picture "
-            f"of {size_hw[1]} x {size_hw[0]}"
-        )
+    require_size((masks.shape[-2], masks.shape[-1]), size_hw, name)
     return masks
+
+
+def require_size(
+    masks_hw: tuple[int | None, int | None], size_hw: tuple[int, int], name: str
+) -> None:
+    """BadLabels if masks have another size than their picture."""
+    if masks_hw != size_hw:
+        raise BadLabels(
+            f"{name}: masks of {masks_hw[1]} x {masks_hw[0]} pixels do not fit a picture of "
+            f"{size_hw[1]} x {size_hw[0]}"
+        )
 
 
 def neighbours(length: int, frames: int, start: float) -> range:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-import numpy as np
-
 from sam2_core.learning.shapes import HELD_OUT, TRAINED
 from sam2_core.learning.world import World
 
@@ -50,7 +48,7 @@ class WorldLabels:
         """One clip: it is as long as it is asked to be."""
         made = self._world.clip(number, frames)
         seen = made[0].object_ids(self.min_area)
-        masks = np.stack([made[frame].masks(seen) for frame in range(len(made))])
+        masks = [made[frame].masks(seen) for frame in range(len(made))]
         return LabelledVideo(list(made.frames), masks)
 
     def whole_clip(self, number: int) -> AbstractContextManager[WholeClip]:

@@ -16,6 +16,7 @@ from ..train_config import LabelKind, Labels
 from .coco_instances import CocoLabels
 from .davis_folders import DavisLabels
 from .labelled import BadLabels, LabelledImage, LabelledVideo, LabelSource
+from .large_enough import LargeEnough
 from .made_world import WorldLabels
 from .own_outputs import OwnLabels
 from .sa1b import Sa1bLabels
@@ -39,6 +40,10 @@ def open_labels(labels: Labels, options: Options, model_px: int) -> LabelSource:
     """One source; that it is empty or missing is said at once."""
     if labels.kind == "world":
         return WorldLabels(labels.seed, model_px, labels.held_out, labels.min_area)
+    return LargeEnough(_opened(labels, options), labels.min_area)
+
+
+def _opened(labels: Labels, options: Options) -> LabelSource:
     assert labels.uri is not None, "the config demands it"
     if labels.kind == "masks":
         return OwnLabels.opened(labels.uri, labels.min_score, options)
@@ -47,6 +52,7 @@ def open_labels(labels: Labels, options: Options, model_px: int) -> LabelSource:
             f"labels: {labels.uri}: maps of classes are learned in stages that learn classes, and "
             "are no masks of objects."
         )
+    assert labels.kind != "world", "it has no place"
     opened = {
         "coco": CocoLabels.opened,
         "sa1b": Sa1bLabels.opened,
@@ -95,8 +101,11 @@ class Mixture:
     seed: int
 
     def picture(self, number: int) -> tuple[LabelledImage, list[Skipped]]:
-        """A picture, and what was skipped on the way to it."""
-        return self._drawn("pictures", number, lambda source, n, _: source.picture(n))
+        """A picture, and what was skipped on the way to it, or of it."""
+        (name, found), skipped = self._drawn(
+            "pictures", number, lambda source, n, _: (source.name, source.picture(n))
+        )
+        return found, [*skipped, *(Skipped(name, reason) for reason in found.left_out)]
 
     def clip(self, number: int, frames: int) -> tuple[LabelledVideo, list[Skipped]]:
         """A clip, and what was skipped on the way to it."""

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
 import pyarrow.compute as pc
 
 from ... import dataset
+from ...config import JobConfig
 from ...errors import Sam2RayError, UsageError
+from ...kept_config import kept_config
 from ...manifest import read_manifest
 from ...records import Unit
 from ...storage import Options
 from ...unit_rows import unit_of
-from .labelled import (
-    BadLabels,
-    LabelledImage,
-    LabelledVideo,
-    Masks,
-    WholeClip,
-    neighbours,
-    require_masks,
-)
+from .clip_sources import open_clip, read_frames
+from .labelled import LabelledImage, LabelledVideo, WholeClip, neighbours
+from .mask_stack import MasksByFrame
 from .reading import read_pixels, refuse
-from .video_pixels import read_frames, video_path
+from .unit_stacks import ClipRows, picture_stack
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,8 +29,9 @@ class OwnLabels:
     """Units that ended well and have masks."""
 
     data: dataset.Dataset
+    config: JobConfig = field(repr=False)  # of the run
     images: tuple[Unit, ...] = field(repr=False)
-    videos: tuple[Unit, ...] = field(repr=False)
+    videos: tuple[Unit, ...] = field(repr=False)  # and folders of frames
     min_score: float
     options: Options
 
@@ -42,6 +39,9 @@ class OwnLabels:
     def opened(cls, uri: str, min_score: float, options: Options) -> OwnLabels:
         """Match what is done with the manifest, which knows where pictures lie."""
         data = dataset.open(uri, options)
+        config = kept_config(data.store).config
+        if config.mode == "embed":
+            raise UsageError(f"labels: {uri} has embeddings and no masks: name another output.")
         done = data.units(["unit_id"], (pc.field("status") == "ok") & (pc.field("masks") > 0))
         is_done = pc.field("unit_id").isin(done.read_all()["unit_id"])
         units = {
@@ -52,8 +52,8 @@ class OwnLabels:
         if not units:
             raise UsageError(f"labels: {uri} holds no picture or video with masks.")
         images = tuple(unit for unit in units.values() if unit.kind == "image")
-        videos = tuple(unit for unit in units.values() if unit.kind == "video")
-        return cls(data, images, videos, min_score, options)
+        videos = tuple(unit for unit in units.values() if unit.kind != "image")
+        return cls(data, config, images, videos, min_score, options)
 
     @property
     def name(self) -> str:
@@ -67,41 +67,62 @@ class OwnLabels:
 
     @property
     def clips(self) -> int:
-        """Videos whose objects were tracked."""
+        """Videos and folders of frames whose objects were tracked."""
         return len(self.videos)
 
     def picture(self, number: int) -> LabelledImage:
         """One picture with the masks that are good enough."""
         unit = self.images[number]
         pixels = read_pixels(unit, self.options)
-        result = self._result(unit)
-        try:
-            masks, scores = result.masks(), result.scores()
-        except ValueError as error:  # run lengths that somebody corrected badly
-            refuse(unit.source_uri, error)
-        good = masks[np.nan_to_num(scores, nan=1.0) >= self.min_score]
         size = (pixels.shape[0], pixels.shape[1])
-        return LabelledImage(pixels, require_masks(good, size, unit.source_uri))
+        rows = self._result(unit).rows
+        return LabelledImage(pixels, picture_stack(unit.source_uri, rows, self.min_score, size))
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
-        """Neighbouring frames with rows, and all objects that any of them shows."""
+        """Neighbouring frames, and the objects that any of them shows, if all masks are good.
+
+        Somebody is seen on the first of them: who is not there cannot be pointed at.
+        """
         unit = self.videos[number]
         result = self._result(unit)
-        chosen = [result.frames[n] for n in neighbours(len(result.frames), frames, start)]
-        masks = self._masks(unit, result, chosen)
+        rows = ClipRows.of(unit.source_uri, result.rows)
+        numbers = self._looked_at(unit, rows, result)
+        drawn = neighbours(len(numbers), frames, start)
+        first = _last_before(numbers[drawn[0]], rows.frames)
+        chosen = [*numbers[numbers.index(first) :][: len(drawn)]]
+        objects = rows.objects(chosen, self.min_score)
         pixels = read_frames(unit, chosen, self.options)
         size = (pixels[0].shape[0], pixels[0].shape[1])
-        return LabelledVideo(pixels, require_masks(masks, size, unit.source_uri))
+        return LabelledVideo(pixels, [rows.stack(frame, objects, size) for frame in chosen])
 
     @contextmanager
     def whole_clip(self, number: int) -> Iterator[WholeClip]:
-        """The whole video, whose frames with rows are judged."""
+        """The whole clip, whose frames that a run has looked at are judged."""
         unit = self.videos[number]
         result = self._result(unit)
-        masks = self._masks(unit, result, result.frames)
-        with video_path(unit, self.options) as path:
-            annotated = dict(zip(result.frames, masks, strict=True))
-            yield WholeClip(unit.source_uri, path, annotated)
+        rows = ClipRows.of(unit.source_uri, result.rows)
+        numbers, objects = self._looked_at(unit, rows, result), rows.objects(rows.frames)
+        with open_clip(unit, self.options) as source:
+            size = source.size_hw()
+            annotated = MasksByFrame(numbers, lambda frame: rows.stack(frame, objects, size))
+            yield WholeClip(unit.source_uri, source, annotated)
+
+    def _looked_at(self, unit: Unit, rows: ClipRows, result: dataset.UnitResult) -> Sequence[int]:
+        """The frames of which it is known who is there: all from the first that shows somebody.
+
+        Where a run passed frames over, those with rows alone.
+        """
+        video, seen = self.config.decode.video, rows.frames
+        is_bounded = unit.first_frame is not None or unit.end_frame is not None
+        is_cut = is_bounded or video.max_frames is not None or video.max_duration_s is not None
+        if (
+            self.config.mode == "prompt"  # frames with prompts
+            or (video.every_nth, video.fps) != (1, None)
+            or (is_cut and unit.prompts is not None)  # those beyond, too, and none in between
+        ):
+            return seen
+        end = (unit.first_frame or 0) + (result.outcome["frames"] or 0)
+        return range(seen[0], max(end, seen[-1] + 1))
 
     def _result(self, unit: Unit) -> dataset.UnitResult:
         try:
@@ -109,16 +130,7 @@ class OwnLabels:
         except (OSError, Sam2RayError, ValueError) as error:
             refuse(unit.source_uri, error)
 
-    def _masks(self, unit: Unit, result: dataset.UnitResult, frames: Sequence[int]) -> Masks:
-        """Masks of all objects that these frames show: bool [T, N, H, W]."""
-        try:
-            found = {
-                f: dict(zip(result.object_ids(f), result.masks(f), strict=True)) for f in frames
-            }
-        except ValueError as error:
-            refuse(unit.source_uri, error)
-        objects = sorted({one for masks in found.values() for one in masks if one is not None})
-        if not objects:
-            raise BadLabels(f"{unit.source_uri}: its masks belong to no objects")
-        nothing = np.zeros((result.outcome["height"], result.outcome["width"]), bool)
-        return np.array([[found[f].get(one, nothing) for one in objects] for f in frames])
+
+def _last_before(frame: int, seen: Sequence[int]) -> int:
+    """The last of these frames that is not behind one."""
+    return seen[bisect_right(seen, frame) - 1]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
-
-import numpy as np
 
 from sam2_core.inference.preprocess import RgbArray
 
@@ -17,7 +16,8 @@ from ...readers.store_file import read_at
 from ...records import Unit
 from ...stages.decode import PictureLimits, decode_picture
 from ...storage import Options
-from .labelled import BadLabels, Masks
+from .labelled import BadLabels
+from .mask_stack import RunLengthMasks, stack_of
 
 LIMITS = PictureLimits()
 
@@ -42,26 +42,72 @@ def read_json(uri: str, options: Options) -> Mapping[str, Any]:
     return content
 
 
-def decoded(rles: Sequence[Rle], size_hw: tuple[int, int], name: str) -> Masks:
-    """Masks of run lengths, all of one size: bool [N, H, W]."""
-    from ops import decode_run_lengths, from_coco_strings
+@dataclass(frozen=True, slots=True, eq=False)
+class GoodMasks:
+    """What of a picture's annotations can be read."""
 
-    if not rles:
-        return np.zeros((0, *size_hw), bool)
-    for rle in rles:
-        if tuple(rle["size"]) != size_hw:
-            raise BadLabels(
-                f"{name}: a mask of {rle['size'][1]} x {rle['size'][0]} pixels in a picture of "
-                f"{size_hw[1]} x {size_hw[0]}"
-            )
+    places: tuple[int, ...]  # of these annotations
+    masks: RunLengthMasks
+    left_out: tuple[str, ...]  # why the others cannot
+
+
+def good_masks(
+    annotations: Sequence[Any],
+    rle_of_one: Callable[[Any], Rle],
+    size_hw: tuple[int, int],
+    name: str,
+) -> GoodMasks:
+    """The masks of annotations, broken ones left out; BadLabels if all are."""
+    read = [_counts_or_fault(one, rle_of_one, size_hw) for one in annotations]
+    counts = {place: one for place, one in enumerate(read) if isinstance(one, str)}
+    left_out = tuple(
+        f"{name}: annotation {_id_of(annotations[place], place)}: {_words(one)}"
+        for place, one in enumerate(read)
+        if not isinstance(one, str)
+    )
+    if left_out and not counts:
+        raise BadLabels(f"{left_out[0]}; it has no better one")
+    return GoodMasks((*counts,), stack_of([*counts.values()], size_hw), left_out)
+
+
+def _counts_or_fault(
+    annotation: object, rle_of_one: Callable[[Any], Rle], size_hw: tuple[int, int]
+) -> str | Exception:
     try:
-        runs = from_coco_strings([rle["counts"] for rle in rles], *size_hw)
-        return decode_run_lengths(runs).numpy()
+        counts = _counts(rle_of_one(annotation), size_hw)
+        stack_of([counts], size_hw)
+        return counts
+    except (ValueError, TypeError, KeyError) as error:
+        return error
+
+
+def _counts(rle: Rle, size_hw: tuple[int, int]) -> str:
+    """The run lengths of a mask of its picture's size; ValueError if it has another."""
+    if tuple(rle["size"]) != size_hw:
+        raise ValueError(
+            f"a mask of {rle['size'][1]} x {rle['size'][0]} pixels in a picture of "
+            f"{size_hw[1]} x {size_hw[0]}"
+        )
+    return rle["counts"]
+
+
+def _id_of(annotation: object, place: int) -> object:
+    return annotation.get("id", place) if isinstance(annotation, Mapping) else place
+
+
+def masks_of_all(rles: Sequence[Rle | None], size_hw: tuple[int, int], name: str) -> RunLengthMasks:
+    """Masks of run lengths, None being one without a pixel; BadLabels if any is broken."""
+    try:
+        return stack_of([None if rle is None else _counts(rle, size_hw) for rle in rles], size_hw)
     except (ValueError, TypeError) as error:
         refuse(name, error)
 
 
 def refuse(name: str, error: Exception) -> NoReturn:
     """Say what is wrong with one picture or clip."""
-    words = " ".join(str(error).split()) or type(error).__name__
+    words = _words(error)
     raise BadLabels(words if name in words else f"{name}: {words}") from error
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from ...readers.places import absolute, resolve
-from ...readers.prompts.rle import rle_of
+from ...readers.prompts.rle import Rle, rle_of
 from ...records import Unit
 from ...storage import Options
 from .folders import Found, files_below
 from .labelled import BadLabels, LabelledImage, LabelledVideo, WholeClip
-from .reading import decoded, read_json, read_pixels, refuse
+from .reading import good_masks, read_json, read_pixels, refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +45,22 @@ class Sa1bLabels:
         return 0
 
     def picture(self, number: int) -> LabelledImage:
-        """One picture with all its masks."""
+        """One picture with all its masks that can be read."""
         uri = self.found.uri_of(self.found.names[number])
         content = read_json(uri, self.options)
         image, annotations = content.get("image"), content.get("annotations")
         if not isinstance(image, Mapping) or not isinstance(annotations, list):
             raise BadLabels(f"{uri}: is no file of SA-1B (image, annotations)")
+        file = image.get("file_name")
+        if not isinstance(file, str) or not file:
+            raise BadLabels(f"{uri}: its image has no file_name")
         try:
-            rles = [rle_of(one["segmentation"]) for one in annotations]
-            place = resolve(str(image["file_name"]), self.folder or uri.rpartition("/")[0])
-        except (ValueError, TypeError, KeyError) as error:
+            place = resolve(file, self.folder or uri.rpartition("/")[0])
+        except (ValueError, RuntimeError) as error:  # of a home that nobody has: ~x.jpg
             refuse(uri, error)
         pixels = read_pixels(Unit(place, "image"), self.options)
-        return LabelledImage(pixels, decoded(rles, (pixels.shape[0], pixels.shape[1]), uri))
+        good = good_masks(annotations, _rle, (pixels.shape[0], pixels.shape[1]), uri)
+        return LabelledImage(pixels, good.masks, good.left_out)
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
         """There is none."""
@@ -66,3 +69,10 @@ class Sa1bLabels:
     def whole_clip(self, number: int) -> AbstractContextManager[WholeClip]:
         """There is none."""
         raise BadLabels(f"{self.name}: has no clips ({number})")
+
+
+def _rle(annotation: object) -> Rle:
+    segmentation = annotation.get("segmentation") if isinstance(annotation, Mapping) else None
+    if not segmentation:
+        raise ValueError("it has no segmentation")
+    return rle_of(segmentation)

@@ -10,17 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ...readers.places import absolute
 from ...readers.prompts.rle import rle_of
 from ...readers.prompts.sav import AUTO, MANUAL, annotated_stride
 from ...records import Unit
 from ...storage import Options
+from .clip_sources import open_clip, read_frames
 from .folders import Found, files_below
-from .labelled import BadLabels, LabelledImage, LabelledVideo, Masks, WholeClip, neighbours
-from .reading import decoded, read_json, refuse
-from .video_pixels import frames_at, read_frames, video_path
+from .labelled import BadLabels, LabelledImage, LabelledVideo, WholeClip, neighbours
+from .mask_stack import MasksByFrame, RunLengthMasks
+from .reading import masks_of_all, read_json, refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +70,27 @@ class SavLabels:
         uri = self.found.uri_of(self.found.names[number])
         masklets, stride = self._masklets(uri)
         chosen = neighbours(len(masklets), frames, start)
+        _require_one_number([masklets[n] for n in chosen], uri)
         video = Unit(self._video_of(uri), "video")
         pictures = read_frames(video, [n * stride for n in chosen], self.options)
         size = (pictures[0].shape[0], pictures[0].shape[1])
         masks = [_masks_of(masklets[n], size, f"{uri}: frame {n * stride}") for n in chosen]
-        return LabelledVideo(pictures, np.stack(_of_one_number(masks, uri)))
+        return LabelledVideo(pictures, masks)
 
     @contextmanager
     def whole_clip(self, number: int) -> Iterator[WholeClip]:
         """The whole video, whose annotated frames are judged."""
         uri = self.found.uri_of(self.found.names[number])
         masklets, stride = self._masklets(uri)
-        video = Unit(self._video_of(uri), "video")
-        with video_path(video, self.options) as path:
-            (first,) = frames_at(path, [0], video)
-            size = (first.shape[0], first.shape[1])
-            masks = [_masks_of(one, size, f"{uri}: frame {n}") for n, one in enumerate(masklets)]
-            masks = _of_one_number(masks, uri)
-            annotated = {n * stride: one for n, one in enumerate(masks)}
-            yield WholeClip(uri, path, annotated, begins_with_objects=True)
+        _require_one_number(masklets, uri)
+        with open_clip(Unit(self._video_of(uri), "video"), self.options) as video:
+            size = video.size_hw()
+
+            def masks_on(frame: int) -> RunLengthMasks:
+                return _masks_of(masklets[frame // stride], size, f"{uri}: frame {frame}")
+
+            annotated = MasksByFrame(range(0, len(masklets) * stride, stride), masks_on)
+            yield WholeClip(uri, video, annotated, begins_with_objects=True)
 
     def _masklets(self, uri: str) -> tuple[Sequence[Any], int]:
         """One list of masks an annotated frame, and how many frames lie between two of them."""
@@ -108,19 +109,18 @@ class SavLabels:
         return f"{folder}/{base.removesuffix(MANUAL).removesuffix(AUTO)}.mp4"
 
 
-def _masks_of(masklets: Any, size_hw: tuple[int, int], name: str) -> np.ndarray:  # noqa: ANN401
+def _masks_of(masklets: Sequence[Any], size_hw: tuple[int, int], name: str) -> RunLengthMasks:
     """Masks of one frame; None and empty ones are objects that are not seen."""
-    found = np.zeros((len(masklets), *size_hw), bool)
-    seen = [place for place, one in enumerate(masklets) if one]
     try:
-        rles = [rle_of(masklets[place]) for place in seen]
+        rles = [rle_of(one) if one else None for one in masklets]
     except (ValueError, TypeError) as error:
         refuse(name, error)
-    found[seen] = decoded(rles, size_hw, name)
-    return found
+    return masks_of_all(rles, size_hw, name)
 
 
-def _of_one_number(masks: Sequence[Masks], uri: str) -> Sequence[Masks]:
-    if len({len(one) for one in masks}) != 1:
+def _require_one_number(masklets: Sequence[Any], uri: str) -> None:
+    for place, of_frame in enumerate(masklets):
+        if not isinstance(of_frame, Sequence) or isinstance(of_frame, str):
+            raise BadLabels(f"{uri}: masklet {place} is no list of masks but {of_frame!r:.80}")
+    if len({len(one) for one in masklets}) != 1:
         raise BadLabels(f"{uri}: its frames have different numbers of masklets")
-    return masks

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -26,7 +26,10 @@ from .matching import NamedPrompts
 from .rle import rle_of_bitmap
 
 VOID = 255
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+BROKEN_PNG = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error),
+    Image.DecompressionBombError,
+)
 
 
 def davis_prompts(piece: Slice, options: Options) -> Iterator[NamedPrompts]:
@@ -46,7 +49,7 @@ def _first_masks(store: Store, name: str) -> Sequence[PromptFields]:
         content = store.read(name)
     try:
         ids_HW = read_ids(content)
-    except _BROKEN as error:
+    except BROKEN_PNG as error:
         return [bad_prompt(uri, error)]
     found = []
     for object_id in np.unique(ids_HW).tolist():
@@ -69,11 +72,28 @@ def open_png(content: bytes) -> Image.Image:
 
 
 def read_ids(content: bytes) -> np.ndarray:
-    """The object of each pixel of a palette picture."""
+    """The object of each pixel of a palette picture that is looked at alone."""
+    ids = raw_ids(content)
+    return as_objects(ids, in_white=is_in_white([ids]))
+
+
+def raw_ids(content: bytes) -> np.ndarray:
+    """What each pixel of a palette picture is, as the file has it."""
     image = open_png(content)
     if image.mode not in ("P", "L", "1"):
         raise ValueError(f"its pixels are {image.mode}, not indices of a palette")
-    ids = np.asarray(image.convert("L") if image.mode == "1" else image)
-    if set(np.unique(ids).tolist()) <= {0, VOID}:  # one object, white on black: DAVIS 2016
-        return (ids == VOID).astype(np.uint8)
-    return ids
+    return np.asarray(image.convert("L") if image.mode == "1" else image)
+
+
+def is_in_white(frames: Iterable[np.ndarray]) -> bool:
+    """Whether all of a clip shows one object, white on black, as DAVIS 2016 has it.
+
+    A frame of several objects may show none of them and be void in parts, so one frame does not
+    tell.
+    """
+    return all(set(np.unique(ids).tolist()) <= {0, VOID} for ids in frames)
+
+
+def as_objects(ids: np.ndarray, *, in_white: bool) -> np.ndarray:
+    """The object of each pixel, where white may be the only one."""
+    return (ids == VOID).astype(np.uint8) if in_white else ids

@@ -66,12 +66,28 @@ def test_all_wrong_pixels_are_as_likely():
     assert np.mean(clicks) == pytest.approx(4 / 12, abs=0.07)
 
 
-def test_where_all_is_right_a_click_beside_the_object_changes_nothing():
-    masks = _masks()
-    points, labels = next_clicks(masks, masks, _generator())
+@pytest.mark.parametrize("where", ["anywhere", "middle"])
+def test_where_all_is_right_a_click_beside_the_object_changes_nothing(where):
+    corner = torch.zeros(1, 64, 64, dtype=torch.bool)
+    corner[:, :9, :9] = True
+    masks = torch.cat([_masks(), corner])
+    points, labels = next_clicks(masks, masks, _generator(), where)
     x, y = points.long().unbind(1)
-    assert not masks[torch.arange(len(masks)), y, x].any()
+    rows = torch.arange(len(masks))
+    assert not masks[rows, y, x].any()
     assert labels.eq(0).all()
+    if where == "middle":
+        depth = depth_inside(~masks)
+        assert depth[rows, y, x].equal(depth.flatten(1).amax(1))
+
+
+@pytest.mark.parametrize("where", ["anywhere", "middle"])
+def test_beside_what_covers_all_there_is_no_place_so_the_click_is_on_it(where):
+    masks = torch.ones(2, 9, 15, dtype=torch.bool)
+    points, labels = next_clicks(masks, masks, _generator(), where)
+    assert labels.eq(1).all()
+    if where == "middle":
+        assert points[:, 1].eq(4).all()
 
 
 @pytest.mark.reference

@@ -11,6 +11,7 @@ from scipy.ndimage import binary_dilation
 
 from sam2_core.learning.measures import (
     ClipScore,
+    ClipScorer,
     boundary_accuracy,
     mean_score,
     outline,
@@ -96,3 +97,27 @@ def test_a_clip_is_the_mean_of_its_frames_and_a_dataset_that_of_its_objects():
         pytest.approx(0.4), pytest.approx(0.6)
     )
     assert math.isnan(mean_score([]).f)
+
+
+def test_a_clip_that_is_judged_frame_by_frame_gets_what_it_gets_as_a_whole():
+    answers, targets = _pairs()
+    for case in ("late", "invented first", "never seen", "nothing at all"):
+        found, true = answers.clone(), targets.clone()
+        true[:2] = False
+        if case == "late":
+            found[:2] = False
+        elif case == "never seen":
+            true[:] = False
+        elif case == "nothing at all":
+            found[:], true[:] = False, False
+        one_by_one, in_parts = ClipScorer(), ClipScorer()
+        for frame in range(len(true)):
+            one_by_one.add(found[frame : frame + 1], true[frame : frame + 1])
+        for part in (slice(0, 0), slice(0, 3), slice(3, None)):
+            in_parts.add(found[part], true[part])
+        whole = score_clip(found, true)
+        for score in (one_by_one.score(), in_parts.score()):
+            assert (score.j, score.f) == pytest.approx(
+                (whole.j, whole.f), rel=1e-12, nan_ok=True
+            ), case
+        assert math.isnan(whole.j) == (case in ("never seen", "nothing at all"))

@@ -7,10 +7,12 @@ GOLDEN was made by running sav_dataset/utils/sav_benchmark.py of facebookresearc
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from make_labels import png_header
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -104,6 +106,24 @@ def test_a_clip_that_cannot_be_judged_is_skipped_with_its_reason(tmp_path: Path)
         (answers / "sav" / name / "00004.png").write_bytes(b"no picture")
     with pytest.raises(UsageError, match=r"no object is seen on any frame that counts \("):
         score_answers(str(labels), str(answers), {})
+
+
+def test_void_is_no_object_where_a_clip_has_several(tmp_path: Path):
+    labels, answers = write_folders(tmp_path)
+    void = np.zeros(SIZE, np.uint8)
+    void[:5, :5] = 255
+    for frame in range(1, FRAMES - 1):  # objects are there at the ends alone, which do not count
+        _save(labels / "davis" / f"{frame:05}.png", void)
+    found = score_answers(str(labels), str(answers), {})
+    assert {one.clip for one in found.objects} == {"sav"}
+
+
+def test_a_header_that_claims_400_megapixels_costs_its_clip_alone(tmp_path: Path):
+    labels, answers = write_folders(tmp_path)
+    (answers / "davis" / "00003.png").write_bytes(png_header(20_000, 20_000))
+    marks = score_answers(str(labels), str(answers), {})
+    assert {one.clip for one in marks.objects} == {"sav"}
+    assert re.search(r"00003\.png.*exceeds limit", marks.skipped[0])
 
 
 def test_answers_are_judged_from_the_command_line(tmp_path: Path):

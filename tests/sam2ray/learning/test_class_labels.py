@@ -192,6 +192,15 @@ def test_later_annotations_lie_over_earlier_ones_and_crowds_count(tmp_path: Path
     assert (found[:, 40:] == 2).all()
 
 
+def test_a_broken_annotation_spoils_its_map_as_a_hole_would_be_ground(tmp_path: Path):
+    path = coco_of_categories(tmp_path)
+    content = json.loads(path.read_text())
+    content["annotations"][1].pop("segmentation")
+    path.write_text(json.dumps(content))
+    with pytest.raises(BadLabels, match="annotation 1: it has no segmentation"):
+        opened("coco", path).picture(0)
+
+
 def test_categories_that_nobody_knows_are_refused_with_what_there_is(tmp_path: Path):
     path = coco_of_categories(tmp_path)
     with pytest.raises(UsageError, match=r"none of its categories \(box, person, round\)"):

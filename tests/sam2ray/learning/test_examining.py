@@ -6,10 +6,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as coco_masks
 
+from ops import encode_run_lengths
 from sam2_core import RELEASED, AutoMaskConfig, MaskGenerator, build_sam2
 from sam2ray.learning.examining import PictureScores, ask_about
+from sam2ray.learning.labels.labelled import LabelledImage
+from sam2ray.learning.labels.mask_stack import RunLengthMasks
 from sam2ray.learning.labels.opening import open_labels
 from sam2ray.learning.train_config import Labels
 
@@ -34,6 +38,25 @@ def test_an_object_is_found_as_well_as_the_mask_that_fits_it_best():
     figures = scores.figures()
     assert figures["recall"] == np.mean(np.array(expected) >= 0.5)
     assert figures["masks_a_picture"] == pytest.approx(masks / 3)
+
+
+def test_of_many_masks_the_first_that_are_large_enough_alone_become_pixels():
+    masks = np.zeros((60, 64, 64), bool)
+    for place in range(60):
+        masks[place, place, : 10 if place % 2 else 40] = True
+    lengths = RunLengthMasks(encode_run_lengths(torch.from_numpy(masks)))
+
+    class Lines:
+        name, pictures, clips = "lines", 1, 0
+
+        def picture(self, number: int) -> LabelledImage:
+            return LabelledImage(np.zeros((64, 64, 3), np.uint8), lengths)
+
+    scores = PictureScores()
+    (asked,) = ask_about(build_sam2(SMALL), Lines(), range(1), scores)  # pyright: ignore[reportArgumentType]
+    np.testing.assert_array_equal(asked.labelled.masks, masks[::2])
+    assert isinstance(asked.labelled.masks, np.ndarray)
+    assert scores.objects == 30
 
 
 def test_without_a_finder_nothing_is_said_of_all_masks():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +14,23 @@ from make_labels import (
     WORLD,
     masks_of,
     pictures,
+    png_header,
     write_coco,
     write_davis_clip,
     write_sa1b,
     write_sav_clip,
 )
+from PIL import Image
 
+from sam2_core import RELEASED, build_sam2
+from sam2_core.learning.world import World
 from sam2ray.errors import UsageError
+from sam2ray.learning.examining import PictureScores, ask_about
 from sam2ray.learning.labels import BadLabels, LabelSource
 from sam2ray.learning.labels.opening import Mixture, kind_of, open_labels
 from sam2ray.learning.train_config import Labels
+
+SMALL = dataclasses.replace(RELEASED["nano"], image_size=64)
 
 
 def opened(kind: str, uri: Path | None) -> LabelSource:
@@ -56,6 +65,57 @@ def test_a_clip_of_davis_comes_with_its_objects(tmp_path: Path):
         assert sorted(whole.annotated) == [0, 1, 2, 3, 4]
 
 
+def test_resolutions_of_davis_are_clips_of_their_own(tmp_path: Path):
+    small, large = WORLD.clip(2, frames=3), World(31, size=128).clip(2, frames=3)
+    write_davis_clip(tmp_path, "bear", small)
+    place = write_davis_clip(tmp_path, "bear", large, "Full-Resolution")
+    source = opened("davis", place)
+    assert source.clips == 2
+    sizes = {source.clip(number, 1, 0.0).frames[0].shape for number in range(2)}
+    assert sizes == {(96, 96, 3), (128, 128, 3)}
+    apart = {"kind": "davis", "uri": str(place / "Annotations" / "480p")}
+    apart |= {"pictures": str(place / "JPEGImages" / "480p")}
+    alone = open_labels(Labels.model_validate(apart), {}, 96)
+    assert alone.clips == 1
+    assert alone.clip(0, 3, 0.0).frames[0].shape == (96, 96, 3)
+    one_of_them = apart | {"uri": str(place)}
+    with pytest.raises(UsageError, match=r"480p/bear/00000\.png and .*Full-Res.*/00000\.png"):
+        open_labels(Labels.model_validate(one_of_them), {}, 96)
+    shutil.rmtree(place / "Annotations" / "Full-Resolution")
+    assert open_labels(Labels.model_validate(one_of_them), {}, 96).clips == 1
+
+
+def _palette(path: Path, ids: np.ndarray) -> None:
+    picture = Image.fromarray(ids.astype(np.uint8), "P")
+    picture.putpalette([value for n in range(256) for value in (n, n, n)])
+    picture.save(path)
+
+
+def test_what_white_means_is_the_same_on_all_frames_of_a_clip(tmp_path: Path):
+    clip = WORLD.clip(2, frames=4)
+    place = write_davis_clip(tmp_path, "bear", clip)
+    annotations = place / "Annotations" / "480p" / "bear"
+    void = np.zeros((96, 96), np.uint8)
+    void[:9] = 255
+    _palette(annotations / "00000.png", np.zeros((96, 96)))
+    _palette(annotations / "00003.png", void)
+    assert opened("davis", place).clip(0, 1, 0.99).masks[0].shape == (0, 96, 96)
+    for frame in range(1, 3):
+        _palette(annotations / f"{frame:05}.png", 255 - void)
+    found = opened("davis", place).clip(0, 4, 0.0).masks
+    np.testing.assert_array_equal([len(one) for one in found], [1] * 4)
+    np.testing.assert_array_equal([one[0].sum() for one in found], [0, *[87 * 96] * 2, 9 * 96])
+
+
+def test_a_header_that_claims_a_picture_of_400_megapixels_costs_its_clip_alone(tmp_path: Path):
+    place = write_davis_clip(tmp_path, "bear", WORLD.clip(2, frames=3))
+    (place / "Annotations" / "480p" / "bear" / "00001.png").write_bytes(png_header(20_000, 20_000))
+    source = opened("davis", place)
+    with pytest.raises(BadLabels, match=r"00001\.png.*exceeds limit"):
+        source.clip(0, 3, 0.0)
+    assert len(source.clip(0, 1, 0.0).frames) == 1
+
+
 def test_a_video_of_sav_is_labelled_on_every_fourth_frame(tmp_path: Path):
     clip = WORLD.clip(4, frames=9)
     place = write_sav_clip(tmp_path, "sav_000001", clip)
@@ -73,19 +133,45 @@ def test_a_video_of_sav_is_labelled_on_every_fourth_frame(tmp_path: Path):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda c: c["annotations"][0].pop("segmentation"), "has no segmentation"),
-        (lambda c: c["annotations"][0].update(segmentation=[[1, 2]]), "is no polygon"),
-        (lambda c: c["images"][0].pop("file_name"), "has no file_name"),
-        (lambda c: c["images"][0].update(file_name="gone.png"), "gone.png"),
-        (lambda c: c["images"][0].update(file_name="../" * 40 + "etc"), "labels.*it leaves /"),
-        (lambda c: c["images"][0].update(file_name="/etc"), "labels.*/etc is no regular file"),
-        (lambda c: c["annotations"][0]["segmentation"].update(size=[5, 5]), "5 x 5 pixels"),
+        (lambda c: c["masklet"].__setitem__(0, None), "masklet 0 is no list of masks but None"),
+        (lambda c: c["masklet"].__setitem__(0, {"0": 1}), "masklet 0 is no list of masks but {"),
+        (lambda c: c["masklet"][0].pop(), "different numbers of masklets"),
+        (lambda c: c["masklet"][0].__setitem__(0, 7), "frame 0: a mask is a COCO RLE"),
+        (lambda c: c["masklet"][0][0].update(size=[5, 5]), "frame 0: a mask of 5 x 5 pixels"),
+        (lambda c: c.update(masklet={"0": []}), "is no file of SA-V's masklets"),
+        (lambda c: c.update(masklet=None), "is no file of SA-V's masklets"),
     ],
 )
-def test_a_bad_annotation_costs_its_picture_alone(tmp_path: Path, damage, words: str):
+def test_masklets_that_are_none_cost_their_clip_alone(tmp_path: Path, damage, words: str):
+    place = write_sav_clip(tmp_path, "sav_1", WORLD.clip(4, frames=9))
+    write_sav_clip(tmp_path, "sav_2", WORLD.clip(4, frames=9))
+    content = json.loads((place / "sav_1_manual.json").read_text())
+    damage(content)
+    (place / "sav_1_manual.json").write_text(json.dumps(content))
+    source = opened("sav", place)
+    with pytest.raises(BadLabels, match=words):
+        source.clip(0, 3, 0.0)
+    with pytest.raises(BadLabels, match=words), source.whole_clip(0) as whole:
+        whole.annotated[0]
+    assert len(source.clip(1, 3, 0.0).frames) == 3
+
+
+_OF_A_PICTURE = [
+    (lambda c: c["images"][0].pop("file_name"), "has no file_name"),
+    (lambda c: c["images"][0].update(file_name="gone.png"), "gone.png"),
+    (lambda c: c["images"][0].update(file_name="../" * 40 + "etc"), "labels.*it leaves /"),
+    (lambda c: c["images"][0].update(file_name="/etc"), "labels.*/etc is no regular file"),
+    (lambda c: c["images"][0].update(file_name="~nobody~/a.png"), "labels"),
+    (lambda c: [one.pop("segmentation") for one in c["annotations"]], "it has no better one"),
+]
+
+
+@pytest.mark.parametrize(("damage", "words"), _OF_A_PICTURE)
+def test_what_is_wrong_with_all_of_a_picture_costs_it_alone(tmp_path: Path, damage, words: str):
     place = write_coco(tmp_path / "labels", pictures(2))
     content = json.loads(place.read_text())
-    damage(content)
+    of_first = [one for one in content["annotations"] if one["image_id"] == 0]
+    damage(content | {"annotations": of_first})
     place.write_text(json.dumps(content))
     source = opened("coco", place)
     with pytest.raises(BadLabels, match=words):
@@ -96,6 +182,68 @@ def test_a_bad_annotation_costs_its_picture_alone(tmp_path: Path, damage, words:
     assert any(skipped for _, skipped in reached)
     for labelled, _ in reached:
         np.testing.assert_array_equal(labelled.pixels, pictures(2)[1].pixels)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda c: c["annotations"][0].pop("segmentation"), "annotation 0: it has no segmentation"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, 2]]), "is no polygon"),
+        (lambda c: c["annotations"][0]["segmentation"].update(size=[5, 5]), "5 x 5 pixels"),
+        (lambda c: c["annotations"][0]["segmentation"].update(counts="~"), "no COCO RLE character"),
+        (lambda c: c["annotations"][0]["segmentation"].update(counts=None), "a string or a list"),
+        (lambda c: c["annotations"][0]["segmentation"].pop("counts"), "a mask is a COCO RLE"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["coco", "sa1b"])
+def test_a_bad_annotation_is_left_out_alone_and_told(tmp_path: Path, kind, damage, words: str):
+    write = write_coco if kind == "coco" else write_sa1b
+    place = write(tmp_path / "labels", pictures(1))
+    path = place if kind == "coco" else place / "sa_0.json"
+    content = json.loads(path.read_text())
+    if kind == "sa1b" and "polygon" in words:
+        words = "a mask is a COCO RLE"
+    damage(content)
+    path.write_text(json.dumps(content))
+    source = opened(kind, place)
+    found = source.picture(0)
+    np.testing.assert_array_equal(found.masks, masks_of(pictures(1)[0])[1:])
+    (why,) = found.left_out
+    assert words in why
+    assert str(path) in why
+    labelled, skipped = Mixture([source], [1.0], seed=0).picture(3)
+    assert len(labelled.masks) == len(found.masks)
+    assert [(one.source, one.reason) for one in skipped] == [(source.name, why)]
+    scores = PictureScores()
+    (asked,) = ask_about(build_sam2(SMALL), source, range(1), scores)
+    assert len(asked.labelled.masks) == len(found.masks)
+    assert scores.skipped == [why]
+
+
+@pytest.mark.parametrize(("kind", "write"), [("coco", write_coco), ("sa1b", write_sa1b)])
+def test_small_masks_of_pictures_are_left_out(tmp_path: Path, kind: str, write):
+    made = pictures(1)[0]
+    masks = masks_of(made)
+    areas = masks.sum((1, 2))
+    middle = int(np.sort(areas)[len(areas) // 2])
+    place = write(tmp_path, [made])
+    for least in (middle, 10_000):
+        told = {"kind": kind, "uri": str(place), "min_area": least}
+        found = open_labels(Labels.model_validate(told), {}, 96).picture(0)
+        np.testing.assert_array_equal(found.masks, masks[areas >= least])
+
+
+def test_an_object_of_a_clip_is_as_large_as_it_is_at_its_largest(tmp_path: Path):
+    clip = WORLD.clip(2, frames=5)
+    place = write_davis_clip(tmp_path, "bear", clip)
+    everything = np.array(opened("davis", place).clip(0, 3, 0.5).masks)
+    largest = everything.sum((2, 3)).max(0)
+    least = int(np.sort(largest)[len(largest) // 2])
+    told = {"kind": "davis", "uri": str(place), "min_area": least}
+    source = open_labels(Labels.model_validate(told), {}, 96)
+    np.testing.assert_array_equal(source.clip(0, 3, 0.5).masks, everything[:, largest >= least])
+    with source.whole_clip(0) as whole:
+        assert len(whole.annotated[0]) >= everything.shape[1]
 
 
 def test_labels_that_are_not_there_are_refused_at_once(tmp_path: Path):

@@ -11,7 +11,7 @@ from sam2ray.learning.labels.made_world import WorldLabels
 from sam2ray.learning.labels.opening import Mixture
 from sam2ray.learning.pupil import Averages, Pupil, new_learner
 from sam2ray.learning.samples import SampleMaker, clip_batch, picture_batch
-from sam2ray.learning.train_config import TrainConfig
+from sam2ray.learning.train_config import Stage, TrainConfig
 
 MIXTURE = Mixture([WorldLabels(31, 64, False, 16)], [1.0], seed=5)
 
@@ -32,15 +32,19 @@ def one_step(asked: TrainConfig) -> tuple[dict[str, float], dict[str, Tensor], d
     stage = asked.stages[0]
     learner = new_learner(asked, torch.device("cpu"))
     before = {name: w.detach().clone() for name, w in learner.model.named_parameters()}
-    pupil = Pupil.at_stage(learner, Averages.of(learner), stage)
+    found = step_of(Pupil.at_stage(learner, Averages.of(learner), stage), stage)
+    after = {name: w.detach().clone() for name, w in learner.model.named_parameters()}
+    return found, before, after
+
+
+def step_of(pupil: Pupil, stage: Stage) -> dict[str, float]:
+    """Figures of a stage's first step."""
     maker = SampleMaker(MIXTURE, stage, 0, 64)
     is_clip = stage.learns_clips(0)
     rows = [(maker.clip if is_clip else maker.picture)(number) for number in range(stage.batch)]
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0] if name != "skipped"}
     batch = clip_batch(columns) if is_clip else picture_batch(columns)
-    found = pupil.step(0, batch, len(batch.source_index_N), torch.Generator().manual_seed(1))
-    after = {name: w.detach().clone() for name, w in learner.model.named_parameters()}
-    return found, before, after
+    return pupil.step(0, batch, len(batch.source_index_N), torch.Generator().manual_seed(1))
 
 
 def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
@@ -70,6 +74,24 @@ def test_a_stage_moves_what_it_names_and_nothing_else(stage: dict, learns: set, 
     changed = moved(before, after)
     assert learns <= changed
     assert not stays & changed
+
+
+def test_gradients_of_what_a_stage_freezes_are_gone_and_count_in_no_norm():
+    both = {"learn": "pictures", "corrections": 0, "batch": 1}
+    first, second = (
+        Stage.model_validate({"name": "s", "steps": 5, "clip_norm": 1e9, **both, **more})
+        for more in ({}, {"parts": {"encoder": 0.0}})
+    )
+    learner = new_learner(config(both), torch.device("cpu"))
+    averages = Averages.of(learner)
+    step_of(Pupil.at_stage(learner, averages, first), first)
+    pupil = Pupil.at_stage(learner, averages, second)
+    assert all(weight.grad is None for weight in learner.parameters())
+    found = step_of(pupil, second)
+    assert all(weight.grad is None for weight in learner.model.encoder.parameters())
+    learned = [w.grad for w in learner.parameters() if w.requires_grad and w.grad is not None]
+    norm = torch.stack([gradient.norm() for gradient in learned]).norm()
+    assert found["gradient_norm"] == pytest.approx(norm.item(), rel=1e-5)
 
 
 def test_activations_that_are_made_twice_give_the_same_step():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from make_labels import WORLD, masks_of
 
+from ops import decode_run_lengths, encode_run_lengths
 from sam2ray.learning.labels.labelled import LabelledImage, LabelledVideo
 from sam2ray.learning.labels.made_world import WorldLabels
+from sam2ray.learning.labels.mask_stack import RunLengthMasks
 from sam2ray.learning.labels.opening import Mixture
-from sam2ray.learning.samples import SampleMaker, clip_batch, picture_batch
+from sam2ray.learning.samples import SampleMaker, View, clip_batch, picture_batch
 from sam2ray.learning.train_config import Stage
 
 WORLD_LABELS = Mixture([WorldLabels(31, 96, False, 16)], [1.0], seed=5)
@@ -57,6 +60,41 @@ def test_masks_lie_where_their_things_are_seen(stride: int):
         assert np.abs(areas.numpy() - area).min() < 0.02
     for number, mask in enumerate(batch.targets_Nhw.numpy()):
         assert mask.any(), number
+
+
+def test_masks_are_shrunk_a_few_at_a_time_as_they_are_all_at_once(monkeypatch):
+    masks = np.concatenate([masks_of(WORLD.picture(number)) for number in range(4)])
+    assert len(masks) > 16
+    lengths = RunLengthMasks(encode_run_lengths(torch.from_numpy(masks)))
+    decoded = []
+
+    def watched(runs):
+        decoded.append(len(runs))
+        return decode_run_lengths(runs)
+
+    monkeypatch.setattr("sam2ray.learning.labels.mask_stack.decode_run_lengths", watched)
+    view = View(5, 10, 80, 70, mirrored=True)
+    part = torch.from_numpy(masks[:, 5:85, 10:80][:, :, ::-1].copy())
+    for side in (32, 41):
+        whole = torch.nn.functional.interpolate(part[:, None].float(), (side, side), mode="area")
+        for given in (masks, lengths):
+            found = view.of_masks(given, side)
+            np.testing.assert_array_equal(found, (whole[:, 0] >= 0.5).numpy())
+            assert view.of_masks(given[:0], side).shape == (0, side, side)
+    assert max(decoded) == 8
+    unchanged = View(0, 0, 96, 96, mirrored=False).of_masks(lengths, 96)
+    np.testing.assert_array_equal(unchanged, masks)
+
+
+def test_a_picture_of_which_no_mask_is_left_is_a_row_without_objects():
+    class Bare(_One):
+        def picture(self, number: int) -> LabelledImage:
+            found = super().picture(number)
+            return LabelledImage(found.pixels, found.masks[:0])
+
+    row = maker(Mixture([Bare()], [1.0], seed=0)).picture(0)  # pyright: ignore[reportArgumentType]
+    assert row["objects"] == 0
+    assert not row["ids"].any()
 
 
 def test_a_mirrored_picture_has_mirrored_masks():

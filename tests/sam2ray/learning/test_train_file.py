@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sam2ray.errors import UsageError
-from sam2ray.learning.train_config import Stage
+from sam2ray.learning.train_config import Labels, Stage
 from sam2ray.learning.train_file import load_training
 
 GOOD = """\
@@ -116,6 +116,12 @@ def test_a_head_that_makes_no_sense_is_refused(tmp_path: Path, settings: list[st
     path.write_text(CLASSES)
     with pytest.raises(UsageError, match=words):
         load_training(str(path), settings)
+
+
+def test_masks_of_an_output_take_no_folder_of_pictures():
+    told = {"kind": "masks", "uri": "out", "pictures": "photos"}
+    with pytest.raises(ValueError, match="masks know where their pictures lie: leave pictures out"):
+        Labels.model_validate(told)
 
 
 def test_rates_grow_and_fall():

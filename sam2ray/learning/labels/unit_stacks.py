@@ -1,0 +1,86 @@
+"""The rows that an output has of a unit -> stacks of masks; whatever is wrong is BadLabels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from .labelled import BadLabels, require_size
+from .mask_stack import RunLengthMasks, stack_of
+from .reading import refuse
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipRows:
+    """The rows of a clip, frame by frame."""
+
+    name: str
+    rows: pa.Table
+    numbers: np.ndarray  # the frame of each row, ascending
+
+    @classmethod
+    def of(cls, name: str, rows: pa.Table) -> ClipRows:
+        """Sort them; BadLabels if there are none, or some are of no frame."""
+        rows = rows.sort_by("frame_index").combine_chunks()
+        numbers = rows["frame_index"].fill_null(-1).to_numpy()
+        if not len(numbers) or numbers.min() < 0:
+            raise BadLabels(f"{name}: has no masks, or one that is of no frame")
+        return cls(name, rows, numbers)
+
+    @property
+    def frames(self) -> list[int]:
+        """Those with rows."""
+        return np.unique(self.numbers).tolist()
+
+    def objects(self, frames: Sequence[int], min_score: float = 0.0) -> list[int]:
+        """The objects that these frames show, but none that is rated lower on any of them."""
+        rows = self.rows.filter(pa.array(np.isin(self.numbers, np.asarray(frames))))
+        ids = rows["object_id"].to_pylist()
+        is_good = are_good(rows, min_score).tolist()
+        bad = {one for one, good in zip(ids, is_good, strict=True) if not good}
+        seen = {one for one in ids if one is not None}
+        if not seen:
+            raise BadLabels(f"{self.name}: its masks belong to no objects")
+        if seen <= bad:
+            place = f"frames {frames[0]} to {frames[-1]}"
+            raise BadLabels(f"{self.name}: no object is rated {min_score} or better on {place}")
+        return sorted(seen - bad)
+
+    def stack(self, frame: int, objects: Sequence[int], size_hw: tuple[int, int]) -> RunLengthMasks:
+        """The masks of these objects on one frame, without a pixel where one is not seen."""
+        first, end = np.searchsorted(self.numbers, [frame, frame + 1]).tolist()
+        rows, name = self.rows.slice(first, end - first), f"{self.name}: frame {frame}"
+        counts = dict(zip(rows["object_id"].to_pylist(), _counts(rows, size_hw, name), strict=True))
+        return _stack([counts.get(one) for one in objects], size_hw, name)
+
+
+def picture_stack(
+    name: str, rows: pa.Table, min_score: float, size_hw: tuple[int, int]
+) -> RunLengthMasks:
+    """The masks of a picture that are rated so high; others are not even looked at."""
+    rows = rows.filter(pa.array(are_good(rows, min_score)))
+    return _stack(_counts(rows, size_hw, name), size_hw, name)
+
+
+def are_good(rows: pa.Table, min_score: float) -> np.ndarray:
+    """Which masks are rated so high, or not at all."""
+    return np.nan_to_num(rows["predicted_iou"].to_numpy(), nan=1.0) >= min_score
+
+
+def _counts(rows: pa.Table, size_hw: tuple[int, int], name: str) -> list[str]:
+    for height, width in zip(rows["height"].to_pylist(), rows["width"].to_pylist(), strict=True):
+        require_size((height, width), size_hw, name)
+    counts = rows["rle_counts"].to_pylist()
+    if None in counts:
+        raise BadLabels(f"{name}: a mask has no rle_counts")
+    return counts
+
+
+def _stack(counts: Sequence[str | None], size_hw: tuple[int, int], name: str) -> RunLengthMasks:
+    try:
+        return stack_of(counts, size_hw)
+    except ValueError as error:  # run lengths that somebody corrected badly
+        refuse(name, error)
