@@ -273,7 +273,7 @@ class Workers(Section):
 
     count: int = run(1, "Processes that learn side by side, each from its own batch.", ge=1)
     gpus: bool | Literal["auto"] = run("auto", "A GPU for each; auto: where the cluster has one.")
-    cpus: float = run(1.0, "CPUs for each.", gt=0)
+    cpus: float = run(1.0, "CPUs that each books; what makes samples takes one of the rest.", ge=0)
     threads: int = run(1, "Threads each computes with on the CPU.", ge=1)
     failures: int = run(3, "Deaths of workers after which the training is given up.", ge=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -61,6 +62,8 @@ def train(config: TrainConfig, say: Say) -> Trained:
         _pin(store, config)
         _refuse_empty_labels(config)
         ensure_ray()
+        if remark := remark_on_cpus(config, cluster().cpus):
+            say(remark)
         with _telling(store, config, say):
             _fit(config, store)
         figures = pa.concat_tables(read_figures(store))
@@ -98,6 +101,20 @@ def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:  # noqa
             yield from _differences(left, right, f"{path}.{place}")
     elif one != other:
         yield path
+
+
+def remark_on_cpus(config: TrainConfig, cpus: float) -> str:
+    """That workers leave no CPU to what makes samples, which waits for ever; else nothing."""
+    workers = config.workers
+    taken = workers.count * workers.cpus
+    if taken + 1 <= cpus:
+        return ""
+    enough = max(0.0, math.floor((cpus - 1) / workers.count * 100) / 100)
+    return (
+        f"workers book {taken:g} of the cluster's {cpus:g} CPUs, and what makes samples needs one "
+        f"more: nothing moves before further nodes come. If none will, stop, and start again with "
+        f"--set workers.cpus={enough:g}."
+    )
 
 
 def _refuse_empty_labels(config: TrainConfig) -> None:

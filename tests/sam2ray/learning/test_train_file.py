@@ -9,6 +9,7 @@ import pytest
 from sam2ray.errors import UsageError
 from sam2ray.learning.train_config import Labels, Stage
 from sam2ray.learning.train_file import load_training
+from sam2ray.learning.training import remark_on_cpus
 
 GOOD = """\
 output: out
@@ -27,6 +28,20 @@ def test_a_small_file_is_enough_and_set_changes_what_it_says(tmp_path: Path):
     config = load_training(str(path), ["stages.0.steps=3", "workers.count=2", "model.name=nano"])
     assert (config.stages[0].steps, config.workers.count) == (3, 2)
     assert config.model.row().image_size == 256
+
+
+@pytest.mark.parametrize(
+    ("workers", "cpus", "way_out"),
+    [("count=2", 2, "workers.cpus=0.5."), ("count=1", 1, "workers.cpus=0."), ("count=3", 4, "")],
+)
+def test_workers_that_leave_no_cpu_to_what_makes_samples_are_told_so(
+    tmp_path: Path, workers: str, cpus: int, way_out: str
+):
+    path = tmp_path / "train.yaml"
+    path.write_text(GOOD)
+    remark = remark_on_cpus(load_training(str(path), [f"workers.{workers}"]), cpus)
+    assert bool(remark) == bool(way_out)
+    assert remark.endswith(way_out)
 
 
 def test_all_faults_come_at_once_with_their_lines(tmp_path: Path):
