@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -109,8 +109,11 @@ class _KeptLedger:
     def last_words(self, process: Process, verdict: Verdict) -> None:
         self.ledger.last_words(process, verdict)
 
-    def report(self, endings: Sequence[Ending], seconds: Mapping[str, float]) -> None:
-        self.ledger.report(endings, seconds)
+    def hand_on(self, process: Process, unit_ids: Sequence[str]) -> None:
+        self.ledger.hand_on(process, unit_ids)
+
+    def report(self, endings: Sequence[Ending], *, early: bool = False) -> None:
+        self.ledger.report(endings, early=early)
 
     def sign_of_life(self) -> None:
         self.ledger.sign_of_life()
