@@ -13,10 +13,13 @@ _KINDS = 6
 Pattern = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-@lru_cache(maxsize=4)
-def patterns(seed: int, count: int = 48) -> Pattern:
-    """Patterns [count, SIDE, SIDE]: noise of many roughnesses, gratings, checks, dots, grain."""
-    rng = np.random.default_rng([seed, 0x7E47])
+@lru_cache(maxsize=8)
+def patterns(seed: int, era: int = 0, count: int = 48) -> Pattern:
+    """Patterns [count, SIDE, SIDE]: noise of many roughnesses, gratings, checks, dots, grain.
+
+    Each era of a world has its own: whoever sees the same few again and again knows them by heart.
+    """
+    rng = np.random.default_rng([seed, 0x7E47, era] if era else [seed, 0x7E47])
     made = [_pattern(rng, number % _KINDS) for number in range(count)]
     return np.stack([_levelled(plane) for plane in made])
 

@@ -23,6 +23,7 @@ Ids = np.ndarray[Any, np.dtype[np.int16]]
 Canvas = np.ndarray[Any, np.dtype[np.float32]]
 
 _SIZES = (0.05, 0.32)  # half of the smallest and largest thing, by the side of the picture
+_ERA = 256  # pictures or clips in a row that share their patterns: making these takes a while
 _FRAME_S = 1 / 8  # of a clip's own time, in which things turn, bend and move
 
 
@@ -74,7 +75,7 @@ class World:
     def picture(self, number: int) -> LabelledPicture:
         """One picture."""
         rng = np.random.default_rng([self.seed, 1, number])
-        scene = _Scene.drawn(rng, self)
+        scene = _Scene.drawn(rng, self, number)
         canvas, ids = scene.painted(0.0)
         families = tuple(thing.family for thing in scene.things)
         return LabelledPicture(_Camera.drawn(rng).taken(canvas, rng), ids, families)
@@ -82,7 +83,7 @@ class World:
     def clip(self, number: int, frames: int = 8) -> LabelledClip:
         """One clip; things move, turn, bend, pass before one another, leave and return."""
         rng = np.random.default_rng([self.seed, 2, number])
-        scene, camera = _Scene.drawn(rng, self), _Camera.drawn(rng)
+        scene, camera = _Scene.drawn(rng, self, number), _Camera.drawn(rng)
         seen = [scene.painted(frame * _FRAME_S) for frame in range(frames)]
         pixels = [camera.taken(canvas, rng) for canvas, _ in seen]
         return LabelledClip(np.stack(pixels), np.stack([ids for _, ids in seen]))
@@ -203,8 +204,8 @@ class _Scene:
     things: tuple[_Thing, ...]
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator, world: World) -> _Scene:
-        bank = patterns(world.seed)
+    def drawn(cls, rng: np.random.Generator, world: World, number: int) -> _Scene:
+        bank = patterns(world.seed, number // _ERA)
         families = [*world.families]
         surfaces: list[_Surface] = []
         things: list[_Thing] = []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sam2_core.learning.shapes import HELD_OUT, TRAINED
+from sam2_core.learning.textures import patterns
 from sam2_core.learning.world import World
 
 FAMILIES = {**TRAINED, **HELD_OUT}
@@ -30,6 +31,12 @@ def test_pictures_are_what_models_take(size: int):
     assert masks.shape == (len(ids), size, size)
     assert masks.sum(0).max() == 1, "a pixel shows one thing"
     assert np.array_equal(masks.any(0), picture.ids > 0)
+
+
+def test_a_world_does_not_show_the_same_few_patterns_for_ever():
+    first, second = ({plane.tobytes() for plane in patterns(3, era)} for era in (0, 1))
+    assert len(first & second) < 5, "checks alone are few"
+    np.testing.assert_array_equal(patterns(3, 1), patterns(3, 1))
 
 
 def test_pictures_differ_in_how_much_they_hold():
