@@ -17,7 +17,15 @@ from ..storage import Entry, Options, local_path
 from .cells import as_text
 from .files import addressed
 from .patterns import all_files
-from .places import base_name, is_hidden, media_kind, place_of, reason_to_pass, resolve
+from .places import (
+    base_name,
+    is_hidden,
+    media_kind,
+    place_of,
+    reason_to_pass,
+    require_bucket,
+    resolve,
+)
 from .prompts.columns import PROMPT_NAMES, PromptColumns
 from .prompts.fields import PromptFields, prompts_text
 from .prompts.prompt_source import PromptSource
@@ -149,6 +157,7 @@ def _read(chunk: Chunk, entry: Entry, columns: ListColumns) -> Iterator[Mention 
         place = row_name(entry, number)
         try:
             address = take_apart(resolve(as_text(row.get(columns.uri)) or "", folder))
+            require_bucket(address.public)
         except ValueError as error:
             yield Ignored(place, "no address", str(error))
             continue

@@ -147,8 +147,6 @@ def resolve(reference: str, folder: str) -> str:
     if not reference or not is_text(reference) or "\0" in unquote(reference):
         raise ValueError("no address")
     if _SCHEME.match(reference):
-        if (found := _S3_BUCKET.match(reference)) and not _BUCKET_NAME.fullmatch(found[1]):
-            raise ValueError(f"no bucket of S3 is called {found[1]!r:.80}")
         return reference
     if reference.startswith(("/", "~/")):
         return str(local_path(reference))
@@ -159,6 +157,12 @@ def resolve(reference: str, folder: str) -> str:
     if reference.endswith("/"):
         joined += "/"
     return root + joined
+
+
+def require_bucket(uri: str) -> None:
+    """ValueError if an address of S3, without secrets, names what can be no bucket."""
+    if (found := _S3_BUCKET.match(uri)) and not _BUCKET_NAME.fullmatch(found[1]):
+        raise ValueError(f"no bucket of S3 is called {found[1]!r:.80}")
 
 
 @lru_cache(maxsize=64)

@@ -8,16 +8,19 @@ import sys
 from pathlib import Path
 
 # Tracing is never stopped: Python up to 3.12.8 crashes where that meets an allocation of a native
-# thread, such as those of Arrow and of event loops. So each measurement has a process of its own.
+# thread, such as those of Arrow and of event loops. So each measurement has a process of its own,
+# which leaves without a farewell: Arrow's threads, traced as they are, may not survive Python's.
 _FRAME = """
-import sys, tracemalloc
+import os, sys, tracemalloc
 import pyarrow as pa
 {script}
 run(*sys.argv[1:])  # loads what is loaded once
 arrow = pa.total_allocated_bytes()
 tracemalloc.start()
 run(*sys.argv[1:])
-print(tracemalloc.get_traced_memory()[1] + max(0, pa.default_memory_pool().max_memory() - arrow))
+peak = tracemalloc.get_traced_memory()[1] + max(0, pa.default_memory_pool().max_memory() - arrow)
+print(peak, flush=True)
+os._exit(0)
 """
 
 
