@@ -19,7 +19,7 @@ from ops import decode_run_lengths, from_coco_strings
 from ..dataset import Dataset
 from ..storage import Options, Store
 from .exported import CannotBeShown, Exported, Watch
-from .frame_names import frame_names
+from .frame_names import frame_names, patterns_of
 from .names import stem_of
 
 _GROUND, _VOID = 0, 255
@@ -66,12 +66,13 @@ def write_objects(
 
     Where objects overlap, a pixel shows the smallest. Frames of folders are called as they are.
     """
+    patterns = patterns_of(data.store)
 
     def frames_of(outcome: Row, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, Ids]]:
         if outcome["kind"] == "image":
             raise CannotBeShown("pictures, which DAVIS has no place for")
         stem, size = stem_of(outcome, roots), (outcome["height"], outcome["width"])
-        name_of_frame = frame_names(outcome, options)
+        name_of_frame = frame_names(outcome, patterns, options)
         seen = set()
         for frame, rows in _by_frame(batches):
             seen.add(frame)
@@ -107,6 +108,7 @@ def write_classes(
     What no mask covers is ground, if one of the names is said to mean that.
     """
     numbers = {name: number for number, name in enumerate(names)}
+    patterns = patterns_of(data.store)
     elsewhere = _VOID if ground is None else numbers[ground]
 
     def class_id(row: Row) -> int:
@@ -119,7 +121,7 @@ def write_classes(
             _, rows = next(frames, (None, []))
             yield f"{stem}.png", _painted(rows, size, elsewhere, class_id)
             return
-        name_of_frame = frame_names(outcome, options)
+        name_of_frame = frame_names(outcome, patterns, options)
         for frame, rows in frames:
             yield f"{stem}/{name_of_frame(frame)}.png", _painted(rows, size, elsewhere, class_id)
 

@@ -177,9 +177,9 @@ def test_what_no_mask_covers_is_ground_if_a_class_is_said_to_mean_that(tmp_path)
     assert not (tmp_path / "x").exists()
 
 
-def frames_of_folder(folder: Path, names: list[str]) -> Unit:
+def frames_of_folder(folder: Path, names: list[str], pattern: str = "") -> Unit:
     write_files(folder, names)
-    (unit,), _ = found_in(open_source(str(folder), kind="frames"))
+    (unit,), _ = found_in(open_source(str(folder / pattern), kind="frames"))
     return unit
 
 
@@ -190,6 +190,10 @@ def test_frames_of_a_folder_are_called_as_its_pictures(tmp_path, form):
     for name in ("gone", "changed", "alike"):
         alike = ["0.jpg", "0.png", "1.png"] if name == "alike" else names
         told.append(Ended(frames_of_folder(tmp_path / name, alike), objects=[1, 2], label="sky"))
+    both = [*(f"rgb_{number}.jpg" for number in (2, 9, 10)), "depth_2.png"]
+    told.append(
+        Ended(frames_of_folder(tmp_path / "both", both, "rgb_*"), objects=[1, 2], label="sky")
+    )
     shutil.rmtree(tmp_path / "gone")
     write_files(tmp_path / "changed", ["shot_1.jpg"])
     mode = ["mode=track"] if form == "davis" else ["mode=semantic", "semantic.head=h.safetensors"]
@@ -197,8 +201,9 @@ def test_frames_of_a_folder_are_called_as_its_pictures(tmp_path, form):
     code, _, complaints = run(tmp_path / "out", tmp_path / "ids", "--format", form)
     assert code == 0
     written = sorted(path.name for path in (tmp_path / "ids").rglob("*.png"))
-    assert written == ["shot_10.png", "shot_2.png", "shot_9.png"]
-    assert {path.parent.name for path in (tmp_path / "ids").rglob("*.png")} == {"park"}
+    of_both = ["rgb_10.png", "rgb_2.png", "rgb_9.png"]
+    assert written == [*of_both, "shot_10.png", "shot_2.png", "shot_9.png"]
+    assert {path.parent.name for path in (tmp_path / "ids").rglob("*.png")} == {"both", "park"}
     for words in ("listed any more: not_found", "changed since", "called alike"):
         assert words in complaints
 
