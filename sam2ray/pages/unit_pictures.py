@@ -24,6 +24,7 @@ from ..stages.clip_frames import BoundedVideoFile, VideoFrames
 from ..stages.clips import ClipSpec
 from ..stages.decode import decode_picture
 from ..stages.fetch import fetch
+from ..stages.frame_opener import FrameOpener
 from ..stages.sampling import Sample
 from ..stages.specs import clip_spec
 from ..storage import Options, local_path, open_store
@@ -122,15 +123,13 @@ def _pictures_of_folder(
 ) -> Iterator[tuple[int, RgbArray]]:
     entries = ask(lambda: frames_of(unit, spec.storage), unit.source_uri, spec.patience)
     store = open_store(unit.source_uri, spec.storage)
+    open_frame = FrameOpener(store, entries, spec.patience, spec.limits)
     for number in numbers:
         if number >= len(entries):
             return
-        entry = entries[number]
-        if entry.size > spec.limits.max_bytes:
-            excess = f"frame {number}: {entry.size} bytes, too many for a picture"
-            raise UnitFailed(ErrorClass.TOO_LARGE, excess)
-        content = ask(lambda name=entry.name: store.read(name), store.uri, spec.patience)
-        yield number, _decoded(content, spec)
+        frame = open_frame(number)
+        assert not isinstance(frame, ResizedPicture), "nothing asked for another size"
+        yield number, frame
 
 
 def _decoded(content: bytes, spec: ClipSpec) -> RgbArray:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from sam2_core import FrameSourceError, ResizedPicture
+from sam2_core import FrameSourceError
 from sam2_core.inference.containers.broken_bytes import unheard
 from sam2_core.inference.frame_prompts import LostPrompt
-from sam2_core.inference.preprocess import SizedPicture, size_hw_of
+from sam2_core.inference.preprocess import size_hw_of
 
 from ..errors import UnitFailed
 from ..modes.clips import FrameChoice, OpenClip, loss_of
@@ -18,10 +18,11 @@ from ..readers.locate import frames_of
 from ..readers.places import base_name
 from ..readers.prompts import UnitPrompt, parse_prompts
 from ..records import ErrorClass, Failure, Unit
-from ..storage import Entry, Options, Store, open_store
+from ..storage import Options, open_store
 from .clip_files import ClipFile, ask, bring, check_header, failure_of_video
 from .clip_frames import BoundedVideoFile, BrokenClip, FolderFrames, VideoFrames
-from .decode import DecodeMode, PictureLimits, decode_picture
+from .decode import DecodeMode, PictureLimits
+from .frame_opener import FrameOpener
 from .read_ahead import ReadAhead
 from .sampling import Sample, Sampling, Seconds, sample
 
@@ -134,12 +135,15 @@ class ClipOpener:
         )
 
     def _open_folder(self, unit: Unit) -> ClipInHand:
-        start = time.perf_counter()
-        entries = ask(
-            lambda: frames_of(unit, self.spec.storage), unit.source_uri, self.spec.patience
-        )
-        open_frame = _FrameOpener(
-            self.spec, open_store(unit.source_uri, self.spec.storage), entries
+        start, spec = time.perf_counter(), self.spec
+        entries = ask(lambda: frames_of(unit, spec.storage), unit.source_uri, spec.patience)
+        open_frame = FrameOpener(
+            open_store(unit.source_uri, spec.storage),
+            entries,
+            spec.patience,
+            spec.limits,
+            spec.mode,
+            spec.model_px,
         )
         size_hw = size_hw_of(open_frame(0))
         fetch_s = time.perf_counter() - start
@@ -177,32 +181,6 @@ class ClipOpener:
                 ErrorClass.ZERO_FRAMES, f"it ends after {length} frames, before frame {first}"
             )
         return chosen.with_frames(prompted)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _FrameOpener:
-    """Fetches and decodes the pictures of a folder by their number."""
-
-    spec: ClipSpec
-    store: Store
-    entries: Sequence[Entry]
-
-    def __call__(self, number: int) -> SizedPicture:
-        entry, spec = self.entries[number], self.spec
-        try:
-            if entry.size > spec.limits.max_bytes:
-                excess = f"{entry.size} bytes, more than decode.max_bytes={spec.limits.max_bytes}"
-                raise UnitFailed(ErrorClass.TOO_LARGE, excess)
-            data = ask(lambda: self.store.read(entry.name), self.store.uri, spec.patience)
-            picture = decode_picture(
-                data, mode=spec.mode, model_px=spec.model_px, limits=spec.limits
-            )
-        except UnitFailed as failure:
-            words = f"frame {number}, {entry.name}: {failure.message}"
-            raise UnitFailed(failure.error_class, words) from failure
-        if picture.resized:
-            return ResizedPicture(picture.pixels, picture.size_hw)
-        return picture.pixels
 
 
 def _within_reach(

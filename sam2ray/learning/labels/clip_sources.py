@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 
 from sam2_core import FrameSourceError
 from sam2_core.inference.frame_sources import FrameSource
-from sam2_core.inference.preprocess import ResizedPicture, RgbArray
+from sam2_core.inference.preprocess import ResizedPicture, RgbArray, size_hw_of
 
-from ...errors import Sam2RayError, UnitFailed
+from ...errors import Sam2RayError
 from ...patience import STEADY
 from ...readers.locate import frames_of
-from ...records import ErrorClass, Unit
+from ...records import Unit
 from ...stages.clip_files import ask, bring, check_header
 from ...stages.clip_frames import BoundedVideoFile, FolderFrames, VideoFrames
-from ...stages.decode import decode_picture
+from ...stages.frame_opener import FrameOpener
 from ...stages.sampling import Sample
-from ...storage import Entry, Options, Store, open_store
+from ...storage import Options, open_store
 from .labelled import BadLabels
 from .reading import LIMITS, refuse
 
@@ -80,30 +79,8 @@ def _open_folder(unit: Unit, options: Options, numbers: Sequence[int] | None) ->
             numbers = range(len(entries))
         if numbers[-1] >= len(entries):
             raise BadLabels(f"{uri}: it ends before frame {numbers[-1]}")
-        open_frame = _FrameOpener(open_store(uri, options), entries)
-        first = open_frame(numbers[0])
+        open_frame = FrameOpener(open_store(uri, options), entries, STEADY, LIMITS)
+        size_hw = size_hw_of(open_frame(numbers[0]))
     except (OSError, Sam2RayError) as error:
         refuse(uri, error)
-    size_hw = (first.shape[0], first.shape[1])
     return FolderFrames(uri, size_hw, Sample(numbers, reaches_end=True), open_frame, _THREADS)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _FrameOpener:
-    """Decodes the pictures of a folder by their number."""
-
-    store: Store
-    entries: Sequence[Entry]
-
-    def __call__(self, number: int) -> RgbArray:
-        entry = self.entries[number]
-        try:
-            if entry.size > LIMITS.max_bytes:
-                raise UnitFailed(
-                    ErrorClass.TOO_LARGE, f"{entry.size} bytes, too many for a picture"
-                )
-            content = ask(lambda: self.store.read(entry.name), self.store.uri, STEADY)
-            return decode_picture(content, mode="exact", model_px=None, limits=LIMITS).pixels
-        except UnitFailed as failure:
-            words = f"frame {number}, {entry.name}: {failure.message}"
-            raise UnitFailed(failure.error_class, words) from failure
