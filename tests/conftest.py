@@ -13,8 +13,11 @@ from hypothesis import settings
 MEDIA = Path(os.environ.get("SAM2RAY_MEDIA", Path(__file__).parents[2] / "shared" / "media"))
 
 
-# How long an example takes says how busy the machine is, and nothing about the code.
-settings.register_profile("sam2ray", deadline=None)
+# How long an example takes says how busy the machine is, and nothing about the code. Examples are
+# the same each time, so that a change is not blamed for what it did not do: `--hypothesis-profile
+# search` looks for others.
+settings.register_profile("sam2ray", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
 settings.load_profile("sam2ray")
 
 # Models in tests are small: a second thread would mostly wait, for ever so long on a busy machine.

@@ -24,6 +24,8 @@ from .dense import AffinityHead, DenseLosses, dense_losses
 from .losses import LossConfig, Losses, true_iou
 from .pictures import Answers, Interaction, enlarged, interact, total
 
+_HALF = 128  # of a pixel
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureBatch:
@@ -31,20 +33,25 @@ class PictureBatch:
 
     pixels_BSS3: Tensor  # uint8
     ids_Bhw: Tensor  # 0: the ground, or nobody knows
-    targets_Nhw: Tensor  # bool
+    cover_Nhw: Tensor  # uint8: how much of each pixel a target covers, of 255
     source_index_N: Tensor  # the picture of each target
 
     @property
     def count(self) -> int:
         """How much there is to be found: what losses are divided by."""
-        return len(self.targets_Nhw)
+        return len(self.cover_Nhw)
+
+    @property
+    def targets(self) -> Tensor:
+        """As masks, bool: what is covered by half or more."""
+        return self.cover_Nhw >= _HALF
 
     def to(self, device: torch.device) -> PictureBatch:
         """The same, elsewhere."""
         return PictureBatch(
             self.pixels_BSS3.to(device, non_blocking=True),
             self.ids_Bhw.to(device, non_blocking=True),
-            self.targets_Nhw.to(device, non_blocking=True),
+            self.cover_Nhw.to(device, non_blocking=True),
             self.source_index_N.to(device, non_blocking=True),
         )
 
@@ -54,19 +61,24 @@ class ClipBatch:
     """Clips of one length, and what is to be followed in them."""
 
     pixels_BTSS3: Tensor  # uint8
-    targets_NThw: Tensor  # bool, empty where an object is not seen
+    cover_NThw: Tensor  # uint8, as of pictures; nothing where an object is not seen
     source_index_N: Tensor  # the clip of each object
 
     @property
     def count(self) -> int:
         """How much there is to be found: what losses are divided by."""
-        return len(self.targets_NThw)
+        return len(self.cover_NThw)
+
+    @property
+    def targets(self) -> Tensor:
+        """As masks, bool: what is covered by half or more."""
+        return self.cover_NThw >= _HALF
 
     def to(self, device: torch.device) -> ClipBatch:
         """The same, elsewhere."""
         return ClipBatch(
             self.pixels_BTSS3.to(device, non_blocking=True),
-            self.targets_NThw.to(device, non_blocking=True),
+            self.cover_NThw.to(device, non_blocking=True),
             self.source_index_N.to(device, non_blocking=True),
         )
 
@@ -153,20 +165,16 @@ class Learner(nn.Module):
             dense = self._dense(embedding, batch.ids_Bhw, lesson, generator)
             parts.append(lesson.dense_weight * dense.total())
             figures |= {"affinity": dense.affinity, "edges": dense.edges, "alike_iou": dense.iou}
-        if lesson.prompted and len(batch.targets_Nhw):
+        if lesson.prompted and batch.count:
+            targets, source = batch.targets, batch.source_index_N
             answers = interact(
-                self.model,
-                embedding,
-                batch.targets_Nhw,
-                batch.source_index_N,
-                lesson.interaction,
-                generator,
+                self.model, embedding, targets, source, lesson.interaction, generator
             )
-            losses = answers.losses(batch.targets_Nhw, lesson.losses, objects)
+            losses = answers.losses(_shares(batch.cover_Nhw), lesson.losses, objects)
             parts.append(losses.total(lesson.losses))
             figures |= _figures(losses)
-            figures["first_iou"] = _iou(answers, 0, batch.targets_Nhw)
-            figures["last_iou"] = _iou(answers, -1, batch.targets_Nhw)
+            figures["first_iou"] = _iou(answers, 0, targets)
+            figures["last_iou"] = _iou(answers, -1, targets)
         return _outcome(parts, figures, self.model)
 
     def _dense(
@@ -206,19 +214,19 @@ class Learner(nn.Module):
     def _clips(
         self, batch: ClipBatch, lesson: Lesson, objects: float, generator: torch.Generator
     ) -> Outcome:
-        if not len(batch.targets_NThw):
+        if not batch.count:
             return _outcome([], {}, self.model)
         frames = batch.pixels_BTSS3.shape[1]
         embeddings = [
             self.model.embed_images(_model_pixels(batch.pixels_BTSS3[:, frame]))
             for frame in range(frames)
         ]
-        targets = list(batch.targets_NThw.unbind(1))
+        targets = list(batch.targets.unbind(1))
         clips = Clips(embeddings, targets, batch.source_index_N)
         plan = drawn_plan(lesson.clips, frames, generator)
         answers = follow(self.model, clips, plan, lesson.clips, generator)
-        pairs = zip(answers, targets, strict=True)
-        losses = total([a.losses(t, lesson.losses, objects) for a, t in pairs])
+        pairs = zip(answers, _shares(batch.cover_NThw).unbind(1), strict=True)
+        losses = total([answer.losses(shares, lesson.losses, objects) for answer, shares in pairs])
         figures = _figures(losses)
         followed = [f for f in range(frames) if f not in plan.prompted]
         if followed:
@@ -229,6 +237,10 @@ class Learner(nn.Module):
 
 def _model_pixels(pixels_BSS3: Tensor) -> Tensor:
     return normalise(pixels_BSS3.permute(0, 3, 1, 2).float().div(255))
+
+
+def _shares(cover: Tensor) -> Tensor:
+    return cover.float().div(255)
 
 
 def _figures(losses: Losses) -> dict[str, Tensor]:

@@ -57,23 +57,30 @@ def losses_of(
     logits_NMHW: Tensor,
     predicted_iou_NM: Tensor,
     object_score_N: Tensor,
-    targets_NHW: Tensor,
+    targets_NHW: Tensor,  # bool, or float: shares of pixels
     config: LossConfig,
     objects: float,
 ) -> Losses:
-    """Judge one answer to each of N objects; `targets` are bool, empty where one is not there."""
+    """Judge one answer to each of N objects; targets are empty where one is not there.
+
+    They are bool, or shares of pixels: what is covered by half is there, and shares say on which
+    side of a pixel an outline runs, so that small targets can teach fine outlines.
+    """
     logits = logits_NMHW.float().flatten(2)
     if config.blank_absent:
         logits = torch.where(object_score_N[:, None, None] > 0, logits, ABSENT_LOGIT)
-    targets = targets_NHW.flatten(1).unsqueeze(1).expand_as(logits)
-    focal = _focal(logits, targets.float(), config.focal_alpha, config.focal_gamma).mean(-1)
-    dice = _dice(logits, targets.float())
+    is_mask = targets_NHW.dtype == torch.bool
+    seen_N1P = (targets_NHW if is_mask else targets_NHW >= 0.5).flatten(1).unsqueeze(1)
+    targets = seen_N1P.expand_as(logits)
+    shares = targets_NHW.flatten(1).unsqueeze(1).float().expand_as(logits)
+    focal = _focal(logits, shares, config.focal_alpha, config.focal_gamma).mean(-1)
+    dice = _dice(logits, shares)
     iou = _iou_error(logits, targets, predicted_iou_NM.float(), absolute=config.absolute_iou)
     if logits.shape[1] > 1:
         best = (config.focal * focal + config.dice * dice).argmin(dim=1, keepdim=True)
         focal, dice = focal.gather(1, best), dice.gather(1, best)
         iou = iou.mean(1, keepdim=True) if config.every_iou else iou.gather(1, best)
-    is_there = targets_NHW.flatten(1).any(1)
+    is_there = seen_N1P.flatten(1).any(1)
     there = is_there[:, None] / objects
     presence = F.binary_cross_entropy_with_logits(
         object_score_N.float(), is_there.float(), reduction="sum"

@@ -40,7 +40,7 @@ class Answers:
     steps: tuple[MaskPrediction, ...]
 
     def losses(self, targets_NSS: Tensor, config: LossConfig, objects: float) -> Losses:
-        """How wrong all of them are together."""
+        """How wrong all of them are together; targets are masks, or shares of pixels."""
         return total(
             [
                 losses_of(

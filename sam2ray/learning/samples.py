@@ -21,7 +21,10 @@ from .labels.opening import Mixture, Skipped
 from .train_config import Stage
 
 Row = dict[str, Any]
+Cover = np.ndarray[Any, np.dtype[np.uint8]]
+"""How much of each pixel a mask covers, of 255."""
 
+_HALF = 128
 _LEAST_PIXELS = 4  # of a target; with fewer there is nothing to click on
 _MASKS_AT_ONCE = 8  # that are pixels of the source's size
 
@@ -45,14 +48,14 @@ class SampleMaker:
         labelled, skipped = self.mixture.picture(self._place(number))
         rng = self._rng(number)
         view = View.drawn(rng, labelled.pixels.shape[:2], self.stage)
-        masks = view.of_masks(labelled.masks, self.target_px)
-        ids = _painted(masks)
-        masks = _drawn(masks, masks.sum((1, 2)), self.stage.objects, rng)
+        cover = view.of_masks(labelled.masks, self.target_px)
+        ids = _painted(cover >= _HALF)
+        cover = _drawn(cover, cover, self.stage.objects, rng)
         return {
             "pixels": view.of_pixels(labelled.pixels, self.model_px),
             "ids": ids,
-            "masks": _packed(masks, self.stage.objects),
-            "objects": len(masks),
+            "cover": _filled(cover, self.stage.objects),
+            "objects": len(cover),
             "skipped": told(skipped),
         }
 
@@ -63,16 +66,16 @@ class SampleMaker:
         rng = self._rng(number)
         view = View.drawn(rng, labelled.frames[0].shape[:2], self.stage)
         shown = [view.of_pixels(frame, self.model_px) for frame in labelled.frames]
-        masks = np.stack([view.of_masks(one, self.target_px) for one in labelled.masks], axis=1)
+        cover = np.stack([view.of_masks(one, self.target_px) for one in labelled.masks], axis=1)
         # What is prompted first has to be there on the first frame.
-        masks = _drawn(masks, masks[:, 0].sum((1, 2)), self.stage.objects, rng)
+        cover = _drawn(cover, cover[:, 0], self.stage.objects, rng)
         while len(shown) < frames:
             shown.append(shown[-1])
-            masks = np.concatenate([masks, masks[:, -1:]], axis=1)
+            cover = np.concatenate([cover, cover[:, -1:]], axis=1)
         return {
             "pixels": np.stack(shown),
-            "masks": _packed(masks, self.stage.objects),
-            "objects": len(masks),
+            "cover": _filled(cover, self.stage.objects),
+            "objects": len(cover),
             "skipped": told(skipped),
         }
 
@@ -120,23 +123,23 @@ class View:
         image = Image.fromarray(np.ascontiguousarray(part))
         return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
 
-    def of_masks(self, masks_NHW: MaskStack, side: int) -> Masks:
-        """What is seen of masks: a pixel belongs to one that has half of it."""
-        seen_Nhw = np.zeros((len(masks_NHW), side, side), bool)
+    def of_masks(self, masks_NHW: MaskStack, side: int) -> Cover:
+        """What is seen of masks: how much of each pixel they cover."""
+        seen_Nhw = np.zeros((len(masks_NHW), side, side), np.uint8)
         for start in range(0, len(masks_NHW), _MASKS_AT_ONCE):
             some = slice(start, start + _MASKS_AT_ONCE)
             seen_Nhw[some] = self._shrunk(masks_NHW[some], side)
         return seen_Nhw
 
-    def _shrunk(self, masks_NHW: Masks, side: int) -> Masks:
+    def _shrunk(self, masks_NHW: Masks, side: int) -> Cover:
         part = np.moveaxis(self._part(np.moveaxis(masks_NHW, 0, 2)), 2, 0)
         if part.shape[1:] == (side, side):
-            return part
+            return part.astype(np.uint8) * np.uint8(255)
         size = (side, side)
         shrunk = torch.nn.functional.interpolate(
             torch.from_numpy(np.ascontiguousarray(part))[:, None].float(), size, mode="area"
         )
-        return (shrunk[:, 0] >= 0.5).numpy()
+        return shrunk[:, 0].mul(255).round().byte().numpy()
 
     def of_ids(self, ids_HW: np.ndarray, side: int) -> np.ndarray:
         """Ids of classes: each pixel has that of the one in its middle."""
@@ -151,10 +154,11 @@ class View:
         return part[:, ::-1] if self.mirrored else part
 
 
-def _drawn(masks: Masks, areas: np.ndarray, most: int, rng: np.random.Generator) -> Masks:
-    """Some objects, of those that are large enough."""
+def _drawn(cover: Cover, seen_Nhw: Cover, most: int, rng: np.random.Generator) -> Cover:
+    """Some objects, of those that are large enough where they have to be seen."""
+    areas = (seen_Nhw >= _HALF).sum((1, 2))
     able = np.flatnonzero(areas >= _LEAST_PIXELS)
-    return masks[np.sort(rng.permutation(able)[:most])]
+    return cover[np.sort(rng.permutation(able)[:most])]
 
 
 def _painted(masks_Nhw: Masks) -> np.ndarray:
@@ -165,11 +169,11 @@ def _painted(masks_Nhw: Masks) -> np.ndarray:
     return ids
 
 
-def _packed(masks: Masks, most: int) -> np.ndarray:
-    """Eight pixels a byte, and as many masks in each row."""
-    full = np.zeros((most, *masks.shape[1:]), bool)
-    full[: len(masks)] = masks
-    return np.packbits(full, axis=-1)
+def _filled(cover: Cover, most: int) -> Cover:
+    """As many objects in each row."""
+    full = np.zeros((most, *cover.shape[1:]), np.uint8)
+    full[: len(cover)] = cover
+    return full
 
 
 def told(skipped: Sequence[Skipped]) -> list[str]:
@@ -179,27 +183,27 @@ def told(skipped: Sequence[Skipped]) -> list[str]:
 
 def picture_batch(rows: Mapping[str, np.ndarray]) -> PictureBatch:
     """Rows of pictures as tensors."""
-    targets, source = _targets(rows)
+    cover, source = _cover(rows)
     return PictureBatch(
         torch.from_numpy(writable(rows["pixels"])),
         torch.from_numpy(writable(rows["ids"])),
-        targets,
+        cover,
         source,
     )
 
 
 def clip_batch(rows: Mapping[str, np.ndarray]) -> ClipBatch:
     """Rows of clips as tensors."""
-    targets, source = _targets(rows)
-    return ClipBatch(torch.from_numpy(writable(rows["pixels"])), targets, source)
+    cover, source = _cover(rows)
+    return ClipBatch(torch.from_numpy(writable(rows["pixels"])), cover, source)
 
 
-def _targets(rows: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+def _cover(rows: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     counts = [int(count) for count in rows["objects"]]
-    unpacked = np.unpackbits(writable(rows["masks"]), axis=-1).astype(bool)
-    masks = np.concatenate([one[:count] for one, count in zip(unpacked, counts, strict=True)])
+    pairs = zip(rows["cover"], counts, strict=True)
+    cover = np.concatenate([one[:count] for one, count in pairs])
     source = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    return torch.from_numpy(masks), source
+    return torch.from_numpy(cover), source
 
 
 def writable(array: np.ndarray) -> np.ndarray:

@@ -169,7 +169,9 @@ class Stage(Section):
     )
     dense_clicks: int = result(16, "Pixels a picture whose like is sought.", ge=1)
     target_stride: Literal[1, 2, 4] = result(
-        1, "Masks are learned at the model's size by this; 4 is where logits are made."
+        1,
+        "Masks are learned at the model's size by this, and how much of each pixel they cover; 4 "
+        "is where logits are made.",
     )
     corrections: int = result(7, "Clicks after the first answer.", ge=0)
     box_chance: Share = result(0.5, "How often a box comes first, and not a click.")

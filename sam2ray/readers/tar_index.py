@@ -71,7 +71,8 @@ class _Walk:
         self._file, self._size = file, size
         self._position: int | None = 0  # None: at the end
         self._before: TarMember | None = None
-        self._may_be_short = False  # what is before: no header was found behind it yet
+        # Where the body of what is before begins, while it may be short: until a header follows.
+        self._unsure_from: int | None = None
         self._tar_start = 0  # several may stand one behind the other
 
     def members(self) -> Iterator[TarMember]:
@@ -93,7 +94,7 @@ class _Walk:
         extension, is_announced = Extension(), False
         while (start := self._place_of_header(position)) is not None:
             header = self._header_at(start)
-            self._may_be_short = False
+            self._unsure_from = None
             if header.type not in EXTENDED:
                 return self._member(header, extension, start)
             extension.read(header, self._content_of(header, start))
@@ -131,13 +132,13 @@ class _Walk:
 
     def _swallows_headers(self) -> bool:
         """Whether what is before takes in what follows: the padding of tars is zeros."""
-        before = self._before
-        if before is None or not self._may_be_short or not before.length:
+        before, body = self._before, self._unsure_from
+        if before is None or body is None or before.offset + before.length <= body:
             return False
         end = before.offset + before.length
         self._file.seek(end - 1)
         is_padding = self._file.read(1) == b"\0"
-        return is_padding and find_header(self._file, before.offset, end) is not None
+        return is_padding and find_header(self._file, body, end) is not None
 
     def _are_an_end(self, position: int, zeros: int) -> bool:
         """Whether zeros end a tar before another; else they are a hole that has members in it."""
@@ -179,7 +180,8 @@ class _Walk:
         end = body if kind in _WITHOUT_BODY else body + _padded(length)
         if kind not in _WITHOUT_BODY and body + length > self._size:
             return self._cut_off(TarMember(text, kind, body, length), start)
-        self._position, self._may_be_short = end, kind == FILE and not _is_tar(text)
+        self._position = end
+        self._unsure_from = body if kind == FILE and not _is_tar(text) else None
         fault = extension.fault or ("" if name else "it has no name")
         if kind == FILE and fault:
             words = f"of the member {text!r}, {fault}" if name else "a member has no name"
@@ -192,7 +194,7 @@ class _Walk:
         there = (self._size if place is None else place) - member.offset
         words = f"of the {member.length} bytes of {member.name!r}, {max(there, 0)} are there"
         fault = Failure(ErrorClass.TRUNCATED, words)
-        self._position, self._may_be_short = place, False
+        self._position, self._unsure_from = place, None
         if member.kind != FILE or not member.name:
             return _damage_at(start, max(there, 0) + member.offset - start, fault)
         return replace(member, fault=fault)
@@ -217,19 +219,15 @@ class _Walk:
         missing, and whatever follows has moved up.
         """
         before, self._before = self._before, None
-        looks_back, self._may_be_short = self._may_be_short and before is not None, False
+        body, self._unsure_from = self._unsure_from, None
         found = damage.search_from
         if found is not None:
-            first = before.offset if before is not None and looks_back else found
-            found = find_header(self._file, first, self._size)
+            found = find_header(self._file, found if body is None else body, self._size)
         self._position = found
         if before is not None:
-            if looks_back and found is not None and found < before.offset + before.length:
-                words = (
-                    f"of the {before.length} bytes of {before.name!r}, {found - before.offset} are "
-                    f"there: another member begins at byte {found}"
-                )
-                yield replace(before, fault=Failure(ErrorClass.TRUNCATED, words))
+            end = before.offset + before.length
+            if body is not None and found is not None and found < end:
+                yield _short(before, found)
                 return
             yield before
         yield self._told(damage, found)
@@ -255,6 +253,18 @@ class _Walk:
 def _damage_at(start: int, length: int, failure: Failure) -> TarMember:
     """What stands for a damage: no member that is listed can have its name, which has no suffix."""
     return TarMember(f"damage at byte {start}", DAMAGED, start, length, failure)
+
+
+def _short(before: TarMember, found: int) -> TarMember:
+    """A member, or a damage, within which another member begins."""
+    there = found - before.offset
+    if before.kind == DAMAGED:
+        return replace(before, length=there)
+    words = (
+        f"of the {before.length} bytes of {before.name!r}, {there} are there: another member "
+        f"begins at byte {found}"
+    )
+    return replace(before, fault=Failure(ErrorClass.TRUNCATED, words))
 
 
 def _name_in(block: bytes) -> str:

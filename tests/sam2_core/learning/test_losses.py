@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from sam2_core.learning.losses import LossConfig, Losses, losses_of
+from sam2_core.learning.losses import LossConfig, Losses, losses_of, true_iou
+from sam2_core.learning.pictures import enlarged
 
 
 def _made_up(masks: int, seed: int, side: int = 12) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -80,6 +82,32 @@ def test_of_three_masks_only_the_best_is_blamed_for_its_shape():
     blamed = logits.grad.flatten(2).abs().sum(-1) > 0
     assert blamed[:, [0, 2]].any() == torch.tensor(False)
     assert blamed[:, 1].tolist() == [True, True, True, False, True]
+
+
+def test_shares_that_are_whole_teach_what_masks_teach():
+    logits, iou, score, targets = _made_up(3, 7)
+    by_mask = losses_of(logits, iou, score, targets, LossConfig(), 5)
+    by_share = losses_of(logits, iou, score, targets.float(), LossConfig(), 5)
+    assert by_mask.total(LossConfig()) == by_share.total(LossConfig())
+
+
+def test_of_shares_a_finer_outline_is_learned_than_of_small_masks():
+    at = torch.arange(64.0)
+    disc = ((at - 30.3).square() + (at[:, None] - 33.7).square() < 13.6**2)[None]
+    shares = F.avg_pool2d(disc[:, None].float(), 4)[:, 0]
+    found = {}
+    for kind, targets in (("shares", shares), ("masks", shares >= 0.5)):
+        logits = torch.zeros(1, 1, 16, 16, requires_grad=True)
+        optimizer = torch.optim.Adam([logits], 0.2)
+        config = LossConfig(focal_alpha=0.5, focal_gamma=0, blank_absent=False)
+        for _ in range(80):
+            optimizer.zero_grad()
+            told = torch.ones(1, 1), torch.ones(1), targets, config, 1.0
+            losses_of(logits, *told).total(config).backward()
+            optimizer.step()
+        mask = enlarged(logits.detach(), 64) > 0
+        found[kind] = float(true_iou(mask.flatten(2), disc[:, None].flatten(2)))
+    assert found["shares"] > 0.95 > found["masks"], found
 
 
 def test_a_batch_may_be_judged_in_parts():

@@ -66,7 +66,8 @@ def miou(pupil: Pupil, *, of_average: bool) -> float:
 @pytest.mark.slow
 def test_a_head_with_its_encoder_learns_what_is_a_thing():
     pupil, found = learned(config(parts={"encoder": 1.0}, class_dice=0.5, steps=120))
-    first, last = ([one["loss"] for one in found][part] for part in (slice(8), slice(-8, None)))
+    # Batches are small, and their patterns change four times: it takes many of them to compare.
+    first, last = ([one["loss"] for one in found][part] for part in (slice(6), slice(-40, None)))
     assert np.mean(last) < 0.9 * np.mean(first)
     assert {"cross_entropy", "dice", "class_iou", "gradient_norm"} <= set(found[0])
     # 0.487 was measured; with nothing but ground it is 0.383.

@@ -119,7 +119,7 @@ def test_a_batch_without_objects_teaches_nothing():
     rows = {
         "pixels": np.zeros((1, 64, 64, 3), np.uint8),
         "ids": np.zeros((1, 64, 64), np.int16),
-        "masks": np.zeros((1, 2, 64, 8), np.uint8),
+        "cover": np.zeros((1, 2, 64, 64), np.uint8),
         "objects": np.array([0]),
     }
     found = pupil.step(0, picture_batch(rows), 1.0, torch.Generator())

@@ -42,7 +42,7 @@ ONE = Mixture([_One()], [1.0], seed=0)  # pyright: ignore[reportArgumentType] no
 
 
 def stacked(rows: list[dict]) -> dict:
-    return {name: np.array([row[name] for row in rows]) for name in ("pixels", "masks", "objects")}
+    return {name: np.array([row[name] for row in rows]) for name in ("pixels", "cover", "objects")}
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4])
@@ -51,14 +51,14 @@ def test_masks_lie_where_their_things_are_seen(stride: int):
     row = made.picture(7)
     batch = picture_batch(stacked([row]) | {"ids": row["ids"][None]})
     assert batch.pixels_BSS3.shape == (1, 64, 64, 3)
-    assert batch.targets_Nhw.shape[1:] == (64 // stride, 64 // stride)
-    areas = batch.targets_Nhw.flatten(1).float().mean(1)
+    assert batch.targets.shape[1:] == (64 // stride, 64 // stride)
+    areas = batch.targets.flatten(1).float().mean(1)
     true = masks_of(WORLD.picture(0))[:, :, :80].reshape(-1, 96 * 80).mean(1)
     true = true[true * (64 // stride) ** 2 >= 6]
     assert len(areas) >= len(true)
     for area in true:
         assert np.abs(areas.numpy() - area).min() < 0.02
-    for number, mask in enumerate(batch.targets_Nhw.numpy()):
+    for number, mask in enumerate(batch.targets.numpy()):
         assert mask.any(), number
 
 
@@ -79,11 +79,11 @@ def test_masks_are_shrunk_a_few_at_a_time_as_they_are_all_at_once(monkeypatch):
         whole = torch.nn.functional.interpolate(part[:, None].float(), (side, side), mode="area")
         for given in (masks, lengths):
             found = view.of_masks(given, side)
-            np.testing.assert_array_equal(found, (whole[:, 0] >= 0.5).numpy())
+            np.testing.assert_array_equal(found, (whole[:, 0] * 255).round().byte().numpy())
             assert view.of_masks(given[:0], side).shape == (0, side, side)
     assert max(decoded) == 8
     unchanged = View(0, 0, 96, 96, mirrored=False).of_masks(lengths, 96)
-    np.testing.assert_array_equal(unchanged, masks)
+    np.testing.assert_array_equal(unchanged, masks * np.uint8(255))
 
 
 def test_a_picture_of_which_no_mask_is_left_is_a_row_without_objects():
@@ -112,7 +112,7 @@ def test_a_mirrored_picture_has_mirrored_masks():
 def test_the_same_number_gives_the_same_row_and_stages_see_other_labels():
     one, other = maker(crop=0.5).picture(3), maker(crop=0.5).picture(3)
     np.testing.assert_array_equal(one["pixels"], other["pixels"])
-    np.testing.assert_array_equal(one["masks"], other["masks"])
+    np.testing.assert_array_equal(one["cover"], other["cover"])
     later = SampleMaker(WORLD_LABELS, maker().stage, 2, 64)
     assert not (later.picture(3)["pixels"] == one["pixels"]).all()
 
@@ -121,8 +121,8 @@ def test_objects_of_a_clip_are_there_on_its_first_frame_and_a_short_one_stands_s
     row = maker(ONE, learn="clips", frames=5, objects=4).clip(2)
     batch = clip_batch(stacked([row]))
     assert batch.pixels_BTSS3.shape == (1, 5, 64, 64, 3)
-    assert batch.targets_NThw.shape[1:] == (5, 64, 64)
-    assert batch.targets_NThw[:, 0].flatten(1).any(1).all()
-    assert (batch.targets_NThw[:, 3] == batch.targets_NThw[:, 2]).all()
+    assert batch.targets.shape[1:] == (5, 64, 64)
+    assert batch.targets[:, 0].flatten(1).any(1).all()
+    assert (batch.targets[:, 3] == batch.targets[:, 2]).all()
     assert (batch.pixels_BTSS3[:, 4] == batch.pixels_BTSS3[:, 2]).all()
-    assert batch.source_index_N.tolist() == [0] * len(batch.targets_NThw)
+    assert batch.source_index_N.tolist() == [0] * len(batch.targets)
