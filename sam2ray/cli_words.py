@@ -94,7 +94,15 @@ class WithOptionalValue(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 as click has it
         """Write out what is meant by a bare option, and go on as always."""
-        return super().parse_args(ctx, with_values(args, self.optional))
+        ctx.allow_extra_args = True
+        left = super().parse_args(ctx, with_values(args, self.optional))
+        if left and not ctx.resilient_parsing:
+            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+            ctx.fail(
+                f"Got unexpected extra arguments: {harmless(left[0])!r}{more}. A shell writes out "
+                "patterns: put one in quotation marks, such as 'clips/*.mp4'."
+            )
+        return left
 
 
 def _names() -> list[str]:

@@ -106,7 +106,8 @@ WRONG = {
         "holds results of another config; what differs: masks.points_per_side"
     ),
     "run pics new --modle nano": "No such option: --modle",
-    "run pics new more": "unexpected extra argument",
+    "run pics new more": "unexpected extra arguments: 'more'. A shell writes out patterns",
+    "run a.jpg b.jpg c.jpg new": "unexpected extra arguments: 'c.jpg' and 1 more",
     "rnu pics new": "No such command 'rnu'. Did you mean 'run'?",
     "index pics": "OUT is missing",
     "index missing new": "missing: there is no such file or folder",
