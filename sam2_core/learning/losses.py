@@ -1,7 +1,8 @@
 """How wrong answers are: focal and dice loss of masks, their predicted quality, and presence.
 
 Of several masks the one that fits best is blamed for its shape, as SAM does: the others stay free
-to mean something else. Sums over objects are divided by `objects`: parts of a batch then add up.
+to mean something else, but for what `LossConfig.others` asks of them. Sums over objects are divided
+by `objects`: parts of a batch then add up.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class LossConfig:
     presence: float = 1.0
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
+    others: float = 0.0  # what the mean over all masks counts, beside the one that fits best
     every_iou: bool = True  # each mask's predicted quality is judged, not only the best one's
     absolute_iou: bool = True  # by |error|, else by its square
     blank_absent: bool = True  # masks of what is taken for absent are blank, and learn nothing
@@ -78,7 +80,10 @@ def losses_of(
     iou = _iou_error(logits, targets, predicted_iou_NM.float(), absolute=config.absolute_iou)
     if logits.shape[1] > 1:
         best = (config.focal * focal + config.dice * dice).argmin(dim=1, keepdim=True)
-        focal, dice = focal.gather(1, best), dice.gather(1, best)
+        focal, dice = (
+            loss.gather(1, best) + config.others * loss.mean(1, keepdim=True)
+            for loss in (focal, dice)
+        )
         iou = iou.mean(1, keepdim=True) if config.every_iou else iou.gather(1, best)
     is_there = seen_N1P.flatten(1).any(1)
     there = is_there[:, None] / objects

@@ -129,6 +129,9 @@ class Loss(Section):
     dice: float = result(1.0, "Weight of the dice loss.", ge=0)
     iou: float = result(1.0, "Weight of the error of predicted IoU.", ge=0)
     presence: float = result(1.0, "Weight of whether the object is there.", ge=0)
+    others: float = result(
+        0.0, "Of three masks: what all count, beside the one that fits best.", ge=0
+    )
     focal_alpha: Share = result(0.25, "What a pixel of the object counts, against one beside it.")
     focal_gamma: float = result(2.0, "How little counts what is right already.", ge=0)
     blank_absent: bool = result(

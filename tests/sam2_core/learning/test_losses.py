@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -108,6 +110,21 @@ def test_of_shares_a_finer_outline_is_learned_than_of_small_masks():
         mask = enlarged(logits.detach(), 64) > 0
         found[kind] = float(true_iou(mask.flatten(2), disc[:, None].flatten(2)))
     assert found["shares"] > 0.95 > found["masks"], found
+
+
+def test_the_others_learn_their_shape_where_they_are_told_to():
+    logits, iou, score, targets = _made_up(3, 8)
+    plain = LossConfig(iou=0, presence=0, blank_absent=False)
+    every = dataclasses.replace(plain, others=0.5)
+    given = logits.clone().requires_grad_()
+    judged = losses_of(given, iou, score, targets, every, 5)
+    alone = [losses_of(logits[:, [n]], iou[:, [n]], score, targets, plain, 5) for n in range(3)]
+    best = losses_of(logits, iou, score, targets, plain, 5)
+    mean = sum(one.dice.item() for one in alone) / 3
+    assert judged.dice.item() == pytest.approx(best.dice.item() + 0.5 * mean, rel=1e-5)
+    judged.total(every).backward()
+    assert given.grad is not None
+    assert given.grad[targets.flatten(1).any(1)].flatten(2).any(-1).all()
 
 
 def test_a_batch_may_be_judged_in_parts():
