@@ -8,21 +8,20 @@ from typing import get_args
 
 import torch
 
-from .checkpoint import Weights, pour, read_weights
+from .checkpoint import pour, read_weights
 from .config import NANO, Compile, ModelConfig, Precision, model_config
-from .download import cache_folder, published_checkpoint
+from .download import cache_folder
 from .errors import ConfigError
 from .network.sam2 import Sam2
+from .shipped import own_weights
 from .untrained import own_random_numbers, untrained_weights
-
-_UNTRAINED = NANO.name  # no file is published for it, so its weights are drawn, always the same
 
 
 def build_sam2(name_or_config: str | ModelConfig, *, device: str | torch.device = "cpu") -> Sam2:
     """Build a network in eval mode with random weights; those of nano are always the same."""
     place = _usable(device)
     config = model_config(name_or_config)
-    if config.name == _UNTRAINED:
+    if config.name == NANO.name:
         return _untrained(config).to(place)
     return Sam2(config).eval().to(place)
 
@@ -37,6 +36,8 @@ def load_sam2(
 ) -> Sam2:
     """Build a network with the weights of a path or URL, or else with the published ones.
 
+    Those of nano come with the package.
+
     `compile="encoder"` compiles what all uses share, "full" also decoder and memory. Batches are
     filled up to powers of two, so that few shapes occur; only memory attention takes objects and
     lengths as they come, because filling it up would cost whole objects.
@@ -49,12 +50,9 @@ def load_sam2(
     _check_choice("compile", compile, get_args(Compile))
     place = _usable(device)
     config = model_config(name)
-    weights = _weights_of(config, checkpoint)
-    if weights is None:
-        model = _untrained(config)
-    else:
-        model = _blank(config)
-        pour(weights, model)
+    weights = read_weights(own_weights(config.name) if checkpoint is None else checkpoint)
+    model = _blank(config)
+    pour(weights, model)
     model.to(place)
     if precision == "fp32" and compile == "off":
         return model
@@ -85,14 +83,6 @@ def _usable(device: str | torch.device) -> torch.device:
             "install a torch that is made for it."
         ) from error
     return place
-
-
-def _weights_of(config: ModelConfig, checkpoint: str | os.PathLike[str] | None) -> Weights | None:
-    if checkpoint is not None:
-        return read_weights(checkpoint)
-    if config.name == _UNTRAINED:
-        return None
-    return read_weights(published_checkpoint(config.name))
 
 
 def _blank(config: ModelConfig) -> Sam2:

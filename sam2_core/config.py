@@ -232,10 +232,9 @@ NANO = ModelConfig(
     windows=(8, 4, 8, 4),
     hidden_dim=128,
     memory_layers=2,
-    memory_mlp_dim=128,
-    # Until it is trained its guesses of its own quality mean nothing; steadiness sorts a little.
-    pred_iou_thresh=0.0,
-    stability_score_thresh=0.975,
+    memory_mlp_dim=96,
+    pred_iou_thresh=0.5,
+    stability_score_thresh=0.8,
 )
 
 RELEASED: dict[str, ModelConfig] = {config.name: config for config in (*_NEWEST, *_FIRST, NANO)}

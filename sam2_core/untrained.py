@@ -1,4 +1,6 @@
-"""The weights of `nano` until it is trained: random, wired so that a click finds what is near it.
+"""Weights for `nano` that know nothing: random, wired so that a click finds what is near it.
+
+`build_sam2` has them: tests of shapes and benchmarks of speed need masks, and no training.
 
 Plain random weights answer every click of a picture with one and the same mask over all of it.
 Four changes make the answer depend on the click: places speak through queries and keys, kinds of

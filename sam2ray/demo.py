@@ -33,7 +33,7 @@ from .errors import UsageError
 from .kept_config import KeptConfig, has_config, kept_config
 from .pages.page import Shown, open_shown, page_of
 from .pages.page_file import write_page
-from .pages.sample import untrained_words
+from .pages.sample import modest_words
 from .report import RunReport, duration
 from .root import Selection
 from .run import run_job
@@ -229,9 +229,9 @@ def _say_rest(out: Console, folder: DemoFolder, done: Sequence[Done], seconds: f
     for one in done:
         if one.marks is not None:
             _say(out, f"{one.step.mode}: {one.marks.words}")
-    untrained = untrained_words(one.kept for one in done)
-    if untrained is not None:
-        _say(out, untrained)
+    modest = modest_words(one.kept for one in done)
+    if modest is not None:
+        _say(out, modest)
     _say(out, f"{duration(seconds)} in all. Look at {_near(folder.page)} in a browser.")
     _say(out, "")
     _say(out, "With the published weights, which are downloaded once:")

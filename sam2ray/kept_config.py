@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ class KeptConfig:
     """What all results of an output were made with."""
 
     config: JobConfig
-    weights: str  # SHA-256, or UNTRAINED
+    weights: str  # SHA-256
     head: str | None = None  # SHA-256, where there is one
 
     @property
@@ -55,6 +56,7 @@ def has_config(store: Store) -> bool:
 
 def pin_config(store: Store, config: JobConfig, weights: str, head: str | None = None) -> str:
     """Bind an output to a config, or refuse one that would give other results; its id."""
+    assert re.fullmatch(r"[0-9a-f]{64}", weights)
     of_head = "" if head is None else f"{_HEAD}{head}\n"
     text = f"{_WEIGHTS}{weights}\n{of_head}{resolved_yaml(config)}".encode()
     # Looked at first: not every store refuses to write over a file.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 
 from sam2_core import RELEASED, ModelConfig, Sam2
-from sam2_core.download import PUBLISHED, cache_folder
+from sam2_core.download import cache_folder
+from sam2_core.shipped import SHIPPED
 
 
 def models_table() -> Table:
@@ -30,8 +31,8 @@ def parameters(row: ModelConfig) -> int:
 
 def weights(name: str) -> str:
     """Where the weights of a model are."""
-    if name not in PUBLISHED:
-        return "UNTRAINED: random, for trying things out"
+    if name in SHIPPED:
+        return "comes with this package, for trying things out"
     if (cache_folder() / f"{name}.pt").exists():
         return "cached"
     return "published, fetched when first used"

@@ -6,16 +6,15 @@ import socket
 from pathlib import Path
 
 from sam2_core.checkpoint_files import digest_of_files, local_checkpoint
-from sam2_core.download import PUBLISHED, published_checkpoint
+from sam2_core.shipped import known_digest, own_weights
 
 from .config import JobConfig
-from .config_id import UNTRAINED
 from .errors import UsageError
 from .file_systems import options_of, protocol_of
 
 
 def local_weights(config: JobConfig) -> Path | None:
-    """The checkpoint, fetched once a machine; None: the published one."""
+    """The checkpoint, fetched once a machine; None: the model's own."""
     checkpoint = config.model.checkpoint
     if checkpoint is None:
         return None
@@ -31,19 +30,17 @@ def weights_digest(config: JobConfig) -> str:
     found = local_weights(config)
     if found is not None:
         return digest_of_files(found)
-    return PUBLISHED.get(config.model.name, UNTRAINED)
+    known = known_digest(config.model.name)
+    assert known is not None, "every name that a config may have has weights"
+    return known
 
 
-def checked_weights(config: JobConfig, recorded: str) -> Path | None:
+def checked_weights(config: JobConfig, recorded: str) -> Path:
     """The checkpoint on this machine, which must be the one that results are recorded under.
 
     A path may mean another file on each machine, and a file may change while a run lasts.
     """
-    found = local_weights(config)
-    if found is None and config.model.name in PUBLISHED:
-        found = published_checkpoint(config.model.name)
-    if found is None:
-        return None
+    found = local_weights(config) or own_weights(config.model.name)
     refuse_another_file(found, recorded, "checkpoint", "model.checkpoint")
     return found
 

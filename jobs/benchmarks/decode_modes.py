@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from ops import resize_image_antialiased
-from sam2_core import ImageSegmenter, Prompt, ResizedPicture, build_sam2
+from sam2_core import ImageSegmenter, Prompt, ResizedPicture, load_sam2
 from sam2ray.stages.decode import DecodedPicture, DecodeMode, PictureLimits, decode_picture
 
 SIDES_PX, NANO_PX, CLICKS_A_SIDE = (1024, 256), 256, 6
@@ -31,7 +31,7 @@ Pixels = np.ndarray[Any, Any]
 
 def main(photos: list[str]) -> None:
     """Compare each photo's modes, and say how far they are apart."""
-    segmenter = ImageSegmenter(build_sam2("nano"))
+    segmenter = ImageSegmenter(load_sam2("nano"))
     print("photo, side in px, mode, PSNR in dB, largest difference of 255, mean and least IoU")
     for photo in photos:
         data = Path(photo).read_bytes()

@@ -30,7 +30,7 @@ from jobs.benchmarks.pipeline_rows import LEDGER, Figure, common_arguments, keep
 from jobs.benchmarks.pipeline_stage import kept
 from jobs.benchmarks.pipeline_times import part, read_diary
 from jobs.benchmarks.resident import watching_memory
-from sam2_core import build_sam2, export_checkpoint
+from sam2_core import export_checkpoint, load_sam2
 from sam2ray.config_file import load_config
 from sam2ray.root import Selection
 from sam2ray.run import run_job
@@ -93,7 +93,7 @@ def _parse() -> argparse.Namespace:
 def _order(arguments: argparse.Namespace) -> Order:
     archive = pipeline_media.photographs(arguments.folder, arguments.pictures)
     weights = arguments.folder / "nano.pt"
-    torch.save(export_checkpoint(build_sam2("nano")), weights)
+    torch.save(export_checkpoint(load_sam2("nano")), weights)
     return Order(archive, {"points_per_side": arguments.points_per_side, **THRESHOLDS}, weights)
 
 

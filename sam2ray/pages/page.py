@@ -15,7 +15,7 @@ from ..storage import Options
 from ..tables import amount
 from .drawn_unit import draw_unit
 from .html import Html, element, from_outside
-from .sample import Overview, Row, Sample, sample_units, untrained_words
+from .sample import Overview, Row, Sample, modest_words, sample_units
 from .style import STYLE
 from .unit_card import address_of, title_of, unit_card
 from .unit_pictures import reading_spec
@@ -75,9 +75,9 @@ def page_of(title: str, outputs: Sequence[Shown], lead: Sequence[str] = ()) -> I
     yield "<body><main>"
     yield element("h1", from_outside(title))
     yield from (element("p", words, class_="soft") for words in lead)
-    untrained = untrained_words(one.sample.overview.kept for one in outputs)
-    if untrained is not None:
-        yield element("p", untrained, class_="warning")
+    modest = modest_words(one.sample.overview.kept for one in outputs)
+    if modest is not None:
+        yield element("p", modest, class_="warning")
     if any(one.has_masks for one in outputs):
         yield _switch()
     for one in outputs:

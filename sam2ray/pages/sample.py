@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..config_id import UNTRAINED
+from sam2_core.shipped import SHIPPED
+
 from ..config_section import public_uri
 from ..dataset import Dataset
 from ..errors import UsageError
@@ -109,12 +110,14 @@ def units_called(store: Store, unit_ids: Sequence[str]) -> dict[str, Unit]:
     return found
 
 
-def untrained_words(kept: Iterable[KeptConfig]) -> str | None:
-    """That masks mean nothing, as long as they are kept as those of a model without training."""
-    names = sorted({one.config.model.name for one in kept if one.weights == UNTRAINED})
+def modest_words(kept: Iterable[KeptConfig]) -> str | None:
+    """That masks are those of the model that is only there to try things with."""
+    digests = {digest: name for name, digest in SHIPPED.items()}
+    names = sorted({digests[one.weights] for one in kept if one.weights in digests})
     if not names:
         return None
     return (
-        f"The model {', '.join(names)} is UNTRAINED: its weights are random numbers. These masks "
-        "show that everything works, and nothing about what a trained model finds."
+        f"The model {', '.join(names)} comes with the package to try things with: it is very "
+        "small, has seen made pictures only, and has not learned to follow things yet. The "
+        "published ones find far more in photographs."
     )

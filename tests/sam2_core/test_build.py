@@ -10,12 +10,15 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from sam2_core.build import build_sam2, load_sam2
 from sam2_core.checkpoint import export_checkpoint, load_checkpoint
+from sam2_core.checkpoint_names import OFFICIAL, OURS, rename
 from sam2_core.config import RELEASED
 from sam2_core.data import PackedPrompts
 from sam2_core.errors import CheckpointMismatch, CheckpointUnreadable, ConfigError
+from sam2_core.shipped import own_weights
 
 TINY = dataclasses.replace(
     RELEASED["nano"],
@@ -158,7 +161,10 @@ def test_other_networks_are_random():
 def test_nano_without_a_checkpoint_needs_no_network(monkeypatch, tmp_path):
     monkeypatch.setenv("SAM2RAY_CHECKPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("SAM2RAY_CACHE", str(tmp_path / "cache"))
-    assert fingerprint(load_sam2("nano")) == fingerprint(build_sam2("nano"))
+    model = load_sam2("nano")
+    shipped = rename(load_file(own_weights("nano")), OFFICIAL, OURS)
+    assert sorted(model.state_dict()) == sorted(shipped.values())
+    assert fingerprint(model) != fingerprint(build_sam2("nano"))
     assert not (tmp_path / "cache").exists()
 
 

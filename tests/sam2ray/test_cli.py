@@ -321,7 +321,7 @@ def test_models_are_listed_with_where_their_weights_are(
     lines = {line.split()[1]: line for line in _call("models").stdout.splitlines() if "M │" in line}
     assert "cached" in lines["sam2.1_hiera_tiny"]
     assert "published, fetched when first used" in lines["sam2_hiera_large"]
-    assert "UNTRAINED" in lines["nano"]
+    assert "comes with this package" in lines["nano"]
     assert "38.9 M" in lines["sam2_hiera_tiny"]
     assert "224.4 M" in lines["sam2.1_hiera_large"]
 

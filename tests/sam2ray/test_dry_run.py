@@ -9,9 +9,9 @@ import pytest
 from made_outputs import CPU, GPU, made_report, make_output
 from make_archive import write_files
 
+from sam2_core.shipped import SHIPPED
 from sam2ray.config import JobConfig
 from sam2ray.config_file import load_config
-from sam2ray.config_id import UNTRAINED
 from sam2ray.dry_run import (
     Amount,
     Prospect,
@@ -80,11 +80,11 @@ def test_a_limit_limits(archive: Path, tmp_path: Path, limit: int, due: int):
 def test_another_config_is_refused_now(archive: Path, tmp_path: Path):
     output = make_output(tmp_path / "out")
     same = _config(archive, tmp_path / "out", "resources.batch_size=2")
-    refuse_another_config(output.store, same, UNTRAINED)
+    refuse_another_config(output.store, same, SHIPPED["nano"])
     other = _config(archive, tmp_path / "out", "decode.mode=exact")
     with pytest.raises(RootRefused, match=r"what differs: decode\.mode, the weights\."):
         refuse_another_config(output.store, other, "ab" * 32)
-    refuse_another_config(LocalStore(tmp_path / "new"), other, UNTRAINED)
+    refuse_another_config(LocalStore(tmp_path / "new"), other, SHIPPED["nano"])
 
 
 # ---------------------------------------------------------------- in words

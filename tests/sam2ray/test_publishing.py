@@ -28,6 +28,8 @@ from sam2ray.kept_config import (
 from sam2ray.publishing import PART_BYTES, TEMPORARY
 from sam2ray.storage import LocalStore, Options, Store, open_store
 
+WEIGHTS = "cd" * 32
+
 NAME, SIZE = "masks/a.parquet", PART_BYTES + 12345
 
 
@@ -202,7 +204,7 @@ def test_a_config_that_was_never_written_to_its_end_binds_nobody(tmp_path: Path)
     _is_killed_as_it_creates(store, CONFIG)
     with pytest.raises(FileNotFoundError):
         kept_config(store)
-    refuse_another_config(store, config, "untrained")
+    refuse_another_config(store, config, WEIGHTS)
     refuse_another_listing(store, config)
-    own = pin_config(store, config, "untrained")
+    own = pin_config(store, config, WEIGHTS)
     assert kept_config(store).config_id == own

@@ -29,6 +29,8 @@ from sam2ray.root import (
 )
 from sam2ray.storage import LocalStore
 
+WEIGHTS = "cd" * 32
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> LocalStore:
@@ -193,29 +195,29 @@ def _config(*assignments: str):
 
 
 def test_an_output_keeps_its_config_and_takes_it_again(store: LocalStore):
-    first = pin_config(store, _config(), "untrained")
-    assert pin_config(store, _config(), "untrained") == first
-    assert pin_config(store, _config("resources.batch_size=2"), "untrained") == first
+    first = pin_config(store, _config(), WEIGHTS)
+    assert pin_config(store, _config(), WEIGHTS) == first
+    assert pin_config(store, _config("resources.batch_size=2"), WEIGHTS) == first
 
 
 def test_another_config_is_refused_with_what_differs(store: LocalStore):
-    pin_config(store, _config(), "untrained")
+    pin_config(store, _config(), WEIGHTS)
     _list(store, [_unit(1)])
     with pytest.raises(RootRefused, match=r"differs: masks\.points_per_side\."):
-        pin_config(store, _config("masks.points_per_side=16"), "untrained")
+        pin_config(store, _config("masks.points_per_side=16"), WEIGHTS)
     with pytest.raises(RootRefused, match=r"differs: the weights\."):
         pin_config(store, _config(), "ab" * 32)
     with pytest.raises(RootRefused, match="the head"):
-        pin_config(store, _config(), "untrained", "ab" * 32)
+        pin_config(store, _config(), WEIGHTS, "ab" * 32)
 
 
 def test_a_run_that_came_to_nothing_binds_nobody(store: LocalStore):
-    pin_config(store, _config("masks.points_per_side=16"), "untrained")
-    own = pin_config(store, _config(), "untrained")
+    pin_config(store, _config("masks.points_per_side=16"), WEIGHTS)
+    own = pin_config(store, _config(), WEIGHTS)
     assert kept_config(store).config_id == own
     _list(store, [_unit(1)])
     with pytest.raises(RootRefused, match="differs"):
-        pin_config(store, _config("masks.points_per_side=16"), "untrained")
+        pin_config(store, _config("masks.points_per_side=16"), WEIGHTS)
     assert kept_config(store).config_id == own
 
 

@@ -16,6 +16,7 @@ from made_outputs import Ended, Output, clip, make_output, masks_of, picture
 from peaks import peak_bytes
 
 import sam2ray
+from sam2_core.shipped import SHIPPED
 from sam2ray.config_id import resolved_yaml
 from sam2ray.errors import UsageError
 from sam2ray.kept_config import CONFIG, kept_config
@@ -221,7 +222,7 @@ def _other_config(output: Output) -> None:
     kept = kept_config(output.store)
     masks = kept.config.masks.model_copy(update={"points_per_side": 7})
     text = resolved_yaml(kept.config.model_copy(update={"masks": masks}))
-    output.store.put(CONFIG, f"# weights: untrained\n{text}".encode())
+    output.store.put(CONFIG, f"# weights: {SHIPPED['nano']}\n{text}".encode())
 
 
 def _edit_config(output: Output) -> None:

@@ -9,6 +9,7 @@ import fsspec
 import pytest
 from s3_server import BUCKET
 
+from sam2_core.shipped import own_weights
 from sam2ray.config import JobConfig
 from sam2ray.errors import UsageError
 from sam2ray.storage import Options
@@ -67,6 +68,6 @@ def test_another_file_than_the_run_began_with_is_refused_with_both_digests(tmp_p
         assert words in str(raised.value)
 
 
-def test_weights_that_are_drawn_need_no_file():
+def test_weights_that_ship_are_those_of_the_package():
     config = _config(None)
-    assert checked_weights(config, weights_digest(config)) is None
+    assert checked_weights(config, weights_digest(config)) == own_weights("nano")

@@ -11,8 +11,8 @@ import pyarrow as pa
 import torch
 
 from ops import encode_run_lengths
+from sam2_core.shipped import SHIPPED
 from sam2ray.config_file import load_config
-from sam2ray.config_id import UNTRAINED
 from sam2ray.kept_config import pin_config
 from sam2ray.ledger import Tally
 from sam2ray.manifest import Listed, Merged, complete, manifest_parts, merge_bucket, write_runs
@@ -75,7 +75,7 @@ class Output:
         config = load_config(
             None, self.assignments, source="/archive", output=self.store.uri, model="nano"
         )
-        self.config_id = pin_config(self.store, config, UNTRAINED)
+        self.config_id = pin_config(self.store, config, SHIPPED["nano"])
 
     def list(self, units: Iterable[Unit], index_id: str, buckets: int = 1) -> None:
         """Add an index of units."""

@@ -23,7 +23,8 @@ SMALL = dataclasses.replace(RELEASED["nano"], image_size=64)
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools'
 def test_an_object_is_found_as_well_as_the_mask_that_fits_it_best():
     model = build_sam2(SMALL)
-    finder = MaskGenerator(model, AutoMaskConfig.for_model(SMALL, points_per_side=4))
+    settings = AutoMaskConfig(points_per_side=4, pred_iou_thresh=0.0, stability_score_thresh=0.9)
+    finder = MaskGenerator(model, settings)
     source = open_labels(Labels(kind="world", seed=3), {}, 64)
     scores, expected, masks = PictureScores(), [], 0
     for asked in ask_about(model, source, range(3), scores, finder):

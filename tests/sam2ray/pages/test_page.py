@@ -15,6 +15,7 @@ from made_outputs import FRAMES, SIZE_HW, Ended, Output, make_output, masks_of, 
 from make_archive import jpeg, write_files
 from PIL import Image
 
+from sam2_core.shipped import SHIPPED
 from sam2ray.errors import UsageError
 from sam2ray.pages.page import Shown, open_shown, page_of
 from sam2ray.pages.painting import css_colour
@@ -197,12 +198,13 @@ def test_a_page_asks_nothing_of_any_network(archive, tmp_path):
     assert str(policy).startswith("default-src 'none'; img-src data:;")
 
 
-def test_weights_without_training_are_told_from_what_is_kept_with_the_output(tmp_path):
+def test_weights_that_come_with_the_package_are_told_from_what_is_kept_with_the_output(tmp_path):
     output = make_output(tmp_path / "out")
-    assert "nano is UNTRAINED" in _page(_shown(output)).said
-    kept = output.store.read("_sam2ray/config.yaml")
-    output.store.put("_sam2ray/config.yaml", kept.replace(b"untrained", b"f" * 64))
-    assert "UNTRAINED" not in _page(_shown(output)).said
+    assert "nano comes with the package" in _page(_shown(output)).said
+    kept, ours = output.store.read("_sam2ray/config.yaml"), SHIPPED["nano"].encode()
+    for others in (b"f" * 64, b"untrained"):  # whatever an earlier version called its own
+        output.store.put("_sam2ray/config.yaml", kept.replace(ours, others))
+        assert "comes with the package" not in _page(_shown(output)).said
 
 
 def test_mode_embed_says_in_words_that_there_are_no_masks(tmp_path):

@@ -1,0 +1,23 @@
+"""Weights that come with the package -> their file; all others are published, and downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .download import PUBLISHED, published_checkpoint
+
+SHIPPED = {  # SHA-256 of every file; jobs/training/ship.py writes them
+    "nano": "2fe7c571a4c44d6877792c5f61b8c16d29a253ae6c847cc8fb9fb6fb3233bdbc",
+}
+
+
+def known_digest(name: str) -> str | None:
+    """The digest of the weights that a model has without a checkpoint, if there are any."""
+    return SHIPPED.get(name) or PUBLISHED.get(name)
+
+
+def own_weights(name: str) -> Path:
+    """The file of weights that a model has without a checkpoint, fetched if need be."""
+    if name in SHIPPED:
+        return Path(__file__).parent / "weights" / f"{name}.safetensors"
+    return published_checkpoint(name)
