@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sam2_core import ImageSegmenter, Prompt, load_sam2
+from sam2_core import ImageSegmenter, MaskGenerator, Prompt, load_sam2, read_image
 from sam2_core.errors import ConfigError
 from sam2_core.learning.world import World
 from sam2_core.shipped import SHIPPED, known_digest, own_weights
@@ -43,3 +43,15 @@ def test_nano_finds_what_is_clicked_on():
     )
     found = answer.masks[0, 0].numpy()
     assert (found & mask).sum() / (found | mask).sum() > 0.7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["truck", "bedroom_00000", "bedroom_00060"])
+def test_a_photograph_has_regions_of_many_sizes(media, name):
+    picture = read_image(media / f"{name}.jpg")[::3, ::3]
+    (masks,) = MaskGenerator(load_sam2("nano")).generate([picture])
+    assert 10 <= len(masks) <= 80
+    shares = np.array([mask.area for mask in masks]) / picture[..., 0].size
+    assert shares.min() < 0.01
+    assert shares.max() > 0.05
+    assert (shares < 0.9).all()

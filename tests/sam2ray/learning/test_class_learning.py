@@ -65,12 +65,12 @@ def miou(pupil: Pupil, *, of_average: bool) -> float:
 
 @pytest.mark.slow
 def test_a_head_with_its_encoder_learns_what_is_a_thing():
-    pupil, found = learned(config(parts={"encoder": 1.0}, class_dice=0.5, steps=120))
+    pupil, found = learned(config(parts={"encoder": 1.0}, class_dice=0.5, steps=160))
     # Batches are small, and their patterns change four times: it takes many of them to compare.
     first, last = ([one["loss"] for one in found][part] for part in (slice(6), slice(-40, None)))
     assert np.mean(last) < 0.9 * np.mean(first)
     assert {"cross_entropy", "dice", "class_iou", "gradient_norm"} <= set(found[0])
-    # 0.487 was measured; with nothing but ground it is 0.383.
+    # 0.53 was measured; with nothing but ground it is 0.383.
     assert miou(pupil, of_average=False) > 0.44
     assert miou(pupil, of_average=True) > 0.44
 
