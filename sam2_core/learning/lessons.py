@@ -24,7 +24,7 @@ from .dense import AffinityHead, DenseLosses, dense_losses
 from .losses import LossConfig, Losses, true_iou
 from .pictures import Answers, Interaction, enlarged, interact, total
 
-_HALF = 128  # of a pixel
+HALF_COVERED = 128  # of a pixel: from there on it belongs to a mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +44,7 @@ class PictureBatch:
     @property
     def targets(self) -> Tensor:
         """As masks, bool: what is covered by half or more."""
-        return self.cover_Nhw >= _HALF
+        return self.cover_Nhw >= HALF_COVERED
 
     def to(self, device: torch.device) -> PictureBatch:
         """The same, elsewhere."""
@@ -72,7 +72,7 @@ class ClipBatch:
     @property
     def targets(self) -> Tensor:
         """As masks, bool: what is covered by half or more."""
-        return self.cover_NThw >= _HALF
+        return self.cover_NThw >= HALF_COVERED
 
     def to(self, device: torch.device) -> ClipBatch:
         """The same, elsewhere."""

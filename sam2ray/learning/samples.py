@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from sam2_core.inference.preprocess import RgbArray
-from sam2_core.learning.lessons import ClipBatch, PictureBatch
+from sam2_core.learning.lessons import HALF_COVERED, ClipBatch, PictureBatch
 
 from .labels.mask_stack import Masks, MaskStack
 from .labels.opening import Mixture, Skipped
@@ -24,7 +24,6 @@ Row = dict[str, Any]
 Cover = np.ndarray[Any, np.dtype[np.uint8]]
 """How much of each pixel a mask covers, of 255."""
 
-_HALF = 128
 _LEAST_PIXELS = 4  # of a target; with fewer there is nothing to click on
 _MASKS_AT_ONCE = 8  # that are pixels of the source's size
 
@@ -49,7 +48,7 @@ class SampleMaker:
         rng = self._rng(number)
         view = View.drawn(rng, labelled.pixels.shape[:2], self.stage)
         cover = view.of_masks(labelled.masks, self.target_px)
-        ids = _painted(cover >= _HALF)
+        ids = _painted(cover >= HALF_COVERED)
         cover = _drawn(cover, cover, self.stage.objects, rng)
         return {
             "pixels": view.of_pixels(labelled.pixels, self.model_px),
@@ -156,7 +155,7 @@ class View:
 
 def _drawn(cover: Cover, seen_Nhw: Cover, most: int, rng: np.random.Generator) -> Cover:
     """Some objects, of those that are large enough where they have to be seen."""
-    areas = (seen_Nhw >= _HALF).sum((1, 2))
+    areas = (seen_Nhw >= HALF_COVERED).sum((1, 2))
     able = np.flatnonzero(areas >= _LEAST_PIXELS)
     return cover[np.sort(rng.permutation(able)[:most])]
 
