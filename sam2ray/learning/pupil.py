@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sam2_core import ClassHead, Sam2, load_sam2
 from sam2_core.learning.dense import AffinityHead
 from sam2_core.learning.lessons import Batch, Learner, Outcome
-from sam2_core.learning.scratch import match_queries_and_keys
+from sam2_core.learning.scratch import start_from_scratch
 from sam2_core.learning.weights import (
     AveragedWeights,
     head_groups,
@@ -35,7 +35,7 @@ def starting_model(start: Start, seed: int, config: TrainConfig) -> Sam2:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = Sam2(start.row())
-    match_queries_and_keys(model)
+    start_from_scratch(model)
     return model
 
 
