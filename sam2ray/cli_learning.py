@@ -155,7 +155,7 @@ def _evaluate_prompts(
     all_masks: bool,
 ) -> list[str]:
     """Show how good answers to prompts are; what was skipped."""
-    from .learning.evaluation import Examined, evaluate_and_keep, marks_table
+    from .learning.evaluation import Examined, evaluate_and_keep, marks_table, sizes_table
     from .learning.labels.opening import kind_of
     from .learning.train_config import Labels, Start
 
@@ -170,7 +170,11 @@ def _evaluate_prompts(
             all_masks=all_masks,
         )
     marks = evaluate_and_keep(asked, out)
-    console().print(marks_table(marks, f"{model['name']} on {labels}"))
+    words = console()
+    words.print(marks_table(marks, f"{model['name']} on {labels}"))
+    sizes = marks.pictures.by_size()
+    if sizes:
+        words.print(sizes_table(sizes))
     return marks.skipped
 
 

@@ -34,6 +34,7 @@ class Marks:
     box: Tensor
     predicted: Tensor  # what the model thought of its masks after one click
     masks: Tensor  # bool [N, H, W] after one click, to be shown
+    shares: Tensor  # of the picture, that each object covers
 
 
 def examine_picture(
@@ -64,7 +65,8 @@ def examine_picture(
             ious[count] = true_iou(seen.flatten(1), targets_NHW.flatten(1))
     assert first is not None
     box = _by_box(segmenter, embedded, targets_NHW)
-    return Marks(ious, box, first.predicted, first.masks)
+    shares = targets_NHW.flatten(1).float().mean(1)
+    return Marks(ious, box, first.predicted, first.masks, shares)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -32,6 +32,20 @@ from .labels.opening import open_labels
 from .train_config import Labels, Start
 
 _SHOWN = 5  # worst and best pictures
+_WORDS = {
+    "iou_1_clicks": "IoU after one click",
+    "iou_3_clicks": "after three clicks",
+    "iou_5_clicks": "after five clicks",
+    "iou_box": "IoU by box",
+    "quality_correlation": "predicted with true IoU, correlation",
+    "recall": "objects that are among all masks, IoU 0.5",
+    "best_iou": "IoU of the best of all masks",
+    "masks_a_picture": "all masks, a picture",
+    "j": "J, of clips",
+    "f": "F, of clips",
+    "j_and_f": "J&F",
+    "tracked_objects": "objects followed",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +114,7 @@ class _Examiner:
             "clicks": scores.clicks,
             "box": scores.box,
             "predicted": scores.predicted,
+            "shares": scores.shares,
             "found": scores.found,
             "masks": scores.masks,
             "skipped": scores.skipped,
@@ -141,7 +156,8 @@ def evaluate_and_keep(asked: Examined, folder: Path | None) -> Marks:
     if folder is None:
         return marks
     figures = {name: None if value != value else value for name, value in marks.figures().items()}
-    text = json.dumps({**figures, "skipped_because": marks.skipped[:100]}, indent=2)
+    more = {"by_size": marks.pictures.by_size(), "skipped_because": marks.skipped[:100]}
+    text = json.dumps(figures | more, indent=2)
     (folder / "marks.json").write_text(text + "\n")
     numbers = [number for _, number in marks.worst_first]
     if numbers:
@@ -165,6 +181,7 @@ def _gathered(texts: Iterable[str]) -> Marks:
                 marks.pictures.clicks[int(count)] += ious
             marks.pictures.box += found["box"]
             marks.pictures.predicted += found["predicted"]
+            marks.pictures.shares += found["shares"]
             marks.pictures.found += found["found"]
             marks.pictures.masks += found["masks"]
             mean = float(np.mean(found["clicks"]["1"]))
@@ -180,22 +197,20 @@ def marks_table(marks: Marks, name: str) -> Table:
 
 def figures_table(figures: Mapping[str, float | int], name: str) -> Table:
     """Figures with their names in words."""
-    words = {
-        "iou_1_clicks": "IoU after one click",
-        "iou_3_clicks": "after three clicks",
-        "iou_5_clicks": "after five clicks",
-        "iou_box": "IoU by box",
-        "quality_correlation": "predicted with true IoU, correlation",
-        "recall": "objects that are among all masks, IoU 0.5",
-        "best_iou": "IoU of the best of all masks",
-        "masks_a_picture": "all masks, a picture",
-        "j": "J, of clips",
-        "f": "F, of clips",
-        "j_and_f": "J&F",
-        "tracked_objects": "objects followed",
-    }
-    shown = [
-        (words.get(key, key), f"{value:.3f}" if isinstance(value, float) else f"{value:,}")
-        for key, value in figures.items()
-    ]
-    return two_columns(name, shown)
+    return two_columns(name, [(_WORDS.get(key, key), _said(figures[key])) for key in figures])
+
+
+def sizes_table(sizes: Mapping[str, Mapping[str, float | int]]) -> Table:
+    """Marks of small, medium and large objects, one below the other."""
+    table = Table(title="by size, as COCO names them", title_justify="left")
+    table.add_column("")
+    names = [*next(iter(sizes.values()))]
+    for name in names:
+        table.add_column(_WORDS.get(name, name), justify="right")
+    for size, figures in sizes.items():
+        table.add_row(size, *(_said(figures[name]) for name in names))
+    return table
+
+
+def _said(value: float) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else f"{value:,}"

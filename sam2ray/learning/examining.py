@@ -19,6 +19,8 @@ from .labels.mask_stack import Masks, MaskStack, areas_of, chosen_of
 _MOST_OBJECTS = 32  # of a picture
 _LEAST_PIXELS = 16
 _FOUND = 0.5  # IoU from which on a mask is one of an object
+_SIZES = {"small": 0.0, "medium": 32**2 / (640 * 480), "large": 96**2 / (640 * 480)}
+"""From which share of its picture on an object is what COCO calls so, in its own pictures."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +39,7 @@ class PictureScores:
     clicks: dict[int, list[float]] = field(default_factory=lambda: {n: [] for n in CLICKS})
     box: list[float] = field(default_factory=list)
     predicted: list[float] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)  # of their picture
     found: list[float] = field(default_factory=list)  # the best of all masks; where it was asked
     masks: int = 0  # that were found
     pictures: int = 0
@@ -49,6 +52,7 @@ class PictureScores:
             self.clicks[count] += ious.tolist()
         self.box += marks.box.tolist()
         self.predicted += marks.predicted.tolist()
+        self.shares += marks.shares.tolist()
 
     @property
     def objects(self) -> int:
@@ -65,6 +69,21 @@ class PictureScores:
             found["best_iou"] = _mean(self.found)
             found["masks_a_picture"] = self.masks / self.pictures
         return found
+
+    def by_size(self) -> dict[str, dict[str, float | int]]:
+        """The means of small, medium and large objects, where there are such."""
+        sizes = np.digitize(self.shares, [*_SIZES.values()]) - 1
+        asked = {f"iou_{count}_clicks": ious for count, ious in self.clicks.items()}
+        asked["iou_box"] = self.box
+        if self.found:
+            asked["best_iou"] = self.found
+        means: dict[str, dict[str, float | int]] = {}
+        for number, size in enumerate(_SIZES):
+            chosen = np.flatnonzero(sizes == number).tolist()
+            if chosen:
+                one = {name: _mean([ious[i] for i in chosen]) for name, ious in asked.items()}
+                means[size] = {"objects": len(chosen), **one}
+        return means
 
 
 def _mean(values: list[float]) -> float:

@@ -65,3 +65,28 @@ def test_without_a_finder_nothing_is_said_of_all_masks():
     source = open_labels(Labels(kind="world", seed=3), {}, 64)
     assert sum(1 for _ in ask_about(build_sam2(SMALL), source, range(1), scores)) == 1
     assert "recall" not in scores.figures()
+
+
+def test_marks_are_told_by_the_share_of_the_picture_that_an_object_covers():
+    masks = np.zeros((4, 128, 128), bool)  # of which a small object has less than 55 pixels
+    masks[0, 5:10, 5:10] = masks[1, 90:96, 5:11] = True
+    masks[2, 20:30, 90:100] = True
+    masks[3, 60:100, 60:100] = True
+
+    class Squares:
+        name, pictures, clips = "squares", 1, 0
+
+        def picture(self, number: int) -> LabelledImage:
+            return LabelledImage(np.zeros((128, 128, 3), np.uint8), masks)
+
+    scores = PictureScores()
+    list(ask_about(build_sam2(SMALL), Squares(), range(1), scores))  # pyright: ignore[reportArgumentType]
+    sizes = scores.by_size()
+    assert {size: marks["objects"] for size, marks in sizes.items()} == {
+        "small": 2,
+        "medium": 1,
+        "large": 1,
+    }
+    assert sizes["large"]["iou_box"] == scores.box[3]
+    assert sizes["small"]["iou_3_clicks"] == np.mean(scores.clicks[3][:2])
+    assert "best_iou" not in sizes["large"]
