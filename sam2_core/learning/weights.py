@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -110,9 +110,10 @@ class AveragedWeights:
         for name, average in self.weights.items():
             average.lerp_(learned[name].float(), 1 - decay)
 
-    def pour_into(self, model: nn.Module) -> None:
-        """Let a model go on from the average."""
-        _copy(self.weights, {n: w for n, w in model.named_parameters() if n in self.weights})
+    def pour_into(self, model: nn.Module, names: Iterable[str]) -> None:
+        """Let weights of a model, by name, go on from their average."""
+        chosen = {*names} & self.weights.keys()
+        _copy(self.weights, {n: w for n, w in model.named_parameters() if n in chosen})
 
     @contextmanager
     def in_place_of(self, model: nn.Module) -> Iterator[None]:

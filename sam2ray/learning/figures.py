@@ -22,6 +22,7 @@ _NAMES = (
     *("first_iou", "last_iou", "followed_iou", "gradient_norm", "seconds"),
     *("iou_1_clicks", "iou_3_clicks", "iou_5_clicks", "iou_box", "quality_correlation"),
     *("cross_entropy", "class_iou", "miou"),
+    *("lost", "j_and_f"),
 )
 SCHEMA = pa.schema(
     [

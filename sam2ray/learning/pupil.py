@@ -22,10 +22,16 @@ from sam2_core.learning.weights import (
     parameter_groups,
 )
 
+from ..errors import Sam2RayError
 from ..file_systems import options_of, protocol_of
 from .train_config import Stage, Start, TrainConfig
 
 _BETAS = (0.9, 0.95)
+_MOST_LOST = 20  # steps in a row whose gradients are no numbers
+
+
+class Diverged(Sam2RayError):
+    """Weights that have been spoilt."""
 
 
 def starting_model(start: Start, seed: int, config: TrainConfig) -> Sam2:
@@ -105,6 +111,7 @@ class Pupil:
     stage: Stage
     optimizer: torch.optim.Optimizer
     wrapped: nn.Module  # the learner, or what shares its gradients with others
+    lost: int = 0  # steps in a row of which nothing was learned
 
     @classmethod
     def at_stage(cls, learner: Learner, averages: Averages, stage: Stage) -> Pupil:
@@ -114,8 +121,9 @@ class Pupil:
         rates = stage.rates()
         groups = parameter_groups(learner.model, rates)
         learner.model.train(bool(groups))
-        if not groups:  # what a head learns on is what it is exported with
-            averages.model.pour_into(learner.model)
+        # What others learn on from now on is what is judged and exported: the average.
+        frozen = [n for n, w in learner.model.named_parameters() if not w.requires_grad]
+        averages.model.pour_into(learner.model, frozen)
         if learner.classes is not None:
             learner.classes.requires_grad_(stage.learn == "classes")
             if stage.learn == "classes":
@@ -153,28 +161,43 @@ class Pupil:
         self.optimizer.zero_grad(set_to_none=True)
         with self._arithmetic():
             outcome: Outcome = self.wrapped(batch, self.stage.lesson(), objects, generator)
-        outcome.loss.backward()
+        with self._attention():  # activations that are made twice are made the same way
+            outcome.loss.backward()
         norm = nn.utils.clip_grad_norm_(self.learner.parameters(), self.stage.clip_norm)
-        if bool(torch.isfinite(norm)):
+        is_lost = not bool(torch.isfinite(norm))
+        self._count(step, is_lost=is_lost)
+        if not is_lost:
             self.optimizer.step()
             self.averages.update(self.learner, self.stage)
         names = [*outcome.figures]
         values = [outcome.loss.detach(), norm, *(outcome.figures[name] for name in names)]
         loss, length, *figures = torch.stack([value.float() for value in values]).tolist()
         found = {"loss": loss, "gradient_norm": length, "rate": self.stage.rate * rate}
-        return found | dict(zip(names, figures, strict=True))
+        return found | dict(zip(names, figures, strict=True)) | {"lost": float(is_lost)}
+
+    def _count(self, step: int, *, is_lost: bool) -> None:
+        """Give a training up that learns nothing any more."""
+        self.lost = self.lost + 1 if is_lost else 0
+        if self.lost >= _MOST_LOST:
+            raise Diverged(
+                f"stage {self.stage.name}: nothing was learned in {self.lost} steps in a row, up "
+                f"to step {step + 1:,}, as gradients were no numbers. The last checkpoint may be "
+                f"from before: begin a new output from weights of earlier, with a lower rate than "
+                f"{self.stage.rate:g}, more warmup_steps, or precision: fp32."
+            )
 
     @contextmanager
     def _arithmetic(self) -> Iterator[None]:
         if self.stage.precision != "bf16":
             yield
             return
-        with torch.autocast(self.device.type, torch.bfloat16), self._quick_attention():
+        with torch.autocast(self.device.type, torch.bfloat16), self._attention():
             yield
 
-    def _quick_attention(self) -> AbstractContextManager[Any]:
+    def _attention(self) -> AbstractContextManager[Any]:
         """On a CPU the fused kernel's way back takes four times as long in bf16 as in fp32."""
-        return sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext()
+        is_slow = self.stage.precision == "bf16" and self.device.type == "cpu"
+        return sdpa_kernel(SDPBackend.MATH) if is_slow else nullcontext()
 
 
 def new_learner(config: TrainConfig, device: torch.device) -> Learner:

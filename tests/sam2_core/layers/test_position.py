@@ -67,6 +67,14 @@ def test_fourier_features_are_computed_in_full_precision_whatever_comes_in() -> 
     assert torch.equal(found, fourier_features(points, frequencies.float()))
 
 
+def test_fourier_features_are_as_exact_under_autocast() -> None:
+    frequencies = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
+    points = torch.tensor([[301.5, 302.5], [302.5, 302.5]]) / 1024
+    expected = fourier_features(points, frequencies)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(fourier_features(points, frequencies), expected)
+
+
 def test_a_fourier_map_encodes_pixel_centres_row_by_row() -> None:
     frequencies = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
     found = fourier_map(3, frequencies)

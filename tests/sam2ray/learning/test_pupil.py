@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from sam2_core import Sam2
 from sam2ray.learning.labels.made_world import WorldLabels
 from sam2ray.learning.labels.opening import Mixture
-from sam2ray.learning.pupil import Averages, Pupil, new_learner
+from sam2ray.learning.pupil import Averages, Diverged, Pupil, new_learner
 from sam2ray.learning.samples import SampleMaker, clip_batch, picture_batch
 from sam2ray.learning.train_config import Stage, TrainConfig
 
@@ -103,6 +104,15 @@ def test_activations_that_are_made_twice_give_the_same_step():
         torch.testing.assert_close(same[name], weight, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("learn", ["pictures", "clips"])
+def test_activations_are_made_twice_in_bf16_too(learn: str):
+    stage = {"learn": learn, "corrections": 1, "frames": 3, "precision": "bf16"}
+    plain, _, _ = one_step(config(stage))
+    saved, before, after = one_step(config(stage, save_memory=True))
+    assert saved["loss"] == pytest.approx(plain["loss"], rel=1e-2)
+    assert moved(before, after)
+
+
 @pytest.mark.parametrize("learn", ["dense", "pictures", "clips"])
 def test_bf16_gives_nearly_the_same_loss(learn: str):
     stage = {"learn": learn, "corrections": 0, "frames": 3, "box_chance": 0.0, "mask_chance": 0.0}
@@ -124,3 +134,36 @@ def test_a_batch_without_objects_teaches_nothing():
     }
     found = pupil.step(0, picture_batch(rows), 1.0, torch.Generator())
     assert found["loss"] == 0
+
+
+def test_what_a_stage_freezes_goes_on_as_its_average():
+    asked = config({"learn": "pictures", "corrections": 0})
+    learner = new_learner(asked, torch.device("cpu"))
+    averages = Averages.of(learner)
+    stage = asked.stages[0]
+    pupil = Pupil.at_stage(learner, averages, stage)
+    for _ in range(3):
+        step_of(pupil, stage)
+    frozen = stage.model_copy(update={"parts": {"encoder": 0.0}})
+    assert any(not average.equal(w) for w, average in _encoder(learner.model, averages))
+    Pupil.at_stage(learner, averages, frozen)
+    assert all(average.equal(w) for w, average in _encoder(learner.model, averages))
+
+
+def _encoder(model: Sam2, averages: Averages) -> list[tuple[Tensor, Tensor]]:
+    names = [name for name, _ in model.named_parameters() if name.startswith("encoder.")]
+    weights = dict(model.named_parameters())
+    return [(weights[name], averages.model.weights[name]) for name in names]
+
+
+def test_a_training_that_learns_nothing_any_more_ends_with_words():
+    asked = config({"learn": "pictures", "corrections": 0, "batch": 1})
+    learner = new_learner(asked, torch.device("cpu"))
+    pupil = Pupil.at_stage(learner, Averages.of(learner), asked.stages[0])
+    found = step_of(pupil, asked.stages[0])
+    assert found["lost"] == 0
+    with torch.no_grad():
+        learner.model.mask_decoder.iou_token.fill_(float("nan"))
+    with pytest.raises(Diverged, match=r"20 steps in a row.*lower rate than 0\.001"):
+        for _ in range(20):
+            assert step_of(pupil, asked.stages[0])["lost"] == 1
