@@ -16,6 +16,7 @@ from .errors import UsageError
 
 _KINDS = "world, masks, coco, sa1b, sav, davis or classes"
 _PICTURES = 200
+_REASONS = 5  # that are shown
 _OTHER_WORLD = 1000  # than those that recipes learn from: heads know its shapes, not its pictures
 
 
@@ -34,9 +35,12 @@ def train(
     settings = load_training(config, assign or ())
     trained = train_model(settings, console(stderr=True).print)
     words = console()
-    for reason, count in trained.skipped.items():
-        source, _, why = reason.partition("\t")
-        words.print(f"skipped {count:,} times, of {source}: {why}", soft_wrap=True)
+    for source, reasons in trained.skipped.items():
+        words.print(f"{source}: {len(reasons):,} that nothing can be learned from", soft_wrap=True)
+        for reason in reasons[:_REASONS]:
+            words.print(f"  {reason}", soft_wrap=True)
+        if len(reasons) > _REASONS:
+            words.print(f"  and so on: all are in the column skipped of {trained.uri}/metrics")
     for name, place in weights_of(trained).items():
         words.print(f"{name} weights: {place}", soft_wrap=True)
     heads = heads_of(trained)

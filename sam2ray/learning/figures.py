@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch.distributed
 
 from ..storage import Store, local_path
 
@@ -49,6 +50,25 @@ def write_figures(store: Store, rows: Sequence[Figures]) -> None:
     store.put(name, file.getvalue())
 
 
+def gathered(rows: list[dict[str, Any]], workers: int) -> list[dict[str, Any]]:
+    """The rows of all workers, step by step: means of what they have, and all they skipped."""
+    everyones: list[list[dict[str, Any]]] = [[] for _ in range(workers)]
+    torch.distributed.all_gather_object(everyones, rows)
+    return [together(of_step) for of_step in zip(*everyones, strict=True)]
+
+
+def together(rows: Sequence[Figures]) -> dict[str, Any]:
+    """Rows of one step as one."""
+    merged = dict(rows[0])
+    for name in _NAMES:
+        values = [row[name] for row in rows if row.get(name) is not None]
+        known = [value for value in values if value == value]
+        if values:
+            merged[name] = sum(known) / len(known) if known else float("nan")
+    merged["skipped"] = [text for row in rows for text in row["skipped"]]
+    return merged
+
+
 def figure_files(store: Store) -> list[str]:
     """The files so far, in the order of their steps."""
     return sorted(entry.name for entry in store.list(FOLDER))
@@ -64,9 +84,10 @@ def read_figures(store: Store) -> Iterator[pa.Table]:
     reached = (-1, -1)
     for name in figure_files(store):
         table = read_figure_file(store, name)
-        place = (table["stage_number"][0].as_py(), table["step"][0].as_py())
-        if place > reached:
-            yield table
+        places = zip(table["stage_number"].to_pylist(), table["step"].to_pylist(), strict=True)
+        known = sum(place <= reached for place in places)
+        if known < len(table):
+            yield table.slice(known)
             reached = (table["stage_number"][-1].as_py(), table["step"][-1].as_py())
 
 

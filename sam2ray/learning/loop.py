@@ -24,12 +24,14 @@ import torch.distributed
 from sam2_core import export_checkpoint
 from sam2_core.class_head_files import class_head_bytes
 from sam2_core.learning.lessons import Batch, Learner
+from sam2_core.learning.measures import mean_score
 
 from ..storage import Store, open_store
 from .class_examining import ClassScores, ask_about_classes
 from .class_samples import class_batch
+from .clip_exams import ask_about_clips
 from .examining import PictureScores, ask_about, numbers_of
-from .figures import Events, write_figures
+from .figures import Events, gathered, write_figures
 from .labels.class_opening import open_classes
 from .labels.opening import open_labels
 from .pupil import Averages, Pupil, new_learner
@@ -42,6 +44,9 @@ WEIGHTS = "weights"
 BEST, LAST = f"{WEIGHTS}/best.pt", f"{WEIGHTS}/last.pt"
 BEST_HEAD, LAST_HEAD = f"{WEIGHTS}/best_head.safetensors", f"{WEIGHTS}/last_head.safetensors"
 _HEAD_BESIDE = {BEST: BEST_HEAD, LAST: LAST_HEAD}
+
+_ASKED_AFTER = {"dense": "prompts", "pictures": "prompts", "clips": "clips", "classes": "classes"}
+"""What examinations are about in stages that learn something; dense ones have none."""
 
 _BATCHES: dict[BatchKind, Callable[[Rows], Batch]] = {
     "pictures": picture_batch,
@@ -96,9 +101,9 @@ class _Worker:
         self._export(learner, averages, len(self.config.stages) - 1, LAST)
 
     def _next(self, progress: Progress) -> Progress:
-        """The beginning of a stage; marks of classes and of prompts are not compared."""
+        """The beginning of a stage; marks of classes, prompts and clips are not compared."""
         number, stages = progress.stage + 1, self.config.stages
-        asks_alike = (stages[number].learn == "classes") == (stages[number - 1].learn == "classes")
+        asks_alike = _ASKED_AFTER[stages[number].learn] == _ASKED_AFTER[stages[number - 1].learn]
         return Progress(number, 0, progress.best if asks_alike else float("-inf"))
 
     def _restored(self) -> tuple[Progress, dict[str, Any]]:
@@ -170,24 +175,32 @@ class _Worker:
             if pupil.stage.learn == "classes":
                 mark = self._mark_for_classes(pupil.learner)
             else:
-                mark = self._mark_for_prompts(pupil.learner)
+                of_clips = pupil.stage.learn == "clips"
+                mark = self._mark_for_prompts(pupil.learner, of_clips=of_clips)
         if not mark > progress.best:
             return progress
         self._export(pupil.learner, pupil.averages, progress.stage, BEST)
         return replace(progress, best=mark)
 
-    def _mark_for_prompts(self, learner: Learner) -> float:
-        """The mean of IoU by one click and by box."""
-        exam = self.config.examination
+    def _mark_for_prompts(self, learner: Learner, *, of_clips: bool) -> float:
+        """The mean of IoU by one click and by box; after clips, of that and of J&F."""
+        exam, skipped = self.config.examination, []
         assert exam.labels is not None
         options = self.config.storage.options()
         source = open_labels(exam.labels, options, self.config.model.row().image_size)
-        scores = PictureScores()
+        scores = PictureScores(skipped=skipped)
         for _ in ask_about(learner.model, source, numbers_of(source, exam.pictures), scores):
             pass
         figures = scores.figures()
+        mark = float(np.mean([figures["iou_1_clicks"], figures["iou_box"]]))
+        clips = range(exam.clips if source.clips is None else min(exam.clips, source.clips))
+        if of_clips and clips:
+            asked = ask_about_clips(learner.model, source, clips, skipped)
+            figures["j_and_f"] = mean_score(s for clip in asked for s in clip.scores).j_and_f
+            mark = (mark + figures["j_and_f"]) / 2
         self.waiting[-1] |= figures
-        return float(np.mean([figures["iou_1_clicks"], figures["iou_box"]]))
+        self.waiting[-1]["skipped"] += [f"{source.name}\t{reason}" for reason in skipped]
+        return mark
 
     def _mark_for_classes(self, learner: Learner) -> float:
         """The mIoU of classes."""
@@ -207,7 +220,10 @@ class _Worker:
 
     def _checkpoint(self, pupil: Pupil, progress: Progress, events: Events) -> None:
         """Figures first: those of a checkpoint are never missing, and are only written again."""
+        if self.workers > 1:
+            self.waiting = gathered(self.waiting, self.workers)
         if self.rank:
+            self.waiting.clear()
             ray.train.report({"stage": progress.stage, "step": progress.step})
             return
         write_figures(self.store, self.waiting)

@@ -158,7 +158,7 @@ class Stage(Section):
     rate: float = result(5e-6, "Learning rate after the warm-up.", gt=0)
     last_rate: Share = result(0.01, "Share of it at the end, along half a cosine.")
     warmup_steps: int = result(0, "Steps in which it grows from nothing.", ge=0)
-    parts: dict[str, float] = result(
+    parts: dict[str, Weight] = result(
         {},
         "Factors of the rate by part: encoder, prompts, decoder, memory; 0 freezes one. Of classes "
         "all are 0 that are not named: the head alone learns.",
@@ -200,9 +200,11 @@ class Stage(Section):
         if self.pictures_every == 1:
             raise ValueError("pictures_every=1 leaves no clips: use a stage of pictures")
         try:
-            self.rates()
+            rates = self.rates()
         except ConfigError as error:
             raise ValueError(str(error)) from error
+        if self.learn != "classes" and not any(rates.parts.get(part, 1.0) for part in PARTS):
+            raise ValueError("parts leave nothing to learn: let one of them have more than 0")
         return self
 
     def rates(self) -> LearningRates:
@@ -270,6 +272,9 @@ class Examination(Section):
 
     labels: Labels | None = result(None, "Where those labels come from; null: none are asked.")
     pictures: int = result(64, "How many pictures are asked about.", ge=1)
+    clips: int = result(
+        4, "How many clips are asked about in stages of clips, where the labels have some.", ge=0
+    )
     every_steps: int = result(1000, "Steps from one examination to the next.", ge=1)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import yaml
+from pydantic import ValidationError
 
 from .. import lease
 from ..cluster import cluster, ensure_ray
@@ -20,8 +20,11 @@ from ..errors import Sam2RayError, UsageError
 from ..root import new_run_id
 from ..storage import Store, local_path, open_store
 from .curve import draw_curve
+from .examining import numbers_of
 from .figures import figure_files, read_figure_file, read_figures
 from .labels.class_opening import open_classes
+from .labels.labelled import BadLabels, LabelSource
+from .labels.opening import open_labels
 from .loop import BEST, BEST_HEAD, LAST, LAST_HEAD, train_worker
 from .stream import class_mixture_of, mixture_of
 from .train_config import TrainConfig
@@ -49,10 +52,14 @@ class Trained:
     heads: tuple[str, ...] = ()  # files of heads, as they are called in the output
 
     @property
-    def skipped(self) -> dict[str, int]:
-        """Labels that could not be learned from, by source and reason."""
+    def skipped(self) -> dict[str, list[str]]:
+        """What could not be learned from: reasons by source, each once however often it came up."""
+        found: dict[str, list[str]] = {}
         told = self.figures["skipped"].to_pylist()
-        return dict(Counter(text for texts in told for text in texts))
+        for text in dict.fromkeys(text for texts in told for text in texts):
+            source, _, reason = text.partition("\t")
+            found.setdefault(source, []).append(reason)
+        return found
 
 
 def train(config: TrainConfig, say: Say) -> Trained:
@@ -76,7 +83,7 @@ def _pin(store: Store, config: TrainConfig) -> None:
     """An output belongs to one training; what only says how it runs may change."""
     kept = config.model_dump(mode="json", exclude={*_OF_THE_RUN})
     try:
-        found = yaml.safe_load(store.read(KEPT))
+        found = _as_of_today(yaml.safe_load(store.read(KEPT)), config)
     except FileNotFoundError:
         if any(True for _ in store.level() if not getattr(_, "name", "").startswith("_sam2ray")):
             raise UsageError(
@@ -90,6 +97,15 @@ def _pin(store: Store, config: TrainConfig) -> None:
             f"{store.uri} holds another training, which differs in {keys}: name another output, "
             "or say the same as before."
         )
+
+
+def _as_of_today(kept: Any, config: TrainConfig) -> Any:  # noqa: ANN401 YAML
+    """What was kept, with settings that did not exist then at their defaults."""
+    try:
+        read = TrainConfig.model_validate({**kept, "output": config.output})
+    except (TypeError, ValidationError):  # what has changed its meaning is shown as it is
+        return kept
+    return read.model_dump(mode="json", exclude={*_OF_THE_RUN})
 
 
 def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401 YAML
@@ -128,10 +144,31 @@ def _refuse_empty_labels(config: TrainConfig) -> None:
             mixture.require("pictures")
     if config.learns_classes:
         class_mixture_of(config)
-        exam = config.examination.labels
-        if exam is not None:
-            model_px = config.model.row().image_size
-            open_classes(exam, config.head, config.storage.options(), model_px)
+    exam = config.examination.labels
+    if exam is None:
+        return
+    model_px, options = config.model.row().image_size, config.storage.options()
+    if config.learns_classes:
+        open_classes(exam, config.head, options, model_px)
+    if any(stage.learn in ("pictures", "clips") for stage in of_masks):
+        _refuse_empty_examination(open_labels(exam, options, model_px), config.examination.pictures)
+
+
+def _refuse_empty_examination(source: LabelSource, most: int) -> None:
+    """One picture with objects is enough; hours later would be late to hear that there is none."""
+    why = "it has no pictures"
+    for number in numbers_of(source, most):
+        why = _why_not(source, number)
+        if not why:
+            return
+    raise UsageError(f"examination.labels: {source.name}: nothing can be asked about: {why}.")
+
+
+def _why_not(source: LabelSource, number: int) -> str:
+    try:
+        return "" if len(source.picture(number).masks) else "its pictures have no masks"
+    except BadLabels as error:
+        return str(error)
 
 
 def _fit(config: TrainConfig, store: Store) -> None:
@@ -225,11 +262,15 @@ def _line(table: pa.Table, config: TrainConfig) -> str:
         ("iou_3_clicks", "three"),
         ("iou_box", "box"),
         ("class_iou", "classes"),
+        ("j_and_f", "J&F"),
         ("miou", "examined: mIoU"),
     ):
         mean = _mean(table, name)
         if mean is not None:
             parts.append(f"{word} {mean:.3f}")
+    lost = sum(value or 0 for value in table["lost"].to_pylist())
+    if lost:
+        parts.append(f"{lost:g} steps taught nothing, as gradients were no numbers")
     seconds = _mean(table, "seconds")
     if seconds:
         parts.append(f"{1 / seconds:.1f} steps/s")

@@ -61,3 +61,13 @@ def kill_tree(process: subprocess.Popen[str], name: str | None = None) -> None:
         with suppress(psutil.NoSuchProcess):
             if name is None or name in " ".join(child.cmdline()):
                 child.send_signal(signal.SIGKILL)
+
+
+def kill_one(process: subprocess.Popen[str], name: str) -> None:
+    """SIGKILL one of a driver's processes of this name."""
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if name in " ".join(child.cmdline()):
+                child.send_signal(signal.SIGKILL)
+                return
+    raise AssertionError(f"there is no process {name}")

@@ -1,4 +1,4 @@
-"""Labels without what is too small to be learned, whatever source they come from."""
+"""Labels without what is too small to be learned; what has nothing else is no label."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .labelled import LabelledImage, LabelledVideo, LabelSource, WholeClip
+from .labelled import BadLabels, LabelledImage, LabelledVideo, LabelSource, WholeClip
 from .mask_stack import areas_of, chosen_of
 
 
 @dataclass(frozen=True, slots=True)
 class LargeEnough:
-    """A source, and how many pixels a mask has at least; there may be none then."""
+    """A source, and how many pixels a mask has at least."""
 
     source: LabelSource
     min_area: int
@@ -37,6 +37,12 @@ class LargeEnough:
         """One picture with its larger masks."""
         found = self.source.picture(number)
         is_large = areas_of(found.masks) >= self.min_area
+        if not is_large.any():
+            left_out = f", and {found.left_out[0]}" if found.left_out else ""
+            raise BadLabels(
+                f"{self.name}: picture {number}: no mask to learn from has {self.min_area} pixels "
+                f"or more{left_out}"
+            )
         return replace(found, masks=chosen_of(found.masks, is_large))
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
@@ -44,6 +50,11 @@ class LargeEnough:
         found = self.source.clip(number, frames, start)
         largest = np.max([areas_of(masks) for masks in found.masks], axis=0)
         kept = np.flatnonzero(largest >= self.min_area)
+        if not areas_of(chosen_of(found.masks[0], kept)).any():
+            raise BadLabels(
+                f"{self.name}: clip {number}: on the first of the drawn frames, at {start:.2f} of "
+                f"its length, no object is seen that has {self.min_area} pixels or more somewhere"
+            )
         return replace(found, masks=[chosen_of(masks, kept) for masks in found.masks])
 
     def whole_clip(self, number: int) -> AbstractContextManager[WholeClip]:

@@ -33,7 +33,7 @@ class _Named(Protocol):
 
 Source = TypeVar("Source", bound=_Named)
 
-_TRIES = 8  # of one sample, before labels are given up
+_TRIES = 1000  # of one sample, before labels are given up
 
 
 def open_labels(labels: Labels, options: Options, model_px: int) -> LabelSource:
@@ -155,10 +155,13 @@ def draw(
         try:
             return take(drawn.source, chosen, start), skipped
         except BadLabels as error:
-            skipped.append(Skipped(drawn.source.name, str(error)))
+            why = Skipped(drawn.source.name, str(error))
+            if why not in skipped:
+                skipped.append(why)
+    reasons = "; ".join(one.reason for one in skipped[:3])
     raise UsageError(
-        f"labels: {_TRIES} samples in a row cannot be learned from, the last because of: "
-        f"{skipped[-1].reason}."
+        f"labels: {_TRIES:,} draws in a row cannot be learned from, and all of them have one of "
+        f"{len(skipped):,} reasons, such as: {reasons}."
     )
 
 

@@ -27,6 +27,8 @@ from sam2_core.learning.world import World
 from sam2ray.errors import UsageError
 from sam2ray.learning.examining import PictureScores, ask_about
 from sam2ray.learning.labels import BadLabels, LabelSource
+from sam2ray.learning.labels.davis_folders import DavisLabels
+from sam2ray.learning.labels.labelled import LabelledImage
 from sam2ray.learning.labels.opening import Mixture, kind_of, open_labels
 from sam2ray.learning.train_config import Labels
 
@@ -99,10 +101,11 @@ def test_what_white_means_is_the_same_on_all_frames_of_a_clip(tmp_path: Path):
     void[:9] = 255
     _palette(annotations / "00000.png", np.zeros((96, 96)))
     _palette(annotations / "00003.png", void)
-    assert opened("davis", place).clip(0, 1, 0.99).masks[0].shape == (0, 96, 96)
+    source = DavisLabels.opened(str(place), None, {})
+    assert source.clip(0, 1, 0.99).masks[0].shape == (0, 96, 96)
     for frame in range(1, 3):
         _palette(annotations / f"{frame:05}.png", 255 - void)
-    found = opened("davis", place).clip(0, 4, 0.0).masks
+    found = DavisLabels.opened(str(place), None, {}).clip(0, 4, 0.0).masks
     np.testing.assert_array_equal([len(one) for one in found], [1] * 4)
     np.testing.assert_array_equal([one[0].sum() for one in found], [0, *[87 * 96] * 2, 9 * 96])
 
@@ -227,10 +230,12 @@ def test_small_masks_of_pictures_are_left_out(tmp_path: Path, kind: str, write):
     areas = masks.sum((1, 2))
     middle = int(np.sort(areas)[len(areas) // 2])
     place = write(tmp_path, [made])
-    for least in (middle, 10_000):
-        told = {"kind": kind, "uri": str(place), "min_area": least}
-        found = open_labels(Labels.model_validate(told), {}, 96).picture(0)
-        np.testing.assert_array_equal(found.masks, masks[areas >= least])
+    told = {"kind": kind, "uri": str(place), "min_area": middle}
+    found = open_labels(Labels.model_validate(told), {}, 96).picture(0)
+    np.testing.assert_array_equal(found.masks, masks[areas >= middle])
+    source = open_labels(Labels.model_validate({**told, "min_area": 10_000}), {}, 96)
+    with pytest.raises(BadLabels, match="picture 0: no mask to learn from has 10000 pixels"):
+        source.picture(0)
 
 
 def test_an_object_of_a_clip_is_as_large_as_it_is_at_its_largest(tmp_path: Path):
@@ -244,6 +249,48 @@ def test_an_object_of_a_clip_is_as_large_as_it_is_at_its_largest(tmp_path: Path)
     np.testing.assert_array_equal(source.clip(0, 3, 0.5).masks, everything[:, largest >= least])
     with source.whole_clip(0) as whole:
         assert len(whole.annotated[0]) >= everything.shape[1]
+
+
+def test_a_clip_that_begins_without_its_objects_is_drawn_again(tmp_path: Path):
+    clip = WORLD.clip(2, frames=5)
+    annotations = write_davis_clip(tmp_path, "bear", clip) / "Annotations" / "480p" / "bear"
+    for frame in (0, 2, 3, 4):
+        _palette(annotations / f"{frame:05}.png", np.zeros((96, 96)))
+    source = opened("davis", tmp_path)
+    with pytest.raises(BadLabels, match=r"clip 0: on the first .* at 0\.00 of its length, no obj"):
+        source.clip(0, 3, 0.0)
+    drawn = [Mixture([source], [1.0], seed=0).clip(number, 3) for number in range(8)]
+    assert all(labelled.masks[0].sum() > 0 for labelled, _ in drawn)
+    assert any(skipped for _, skipped in drawn)
+
+
+class _MostlyBad:
+    """Of its pictures the last alone can be learned from, if there is one."""
+
+    name, pictures, clips = "mostly bad", 40, 0
+
+    def __init__(self, good: int) -> None:
+        self.good = good
+
+    def picture(self, number: int) -> LabelledImage:
+        if number != self.good:
+            raise BadLabels(f"picture {number} is bad")
+        return LabelledImage(np.zeros((8, 8, 3), np.uint8), np.ones((1, 8, 8), bool))
+
+
+def test_a_sample_is_drawn_until_one_is_good_and_each_bad_one_is_told_once():
+    mixture = Mixture([_MostlyBad(39)], [1.0], seed=0)  # pyright: ignore[reportArgumentType]
+    for number in range(20):
+        found, skipped = mixture.picture(number)
+        assert len(found.masks) == 1
+        reasons = [one.reason for one in skipped]
+        assert len(set(reasons)) == len(reasons) <= 39
+
+
+def test_labels_none_of_which_is_good_are_given_up_with_their_reasons():
+    mixture = Mixture([_MostlyBad(-1)], [1.0], seed=0)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UsageError, match=r"1,000 draws in a row.*40 reasons.*picture \d+ is bad"):
+        mixture.picture(0)
 
 
 def test_labels_that_are_not_there_are_refused_at_once(tmp_path: Path):

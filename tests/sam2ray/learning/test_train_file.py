@@ -82,6 +82,9 @@ def test_all_faults_come_at_once_with_their_lines(tmp_path: Path):
         ({"parts": {"head": 1.0}}, "No part of a model is called 'head'"),
         ({"learn": "classes", "dense_weight": 1.0}, "a stage of classes"),
         ({"class_dice": 1.0}, "are of stages that learn classes"),
+        ({"learn": "dense", "parts": {"encoder": 0.0}}, "parts leave nothing to learn"),
+        ({"parts": {"encoder": 0, "prompts": 0, "decoder": 0}}, "parts leave nothing to learn"),
+        ({"parts": {"encoder": -0.5}}, "greater than or equal to 0"),
     ],
 )
 def test_a_stage_that_makes_no_sense_is_refused(settings: dict, words: str):

@@ -13,10 +13,14 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from train_runs import ended, figures, kill_tree, wait_for
+from train_runs import ended, figures, kill_one, kill_tree, wait_for
 from train_runs import start as start_command
 
 from sam2_core import RELEASED, load_sam2
+from sam2ray.errors import UsageError
+from sam2ray.learning.train_config import TrainConfig
+from sam2ray.learning.training import _pin
+from sam2ray.storage import open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -107,6 +111,56 @@ def test_a_killed_driver_and_a_killed_worker_change_no_loss(undisturbed: Path):
         torch.testing.assert_close(weight, other[name], rtol=0, atol=0)
     assert "weights" in ended(start(config))  # nothing is left to do
     assert figures(broken).equals(figures(undisturbed / "out"))
+
+
+def test_two_workers_learn_as_one_and_a_killed_one_changes_no_loss(tmp_path: Path):
+    stages = [stage | {"steps": 4, "batch": 1} for stage in TINY["stages"]]
+    frozen = {"name": "frozen", "parts": {"encoder": 0}, "steps": 4}
+    stages.append(stages[1] | frozen | {"dense_weight": 0.0})
+    two = TINY | {"stages": stages, "workers": {"count": 2, "cpus": 0.5}}
+    outs = [tmp_path / "whole", tmp_path / "broken"]
+    for out in outs:
+        config = tmp_path / f"{out.name}.yaml"
+        config.write_text(yaml.safe_dump(two | {"output": str(out)}))
+        process = start(config)
+        if out.name == "broken":
+            wait_for(out, 3)
+            kill_one(process, "RayTrainWorker")
+        ended(process)
+    whole, broken = (figures(out) for out in outs)
+    assert whole["step"].to_pylist() == [*range(4)] * 4
+    assert np.isfinite(whole["loss"].to_numpy()).all()
+    assert broken.equals(whole)
+    own, other = (load_official(out / "weights" / "last.pt") for out in outs)
+    for name, weight in own.items():
+        torch.testing.assert_close(weight, other[name], rtol=0, atol=0)
+
+
+def test_an_examination_of_nothing_is_refused_before_anything_is_learned(tmp_path: Path):
+    config = tmp_path / "tiny.yaml"
+    asked = TINY | {"output": str(tmp_path / "out")}
+    nowhere = {"labels": {"kind": "coco", "uri": str(tmp_path / "nothing.json")}}
+    config.write_text(yaml.safe_dump(asked | {"examination": nowhere}))
+    process = start(config)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 2, output + errors
+    assert "nothing.json" in errors
+    assert not (tmp_path / "out" / "metrics").exists()
+
+
+def test_settings_that_came_with_a_later_version_do_not_make_it_another_training(tmp_path: Path):
+    store = open_store(str(tmp_path), {})
+    config = TrainConfig.model_validate(TINY | {"output": str(tmp_path)})
+    _pin(store, config)
+    path = tmp_path / "training.yaml"
+    kept = yaml.safe_load(path.read_text())
+    del kept["examination"]["clips"]
+    path.write_text(yaml.safe_dump(kept))
+    _pin(store, config)
+    kept["examination"]["pictures"] = 7
+    path.write_text(yaml.safe_dump(kept))
+    with pytest.raises(UsageError, match="differs in examination.pictures"):
+        _pin(store, config)
 
 
 def load_official(path: Path) -> dict[str, torch.Tensor]:
