@@ -159,7 +159,7 @@ def test_settings_that_came_with_a_later_version_do_not_make_it_another_training
     _pin(store, config)
     kept["examination"]["pictures"] = 7
     path.write_text(yaml.safe_dump(kept))
-    with pytest.raises(UsageError, match="differs in examination.pictures"):
+    with pytest.raises(UsageError, match=r"differs in examination\.pictures"):
         _pin(store, config)
 
 
