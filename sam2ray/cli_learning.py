@@ -88,6 +88,10 @@ def evaluate(
             min=1, help="At most so many pictures, a tenth of it clips; else 200.", metavar="N"
         ),
     ] = None,
+    clips: Annotated[
+        int | None,
+        typer.Option(min=0, help="At most so many clips; else a tenth of --limit.", metavar="N"),
+    ] = None,
     all_masks: Annotated[
         bool,
         typer.Option("--all-masks", help="Seek objects among all masks of a picture, too: slow."),
@@ -110,11 +114,11 @@ def evaluate(
     model: masks that were written elsewhere are judged.
     """
     if answers is not None:
-        of_models = (media, model, checkpoint, image_size, head, limit)
+        of_models = (media, model, checkpoint, image_size, head, limit, clips)
         if any(given is not None for given in of_models) or all_masks or kind != "auto":
             raise UsageError(
                 "--answers are judged without a model, all of them: leave --kind, --pictures, "
-                "--model, --checkpoint, --image-size, --limit, --all-masks and --head out."
+                "--model, --checkpoint, --image-size, --limit, --clips, --all-masks and --head out."
             )
         _evaluate_answers(labels, answers, out)
         return
@@ -122,11 +126,15 @@ def evaluate(
     if head is not None:
         if all_masks:
             raise UsageError("--all-masks asks a model, and --head a head: leave one of them out.")
+        if clips is not None:
+            raise UsageError("--clips are of prompts, and --head has none: leave one of them out.")
         told = {"name": model, "checkpoint": checkpoint, "image_size": image_size}
         skipped = _evaluate_head(labels, out, kind, media, head, told, most)
     else:
         told = {"name": model or "nano", "checkpoint": checkpoint, "image_size": image_size}
-        skipped = _evaluate_prompts(labels, out, kind, media, told, most, all_masks=all_masks)
+        most_clips = max(1, most // 10) if clips is None else clips
+        limits = (most, most_clips)
+        skipped = _evaluate_prompts(labels, out, kind, media, told, limits, all_masks=all_masks)
     for reason in skipped[:5]:
         console(stderr=True).print(f"skipped: {reason}", soft_wrap=True)
     if out is not None:
@@ -154,7 +162,7 @@ def _evaluate_prompts(
     kind: str,
     media: str | None,
     model: dict[str, Any],
-    limit: int,
+    limits: tuple[int, int],  # pictures, clips
     *,
     all_masks: bool,
 ) -> list[str]:
@@ -169,8 +177,8 @@ def _evaluate_prompts(
         asked = Examined(
             labels=Labels.model_validate(told | _uri_of(labels, chosen)),
             model=Start.model_validate(model),
-            pictures=limit,
-            clips=max(1, limit // 10),
+            pictures=limits[0],
+            clips=limits[1],
             all_masks=all_masks,
         )
     marks = evaluate_and_keep(asked, out)
@@ -179,6 +187,9 @@ def _evaluate_prompts(
     sizes = marks.pictures.by_size()
     if sizes:
         words.print(sizes_table(sizes))
+    if marks.not_asked:
+        asked_about = " and ".join(marks.not_asked)
+        words.print(f"Asked about {asked_about}; --limit and --clips say how many.")
     return marks.skipped
 
 

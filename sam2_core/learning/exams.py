@@ -24,6 +24,7 @@ from .losses import true_iou
 
 CLICKS = (1, 3, 5)
 _SIDE = 256
+_OBJECTS = 32  # at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +47,26 @@ def examine_picture(
 ) -> Marks:
     """Ask about each object of a picture; the first click falls on the middle of it."""
     embedded = segmenter.embed([pixels])
+    parts = [
+        _ask(segmenter, embedded, some, generator, most_clicks)
+        for some in targets_NHW.split(_OBJECTS)
+    ]
+    return Marks(
+        {count: torch.cat([part.clicks[count] for part in parts]) for count in parts[0].clicks},
+        torch.cat([part.box for part in parts]),
+        torch.cat([part.predicted for part in parts]),
+        torch.cat([part.masks for part in parts]),
+        torch.cat([part.shares for part in parts]),
+    )
+
+
+def _ask(
+    segmenter: ImageSegmenter,
+    embedded: EmbeddedImages,
+    targets_NHW: Tensor,
+    generator: torch.Generator,
+    most_clicks: int,
+) -> Marks:
     points: list[Tensor] = []
     labels: list[Tensor] = []
     answer: Segmentation | None = None

@@ -6,7 +6,7 @@ Ray Data shares pictures and clips out among processes that hold a model each.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ class Marks:
     clips: list[tuple[str, ClipScore]] = field(default_factory=list)  # the clip of each object
     worst_first: list[tuple[float, int]] = field(default_factory=list)  # IoU, picture
     skipped: list[str] = field(default_factory=list)
+    not_asked: list[str] = field(default_factory=list)  # what there is more, in words
 
     def figures(self) -> dict[str, float | int]:
         """Everything as numbers."""
@@ -145,7 +146,15 @@ def evaluate(asked: Examined) -> Marks:
         num_gpus=1 if has_gpus else 0,
         num_cpus=1,
     )
-    return _gathered(row["marks"] for row in marked.iter_rows())
+    marks = _gathered(row["marks"] for row in marked.iter_rows())
+    marks.not_asked = [*_beyond(source.pictures, pictures, "pictures")]
+    marks.not_asked += _beyond(source.clips, clips, "clips")
+    return marks
+
+
+def _beyond(count: int | None, asked: range, noun: str) -> Iterator[str]:
+    if count is not None and count > len(asked):
+        yield f"{len(asked):,} of {count:,} {noun}"
 
 
 def evaluate_and_keep(asked: Examined, folder: Path | None) -> Marks:

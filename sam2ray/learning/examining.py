@@ -16,8 +16,8 @@ from sam2_core.learning.exams import CLICKS, Marks, correlation, examine_picture
 from .labels.labelled import BadLabels, ClassSource, LabelledImage, LabelSource
 from .labels.mask_stack import Masks, MaskStack, areas_of, chosen_of
 
-_MOST_OBJECTS = 32  # of a picture
 _LEAST_PIXELS = 16
+_BAND = 1 << 16  # pixels of all masks that are compared at once
 _FOUND = 0.5  # IoU from which on a mask is one of an object
 _SIZES = {"small": 0.0, "medium": 32**2 / (640 * 480), "large": 96**2 / (640 * 480)}
 """From which share of its picture on an object is what COCO calls so, in its own pictures."""
@@ -123,20 +123,20 @@ def ask_about(
 
 
 def _objects_of(masks: MaskStack) -> Masks:
-    """The first that are large enough; of no others pixels are made."""
-    places = np.flatnonzero(areas_of(masks) >= _LEAST_PIXELS)
-    return np.asarray(chosen_of(masks, places[:_MOST_OBJECTS]))
+    """Those that are large enough; of no others pixels are made."""
+    return np.asarray(chosen_of(masks, areas_of(masks) >= _LEAST_PIXELS))
 
 
 def _best_found(finder: MaskGenerator, pixels: RgbArray, kept: Masks) -> tuple[list[float], int]:
     """The IoU of each object with the mask that fits it best, and how many masks there are."""
     (masks,) = finder.generate([pixels])
-    targets = torch.from_numpy(kept).flatten(1).float()
     if not masks:
-        return [0.0] * len(targets), 0
+        return [0.0] * len(kept), 0
     runs = from_coco_strings([mask.rle["counts"] for mask in masks], *pixels.shape[:2])
-    found = decode_run_lengths(runs).flatten(1).float()
-    shared = targets @ found.T
+    targets, found = torch.from_numpy(kept).flatten(1), decode_run_lengths(runs).flatten(1)
+    shared = torch.zeros(len(targets), len(found), dtype=torch.float64)
+    for own, other in zip(targets.split(_BAND, 1), found.split(_BAND, 1), strict=True):
+        shared += own.float() @ other.float().T  # whole numbers, as far as fp32 has all of them
     union = targets.sum(1)[:, None] + found.sum(1) - shared
     return (shared / union).amax(1).tolist(), len(masks)
 

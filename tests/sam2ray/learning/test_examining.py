@@ -41,10 +41,10 @@ def test_an_object_is_found_as_well_as_the_mask_that_fits_it_best():
     assert figures["masks_a_picture"] == pytest.approx(masks / 3)
 
 
-def test_of_many_masks_the_first_that_are_large_enough_alone_become_pixels():
-    masks = np.zeros((60, 64, 64), bool)
-    for place in range(60):
-        masks[place, place, : 10 if place % 2 else 40] = True
+def test_of_many_masks_those_that_are_large_enough_alone_become_pixels():
+    masks = np.zeros((80, 64, 64), bool)
+    for place in range(80):
+        masks[place, place % 64, : 10 if place % 2 else 40] = True
     lengths = RunLengthMasks(encode_run_lengths(torch.from_numpy(masks)))
 
     class Lines:
@@ -57,7 +57,8 @@ def test_of_many_masks_the_first_that_are_large_enough_alone_become_pixels():
     (asked,) = ask_about(build_sam2(SMALL), Lines(), range(1), scores)  # pyright: ignore[reportArgumentType]
     np.testing.assert_array_equal(asked.labelled.masks, masks[::2])
     assert isinstance(asked.labelled.masks, np.ndarray)
-    assert scores.objects == 30
+    assert scores.objects == 40
+    assert asked.marks.masks.shape == (40, 64, 64)  # more than are asked about at once
 
 
 def test_without_a_finder_nothing_is_said_of_all_masks():
