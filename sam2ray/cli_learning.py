@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,6 +93,12 @@ def evaluate(
         int | None,
         typer.Option(min=0, help="At most so many clips; else a tenth of --limit.", metavar="N"),
     ] = None,
+    hold_out_every: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Each N-th alone: what a training with this setting kept.", metavar="N"
+        ),
+    ] = None,
     all_masks: Annotated[
         bool,
         typer.Option("--all-masks", help="Seek objects among all masks of a picture, too: slow."),
@@ -114,31 +121,50 @@ def evaluate(
     model: masks that were written elsewhere are judged.
     """
     if answers is not None:
-        of_models = (media, model, checkpoint, image_size, head, limit, clips)
+        of_models = (media, model, checkpoint, image_size, head, limit, clips, hold_out_every)
         if any(given is not None for given in of_models) or all_masks or kind != "auto":
             raise UsageError(
                 "--answers are judged without a model, all of them: leave --kind, --pictures, "
-                "--model, --checkpoint, --image-size, --limit, --clips, --all-masks and --head out."
+                "--model, --checkpoint, --image-size, --limit, --clips, --hold-out-every, "
+                "--all-masks and --head out."
             )
         _evaluate_answers(labels, answers, out)
         return
     most = limit or _PICTURES
+    place = _Place(labels, kind, media, hold_out_every)
     if head is not None:
         if all_masks:
             raise UsageError("--all-masks asks a model, and --head a head: leave one of them out.")
         if clips is not None:
             raise UsageError("--clips are of prompts, and --head has none: leave one of them out.")
         told = {"name": model, "checkpoint": checkpoint, "image_size": image_size}
-        skipped = _evaluate_head(labels, out, kind, media, head, told, most)
+        skipped = _evaluate_head(place, out, head, told, most)
     else:
         told = {"name": model or "nano", "checkpoint": checkpoint, "image_size": image_size}
         most_clips = max(1, most // 10) if clips is None else clips
         limits = (most, most_clips)
-        skipped = _evaluate_prompts(labels, out, kind, media, told, limits, all_masks=all_masks)
+        skipped = _evaluate_prompts(place, out, told, limits, all_masks=all_masks)
     for reason in skipped[:5]:
         console(stderr=True).print(f"skipped: {reason}", soft_wrap=True)
     if out is not None:
-        console().print(f"{out / 'marks.json'}, {out / 'cases.png'}", soft_wrap=True)
+        left = [str(out / name) for name in ("marks.json", "cases.png") if (out / name).exists()]
+        console().print(", ".join(left), soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where labels lie, and which of them are asked about."""
+
+    labels: str
+    kind: str
+    pictures: str | None
+    hold_out_every: int | None
+
+    def as_told(self, kind: str) -> dict[str, Any]:
+        """As settings of labels of a kind."""
+        held = {"hold_out_every": self.hold_out_every, "held_out": self.hold_out_every is not None}
+        uri = {} if kind == "world" else {"uri": self.labels}
+        return {"kind": kind, "pictures": self.pictures, **held, **uri}
 
 
 def _evaluate_answers(labels: str, answers: str, out: Path | None) -> None:
@@ -157,10 +183,8 @@ def _evaluate_answers(labels: str, answers: str, out: Path | None) -> None:
 
 
 def _evaluate_prompts(
-    labels: str,
+    place: _Place,
     out: Path | None,
-    kind: str,
-    media: str | None,
     model: dict[str, Any],
     limits: tuple[int, int],  # pictures, clips
     *,
@@ -171,11 +195,13 @@ def _evaluate_prompts(
     from .learning.labels.opening import kind_of
     from .learning.train_config import Labels, Start
 
-    chosen = kind_of(labels, {}) if kind == "auto" else kind
-    told = {"kind": chosen, "pictures": media, "held_out": chosen == "world"}
+    chosen = kind_of(place.labels, {}) if place.kind == "auto" else place.kind
+    told = place.as_told(chosen)
+    if chosen == "world":
+        told["held_out"] = True
     with _faults_in_words():
         asked = Examined(
-            labels=Labels.model_validate(told | _uri_of(labels, chosen)),
+            labels=Labels.model_validate(told),
             model=Start.model_validate(model),
             pictures=limits[0],
             clips=limits[1],
@@ -183,7 +209,7 @@ def _evaluate_prompts(
         )
     marks = evaluate_and_keep(asked, out)
     words = console()
-    words.print(marks_table(marks, f"{model['name']} on {labels}"))
+    words.print(marks_table(marks, f"{model['name']} on {place.labels}"))
     sizes = marks.pictures.by_size()
     if sizes:
         words.print(sizes_table(sizes))
@@ -194,10 +220,8 @@ def _evaluate_prompts(
 
 
 def _evaluate_head(
-    labels: str,
+    place: _Place,
     out: Path | None,
-    kind: str,
-    media: str | None,
     head: str,
     model: dict[str, Any],
     limit: int,
@@ -209,25 +233,21 @@ def _evaluate_head(
     from .learning.labels.class_opening import kind_of_classes
     from .learning.train_config import Labels, Start
 
-    chosen = kind_of_classes(labels) if kind == "auto" else kind
-    told = {"kind": chosen, "pictures": media, "seed": _OTHER_WORLD if chosen == "world" else 0}
+    chosen = kind_of_classes(place.labels) if place.kind == "auto" else place.kind
+    told = place.as_told(chosen) | {"seed": _OTHER_WORLD if chosen == "world" else 0}
     of_head = read_head_config(head)
     given = {"name": of_head.model, "image_size": of_head.image_size}
     given |= {name: value for name, value in model.items() if value is not None}
     with _faults_in_words():
         asked = ExaminedHead(
-            labels=Labels.model_validate(told | _uri_of(labels, chosen)),
+            labels=Labels.model_validate(told),
             model=Start.model_validate(given),
             head=head,
             pictures=limit,
         )
     marks = evaluate_head(asked, out)
-    console().print(class_table(marks, f"{head} on {labels}"))
+    console().print(class_table(marks, f"{head} on {place.labels}"))
     return marks.scores.skipped
-
-
-def _uri_of(labels: str, kind: str) -> dict[str, str]:
-    return {} if kind == "world" else {"uri": labels}
 
 
 @contextmanager

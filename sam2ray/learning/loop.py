@@ -163,7 +163,7 @@ class _Worker:
 
     def _is_exam(self, progress: Progress, is_last: bool) -> bool:
         exam = self.config.examination
-        if exam.labels is None or self.config.stages[progress.stage].learn == "dense":
+        if self.config.examined is None or self.config.stages[progress.stage].learn == "dense":
             return False
         return is_last or progress.step % exam.every_steps == 0
 
@@ -184,10 +184,10 @@ class _Worker:
 
     def _mark_for_prompts(self, learner: Learner, *, of_clips: bool) -> float:
         """The mean of IoU by one click and by box; after clips, of that and of J&F."""
-        exam, skipped = self.config.examination, []
-        assert exam.labels is not None
+        exam, labels, skipped = self.config.examination, self.config.examined, []
+        assert labels is not None
         options = self.config.storage.options()
-        source = open_labels(exam.labels, options, self.config.model.row().image_size)
+        source = open_labels(labels, options, self.config.model.row().image_size)
         scores = PictureScores(skipped=skipped)
         for _ in ask_about(learner.model, source, numbers_of(source, exam.pictures), scores):
             pass
@@ -204,11 +204,11 @@ class _Worker:
 
     def _mark_for_classes(self, learner: Learner) -> float:
         """The mIoU of classes."""
-        exam, head = self.config.examination, learner.classes
-        assert exam.labels is not None
+        exam, labels, head = self.config.examination, self.config.examined, learner.classes
+        assert labels is not None
         assert head is not None
         model_px, options = self.config.model.row().image_size, self.config.storage.options()
-        source = open_classes(exam.labels, self.config.head, options, model_px)
+        source = open_classes(labels, self.config.head, options, model_px)
         scores = ClassScores(head.config.classes)
         numbers = numbers_of(source, exam.pictures)
         for _ in ask_about_classes(learner.model, head, source, numbers, scores):

@@ -75,7 +75,14 @@ class Labels(Section):
     )
     share: float = result(1.0, "How often it is drawn, beside the other sources.", gt=0)
     seed: int = result(0, "Of a world: another seed is another one.", ge=0)
-    held_out: bool = result(False, "Of a world: only of shapes that are kept for examinations.")
+    hold_out_every: int | None = result(
+        None,
+        "Each n-th picture and clip is kept for examinations, and not learned from; null: none is.",
+        ge=2,
+    )
+    held_out: bool = result(
+        False, "Only what is kept for examinations: by hold_out_every, or the shapes of a world."
+    )
     min_score: float = result(
         0.0,
         "Of sam2ray's masks: those it rates lower are left out, of clips the whole object.",
@@ -97,6 +104,10 @@ class Labels(Section):
             raise ValueError("a world has no uri: leave it out, or name another kind")
         if self.kind != "world" and self.uri is None:
             raise ValueError(f"kind={self.kind} needs a uri: where its labels lie")
+        if self.kind == "world" and self.hold_out_every is not None:
+            raise ValueError("a world keeps shapes for examinations: leave hold_out_every out")
+        if self.kind != "world" and self.held_out and self.hold_out_every is None:
+            raise ValueError("held_out needs hold_out_every: which pictures and clips are kept")
         if self.kind == "masks" and self.pictures is not None:
             raise ValueError("masks know where their pictures lie: leave pictures out")
         return self
@@ -270,7 +281,11 @@ Labelled = Annotated[
 class Examination(Section):
     """How good the model is, asked again and again on labels that it does not learn from."""
 
-    labels: Labels | None = result(None, "Where those labels come from; null: none are asked.")
+    labels: Labels | None = result(
+        None,
+        "Where those labels come from; null: what hold_out_every keeps of the first labels that "
+        "have it, and without any nothing is asked.",
+    )
     pictures: int = result(64, "How many pictures are asked about.", ge=1)
     clips: int = result(
         4, "How many clips are asked about in stages of clips, where the labels have some.", ge=0
@@ -316,6 +331,14 @@ class TrainConfig(Section):
     )
 
     @property
+    def examined(self) -> Labels | None:
+        """The labels of examinations."""
+        if self.examination.labels is not None:
+            return self.examination.labels
+        kept = (one for one in self.labels if one.hold_out_every is not None)
+        return next((one.model_copy(update={"held_out": True}) for one in kept), None)
+
+    @property
     def learns_classes(self) -> bool:
         """Whether a stage does."""
         return any(stage.learn == "classes" for stage in self.stages)
@@ -328,7 +351,7 @@ class TrainConfig(Section):
         return self
 
     def _contradictions(self) -> Iterator[InitErrorDetails]:
-        names, exam = self.head.classes, self.examination.labels
+        names, exam = self.head.classes, self.examined
         if self.learns_classes and not names:
             yield fault("head.classes", "is missing: a stage learns classes, so name them")
         if names and not self.learns_classes:

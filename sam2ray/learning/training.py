@@ -144,7 +144,7 @@ def _refuse_empty_labels(config: TrainConfig) -> None:
             mixture.require("pictures")
     if config.learns_classes:
         class_mixture_of(config)
-    exam = config.examination.labels
+    exam = config.examined
     if exam is None:
         return
     model_px, options = config.model.row().image_size, config.storage.options()

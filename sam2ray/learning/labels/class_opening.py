@@ -17,6 +17,7 @@ from .coco_classes import CocoClasses
 from .labelled import ClassSource, LabelledClasses
 from .made_classes import WorldClasses
 from .opening import Able, Skipped, draw
+from .splits import Split, SplitClasses
 
 
 def open_classes(labels: Labels, head: Head, options: Options, model_px: int) -> ClassSource:
@@ -30,7 +31,12 @@ def open_classes(labels: Labels, head: Head, options: Options, model_px: int) ->
         )
     assert labels.uri is not None, "the config demands it"
     opened = ClassFolders.opened if labels.kind == "classes" else CocoClasses.opened
-    return opened(labels.uri, labels.pictures, names, options)
+    source = opened(labels.uri, labels.pictures, names, options)
+    if labels.hold_out_every is None:
+        return source
+    split = Split(labels.hold_out_every, labels.held_out)
+    split.require_some(source.name, source.pictures)
+    return SplitClasses(source, split)
 
 
 def kind_of_classes(uri: str) -> LabelKind:

@@ -69,8 +69,8 @@ class DavisLabels:
 
     @property
     def pictures(self) -> int:
-        """One of each clip's frames."""
-        return len(self.names)
+        """Frames are of clips."""
+        return 0
 
     @property
     def clips(self) -> int:
@@ -78,9 +78,8 @@ class DavisLabels:
         return len(self.names)
 
     def picture(self, number: int) -> LabelledImage:
-        """The frame in the middle of a clip."""
-        clip = self.clip(number, 1, 0.5)
-        return LabelledImage(clip.frames[0], clip.masks[0])
+        """There is none."""
+        raise IndexError(number)
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
         """Neighbouring annotated frames."""

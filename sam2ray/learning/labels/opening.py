@@ -21,6 +21,8 @@ from .made_world import WorldLabels
 from .own_outputs import OwnLabels
 from .sa1b import Sa1bLabels
 from .sav_masklets import SavLabels
+from .splits import Split, SplitLabels
+from .stills import WithStills
 
 Item = TypeVar("Item")
 What = Literal["pictures", "clips"]
@@ -40,7 +42,12 @@ def open_labels(labels: Labels, options: Options, model_px: int) -> LabelSource:
     """One source; that it is empty or missing is said at once."""
     if labels.kind == "world":
         return WorldLabels(labels.seed, model_px, labels.held_out, labels.min_area)
-    return LargeEnough(_opened(labels, options), labels.min_area)
+    source: LabelSource = LargeEnough(_opened(labels, options), labels.min_area)
+    if labels.hold_out_every is not None:
+        split = Split(labels.hold_out_every, labels.held_out)
+        split.require_some(source.name, source.pictures, source.clips)
+        source = SplitLabels(source, split)
+    return WithStills(source)
 
 
 def _opened(labels: Labels, options: Options) -> LabelSource:

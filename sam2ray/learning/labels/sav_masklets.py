@@ -52,8 +52,8 @@ class SavLabels:
 
     @property
     def pictures(self) -> int:
-        """One of each video's frames."""
-        return len(self.found.names)
+        """Frames are of videos."""
+        return 0
 
     @property
     def clips(self) -> int:
@@ -61,9 +61,8 @@ class SavLabels:
         return len(self.found.names)
 
     def picture(self, number: int) -> LabelledImage:
-        """The frame in the middle of a video."""
-        clip = self.clip(number, 1, 0.5)
-        return LabelledImage(clip.frames[0], clip.masks[0])
+        """There is none."""
+        raise IndexError(number)
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
         """Neighbouring annotated frames."""
