@@ -98,6 +98,21 @@ def write_sav_clip(folder: Path, name: str, clip: LabelledClip, stride: int = 4)
     return folder
 
 
+def write_sav_folders(folder: Path, name: str, clip: LabelledClip, stride: int = 4) -> Path:
+    """All frames as pictures, and of every fourth a PNG for each object, in its folder."""
+    shown = folder / "JPEGImages_24fps" / name
+    shown.mkdir(parents=True)
+    for number in range(len(clip)):
+        Image.fromarray(clip.frames[number]).save(shown / f"{number:05}.jpg", quality=95)
+    for place, one in enumerate(clip[0].object_ids(16)):
+        of_object = folder / "Annotations_6fps" / name / f"{place:03}"
+        of_object.mkdir(parents=True)
+        for number in range(0, len(clip), stride):
+            mask = Image.fromarray(clip[number].masks([one])[0])
+            mask.convert("L").save(of_object / f"{number:05}.png")
+    return folder
+
+
 def write_frames(path: Path, frames: np.ndarray) -> Path:
     """A video of given frames [T, H, W, 3]."""
     with av.open(str(path), "w") as container:

@@ -20,6 +20,7 @@ from .large_enough import LargeEnough
 from .made_world import WorldLabels
 from .own_outputs import OwnLabels
 from .sa1b import Sa1bLabels
+from .sav_folders import SavFolders, is_object_png
 from .sav_masklets import SavLabels
 from .splits import Split, SplitLabels
 from .stills import WithStills
@@ -63,10 +64,21 @@ def _opened(labels: Labels, options: Options) -> LabelSource:
     opened = {
         "coco": CocoLabels.opened,
         "sa1b": Sa1bLabels.opened,
-        "sav": SavLabels.opened,
+        "sav": _opened_sav,
         "davis": DavisLabels.opened,
     }[labels.kind]
     return opened(labels.uri, labels.pictures, options)
+
+
+def _opened_sav(uri: str, pictures: str | None, options: Options) -> LabelSource:
+    """Videos with a JSON each, or the folders that others are judged by."""
+    names = (entry.name for entry in open_store(absolute(uri), options).list())
+    of_folders = next((is_object_png(n) for n in names if _is_of_sav(n)), False)
+    return (SavFolders if of_folders else SavLabels).opened(uri, pictures, options)
+
+
+def _is_of_sav(name: str) -> bool:
+    return name.endswith((MANUAL, AUTO)) or is_object_png(name)
 
 
 def kind_of(uri: str, options: Options) -> LabelKind:
@@ -80,7 +92,7 @@ def kind_of(uri: str, options: Options) -> LabelKind:
         name = entry.name
         if name.startswith("_sam2ray/"):
             return "masks"
-        if name.endswith((MANUAL, AUTO)):
+        if _is_of_sav(name):
             return "sav"
         if "Annotations" in name.split("/")[:-1]:
             return "davis"

@@ -19,6 +19,7 @@ from make_labels import (
     write_davis_clip,
     write_sa1b,
     write_sav_clip,
+    write_sav_folders,
 )
 from PIL import Image
 
@@ -85,6 +86,41 @@ def test_resolutions_of_davis_are_clips_of_their_own(tmp_path: Path):
         open_labels(Labels.model_validate(one_of_them), {}, 96)
     shutil.rmtree(place / "Annotations" / "Full-Resolution")
     assert open_labels(Labels.model_validate(one_of_them), {}, 96).clips == 1
+
+
+def test_a_clip_of_sav_comes_from_a_folder_an_object_as_from_its_json(tmp_path: Path):
+    made = WORLD.clip(2, frames=12)
+    place = write_sav_folders(tmp_path / "folders", "sav_7", made)
+    assert kind_of(str(place), {}) == "sav"
+    found = opened("sav", place)
+    other = opened("sav", write_sav_clip(tmp_path / "json", "sav_7", made))
+    assert (found.clips, found.pictures) == (other.clips, other.pictures) == (1, 16)
+    own, same = found.clip(0, 2, 0.9), other.clip(0, 2, 0.9)
+    np.testing.assert_array_equal(own.masks, np.array([np.asarray(one) for one in same.masks]))
+    assert np.abs(own.frames[0].astype(int) - made.frames[4]).mean() < 6
+    with found.whole_clip(0) as whole:
+        assert whole.begins_with_objects
+        assert [*whole.annotated] == [0, 4, 8]
+        read = [*whole.frames.read(range(12))]  # pyright: ignore[reportAttributeAccessIssue]
+        assert len(read) == 12  # all are followed
+        np.testing.assert_array_equal(whole.annotated[8], made[8].masks(made[0].object_ids(16)))
+
+
+def test_an_object_without_a_png_of_a_frame_is_not_seen_on_it(tmp_path: Path):
+    made = WORLD.clip(2, frames=9)
+    place = write_sav_folders(tmp_path, "sav_7", made)
+    pngs = place / "Annotations_6fps" / "sav_7"
+    (pngs / "000" / "00004.png").unlink()
+    (pngs / "001" / "00008.png").write_bytes(b"no picture")
+    source = opened("sav", place)
+    middle = source.clip(0, 1, 0.5)
+    assert not middle.masks[0][0].any()
+    assert middle.masks[0][1].any()
+    with pytest.raises(BadLabels, match=r"001/00008\.png"):
+        source.clip(0, 1, 0.99)
+    shutil.rmtree(place / "JPEGImages_24fps")
+    with pytest.raises(UsageError, match="holds no pictures of SA-V's videos"):
+        opened("sav", place)
 
 
 def _palette(path: Path, ids: np.ndarray) -> None:
