@@ -17,6 +17,7 @@ from .errors import UsageError
 
 _KINDS = "world, masks, coco, sa1b, sav, davis or classes"
 _PICTURES = 200
+_LEFT = ("marks.json", "cases.png", "clips.png")  # by an evaluation, as far as there was cause
 _REASONS = 5  # that are shown
 _OTHER_WORLD = 1000  # than those that recipes learn from: heads know its shapes, not its pictures
 
@@ -66,7 +67,7 @@ def evaluate(
     ],
     out: Annotated[
         Path | None,
-        typer.Argument(metavar="OUT", help="Folder for marks.json and cases.png; else none."),
+        typer.Argument(metavar="OUT", help="Folder for marks.json and pictures of cases."),
     ] = None,
     kind: Annotated[str, typer.Option(help=f"{_KINDS}; auto looks.", metavar="KIND")] = "auto",
     media: Annotated[
@@ -147,7 +148,7 @@ def evaluate(
     for reason in skipped[:5]:
         console(stderr=True).print(f"skipped: {reason}", soft_wrap=True)
     if out is not None:
-        left = [str(out / name) for name in ("marks.json", "cases.png") if (out / name).exists()]
+        left = [str(out / name) for name in _LEFT if (out / name).exists()]
         console().print(", ".join(left), soft_wrap=True)
 
 

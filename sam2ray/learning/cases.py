@@ -71,11 +71,16 @@ def _asked(model: Sam2, source: LabelSource, numbers: Sequence[int]) -> list[Cas
     for number in numbers:
         for asked in ask_about(model, source, range(number, number + 1), PictureScores()):
             pixels = asked.labelled.pixels
-            label = _tile(_under_masks(pixels, np.asarray(asked.labelled.masks)))
-            answer = _tile(_under_masks(pixels, asked.marks.masks.numpy()))
+            label = tile_under_masks(pixels, np.asarray(asked.labelled.masks))
+            answer = tile_under_masks(pixels, asked.marks.masks.numpy())
             mean = float(asked.marks.clicks[1].mean())
             found.append(Case(label, answer, f"#{asked.number}: IoU {mean:.2f}"))
     return found
+
+
+def tile_under_masks(pixels: RgbArray, masks_NHW: Masks) -> Image.Image:
+    """A picture under its masks, as a tile."""
+    return _tile(_under_masks(pixels, masks_NHW))
 
 
 def _under_masks(pixels: RgbArray, masks_NHW: Masks) -> RgbArray:

@@ -53,13 +53,9 @@ def _scores(tracker: VideoTracker, clip: WholeClip) -> list[ClipScore]:
     starts = _first_seen(clip)
     if not starts:
         return []
-    prompts = [
-        FramePrompt(frame, number, Prompt(mask=_mask_of(clip.annotated[frame], number)))
-        for number, frame in starts.items()
-    ]
     scorers = {number: ClipScorer() for number in starts}
     first, last = min(clip.annotated), max(clip.annotated)
-    for tracked in tracker.track(cast("Frames", clip.frames), prompts):
+    for tracked in tracker.track(cast("Frames", clip.frames), prompts_of(clip)):
         if tracked.frame not in clip.annotated or not first < tracked.frame < last:
             continue
         answers, targets = tracked.masks, clip.annotated[tracked.frame]
@@ -69,6 +65,14 @@ def _scores(tracker: VideoTracker, clip: WholeClip) -> list[ClipScore]:
                 target = torch.from_numpy(_mask_of(targets, number))
                 scorer.add(answer[None], target[None])
     return [scorer.score() for scorer in scorers.values()]
+
+
+def prompts_of(clip: WholeClip) -> list[FramePrompt]:
+    """Each object as a mask, where it is first seen."""
+    return [
+        FramePrompt(frame, number, Prompt(mask=_mask_of(clip.annotated[frame], number)))
+        for number, frame in _first_seen(clip).items()
+    ]
 
 
 def _first_seen(clip: WholeClip) -> dict[int, int]:

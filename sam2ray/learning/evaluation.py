@@ -25,6 +25,7 @@ from ..errors import UsageError
 from ..storage import Options
 from ..tables import two_columns
 from .cases import draw_cases
+from .clip_cases import draw_clip_cases
 from .clip_exams import ask_about_clips
 from .examining import PictureScores, ask_about, numbers_of
 from .labels.labelled import LabelSource
@@ -71,6 +72,7 @@ class Marks:
     pictures: PictureScores = field(default_factory=PictureScores)
     clips: list[tuple[str, ClipScore]] = field(default_factory=list)  # the clip of each object
     worst_first: list[tuple[float, int]] = field(default_factory=list)  # IoU, picture
+    worst_clips_first: list[tuple[float, int]] = field(default_factory=list)  # J&F, clip
     skipped: list[str] = field(default_factory=list)
     not_asked: list[str] = field(default_factory=list)  # what there is more, in words
 
@@ -106,7 +108,7 @@ class _Examiner:
         if is_clip:
             followed = list(ask_about_clips(self.model, self.source, one, skipped))
             scores = [[clip.name, s.j, s.f] for clip in followed for s in clip.scores]
-            return {"clips": scores, "skipped": skipped}
+            return {"number": number, "clips": scores, "skipped": skipped}
         scores = PictureScores()
         for _ in ask_about(self.model, self.source, one, scores, self.finder):
             pass
@@ -165,12 +167,22 @@ def evaluate_and_keep(asked: Examined, folder: Path | None) -> Marks:
     if folder is None:
         return marks
     figures = {name: None if value != value else value for name, value in marks.figures().items()}
-    more = {"by_size": marks.pictures.by_size(), "skipped_because": marks.skipped[:100]}
+    more = {
+        "by_size": marks.pictures.by_size(),
+        "each_picture": [{"picture": n, "iou_1_clicks": iou} for iou, n in marks.worst_first],
+        "each_clip": [{"clip": n, "j_and_f": mark} for mark, n in marks.worst_clips_first],
+        "skipped_because": marks.skipped[:100],
+    }
     text = json.dumps(figures | more, indent=2)
     (folder / "marks.json").write_text(text + "\n")
-    numbers = [number for _, number in marks.worst_first]
+    numbers, clips = ([n for _, n in m] for m in (marks.worst_first, marks.worst_clips_first))
+    if not numbers and not clips:
+        return marks
+    model = load_sam2(asked.model.row(), asked.model.checkpoint)
+    if clips:
+        strips = draw_clip_cases(model, asked.source(), clips[0], clips[-1])
+        (folder / "clips.png").write_bytes(strips)
     if numbers:
-        model = load_sam2(asked.model.row(), asked.model.checkpoint)
         best = numbers[::-1][: min(_SHOWN, max(1, len(numbers) // 2))]
         drawn = draw_cases(model, asked.source(), numbers[:_SHOWN], best)
         (folder / "cases.png").write_bytes(drawn)
@@ -183,7 +195,11 @@ def _gathered(texts: Iterable[str]) -> Marks:
         found = json.loads(text)
         marks.skipped += found["skipped"]
         if "clips" in found:
-            marks.clips += [(name, ClipScore(j, f)) for name, j, f in found["clips"]]
+            scores = [(name, ClipScore(j, f)) for name, j, f in found["clips"]]
+            marks.clips += scores
+            mean = mean_score(score for _, score in scores).j_and_f
+            if mean == mean:
+                marks.worst_clips_first.append((mean, found["number"]))
         elif found["box"]:
             marks.pictures.pictures += 1
             for count, ious in found["clicks"].items():
@@ -196,6 +212,7 @@ def _gathered(texts: Iterable[str]) -> Marks:
             mean = float(np.mean(found["clicks"]["1"]))
             marks.worst_first.append((mean, found["number"]))
     marks.worst_first.sort()
+    marks.worst_clips_first.sort()
     return marks
 
 

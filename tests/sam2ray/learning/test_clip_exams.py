@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from make_labels import WORLD, write_sav_clip
+from PIL import Image
 
 from sam2_core import RELEASED, FramePrompt, Prompt, Sam2, VideoTracker, build_sam2
 from sam2_core.learning.measures import ClipScore, score_clip
+from sam2ray.learning.clip_cases import draw_clip_cases
 from sam2ray.learning.clip_exams import ask_about_clips
 from sam2ray.learning.labels.labelled import WholeClip
 from sam2ray.learning.labels.opening import open_labels
@@ -83,3 +87,17 @@ def test_objects_of_a_video_are_followed_and_broken_clips_are_told(tmp_path):
     (tmp_path / "sav_1.mp4").write_bytes(b"#!/bin/sh\n" * 9)
     assert not [*ask_about_clips(model, source, range(1), skipped)]
     assert "not a video" in skipped[0]
+
+
+def test_the_worst_and_the_best_clip_are_drawn(tmp_path: Path):
+    place = write_sav_clip(tmp_path, "a", WORLD.clip(2, frames=13))
+    write_sav_clip(tmp_path, "b", WORLD.clip(3, frames=9))
+    source = open_labels(Labels(kind="sav", uri=str(place)), {}, 96)
+    drawn = draw_clip_cases(build_sam2(SMALL), source, 1, 0)
+    with Image.open(io.BytesIO(drawn)) as sheet:
+        assert sheet.size == (4 * 246 + 6, 1028)  # four annotated frames in the longer one
+        pixels = np.asarray(sheet.convert("RGB"))
+    worst, best = np.split(pixels, 2)
+    assert (worst[20:250, 4 * 246 - 200 :] == 255).all()  # of the other there are three
+    assert worst[20:250, 20:200].std() > 10
+    assert best[20:250, 4 * 246 - 200 : 4 * 246 - 20].std() > 10

@@ -1,0 +1,62 @@
+"""The worst and the best clip of an examination, as some of their frames to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+
+from sam2_core import Sam2, VideoTracker
+from sam2_core.inference.frame_sources import Frames, FrameSource
+from sam2_core.inference.preprocess import ResizedPicture, RgbArray
+
+from .cases import Case, draw_sheet, tile_under_masks
+from .clip_exams import prompts_of
+from .labels.labelled import LabelSource, WholeClip
+
+_FRAMES = 5
+
+
+def draw_clip_cases(model: Sam2, source: LabelSource, worst: int, best: int) -> bytes:
+    """Labels above what was followed, the worst clip first: a PNG."""
+    rows = [_cases(model, source, number) for number in (worst, best)]
+    return draw_sheet(rows[0], rows[1], "labels above, what was followed from them below")
+
+
+def _cases(model: Sam2, source: LabelSource, number: int) -> list[Case]:
+    with source.whole_clip(number) as clip:
+        frames = sorted(clip.annotated)
+        places = np.linspace(0, len(frames) - 1, min(_FRAMES, len(frames))).round().astype(int)
+        chosen = [frames[place] for place in places]
+        answers = _followed(model, clip, chosen)
+        found: list[Case] = []
+        for frame, pixels in zip(chosen, _pixels_of(clip, chosen), strict=True):
+            label, answer = np.asarray(clip.annotated[frame]), answers[frame]
+            words = f"#{number}, frame {frame}"
+            found.append(
+                Case(tile_under_masks(pixels, label), tile_under_masks(pixels, answer), words)
+            )
+        return found
+
+
+def _followed(model: Sam2, clip: WholeClip, chosen: Sequence[int]) -> dict[int, np.ndarray]:
+    """The answers on some frames, in the order of the labels' objects."""
+    found: dict[int, np.ndarray] = {}
+    for tracked in VideoTracker(model).track(cast("Frames", clip.frames), prompts_of(clip)):
+        if tracked.frame in chosen:
+            stack = np.zeros(np.asarray(clip.annotated[tracked.frame]).shape, bool)
+            stack[[*tracked.object_ids]] = tracked.masks.numpy()
+            found[tracked.frame] = stack
+    return found
+
+
+def _pixels_of(clip: WholeClip, chosen: Sequence[int]) -> list[RgbArray]:
+    if not isinstance(clip.frames, FrameSource):
+        return [clip.frames[frame] for frame in chosen]
+    found: list[RgbArray] = []
+    for frame, pixels in enumerate(clip.frames.read(range(chosen[-1] + 1))):
+        if frame in chosen:
+            assert not isinstance(pixels, ResizedPicture), "nothing asked for another size"
+            found.append(pixels)
+    return found
