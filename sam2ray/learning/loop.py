@@ -118,10 +118,14 @@ class _Worker:
         rows = batches(self.config, progress.stage, progress.step, self.rank, self.workers)
         began = time.perf_counter()
         for step in range(progress.step, stage.steps):
-            row = next(rows)
             kind = stage.kind_of(step)
-            batch = _BATCHES[kind](row).to(self.device)
-            found = pupil.step(step, batch, self._objects(batch), self._generator(progress, step))
+            drawn = [next(rows) for _ in range(stage.accumulate)]
+            parts = (_BATCHES[kind](row).to(self.device) for row in drawn)
+            found = pupil.step(
+                step,
+                [(part, self._objects(part)) for part in parts],
+                self._generator(progress, step),
+            )
             now = time.perf_counter()
             self.waiting.append(
                 {
@@ -129,7 +133,7 @@ class _Worker:
                     "stage_number": progress.stage,
                     "step": step,
                     "kind": kind,
-                    "skipped": [text for texts in row["skipped"] for text in texts],
+                    "skipped": [t for row in drawn for texts in row["skipped"] for t in texts],
                     "seconds": now - began,
                     **found,
                 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sam2_core import ClassHead, Sam2, load_sam2
@@ -150,30 +150,39 @@ class Pupil:
     def step(
         self,
         step: int,
-        batch: Batch,
-        objects: float,
+        parts: Sequence[tuple[Batch, float]],
         generator: torch.Generator,
     ) -> dict[str, float]:
-        """Learn from one batch; what is to be watched comes back."""
+        """Learn from batches, each with what its losses are divided by; figures come back."""
         rate = self.stage.rate_share(step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["full_rate"] * rate
         self.optimizer.zero_grad(set_to_none=True)
-        with self._arithmetic():
-            outcome: Outcome = self.wrapped(batch, self.stage.lesson(), objects, generator)
-        with self._attention():  # activations that are made twice are made the same way
-            outcome.loss.backward()
+        outcomes: list[Outcome] = []
+        for place, (batch, objects) in enumerate(parts):
+            with self._shared_gradients(is_last=place == len(parts) - 1):
+                with self._arithmetic():
+                    outcome = self.wrapped(batch, self.stage.lesson(), objects, generator)
+                with self._attention():  # activations that are made twice are made the same way
+                    (outcome.loss / len(parts)).backward()
+            outcomes.append(outcome)
         norm = nn.utils.clip_grad_norm_(self.learner.parameters(), self.stage.clip_norm)
         is_lost = not bool(torch.isfinite(norm))
         self._count(step, is_lost=is_lost)
         if not is_lost:
             self.optimizer.step()
             self.averages.update(self.learner, self.stage)
-        names = [*outcome.figures]
-        values = [outcome.loss.detach(), norm, *(outcome.figures[name] for name in names)]
-        loss, length, *figures = torch.stack([value.float() for value in values]).tolist()
-        found = {"loss": loss, "gradient_norm": length, "rate": self.stage.rate * rate}
-        return found | dict(zip(names, figures, strict=True)) | {"lost": float(is_lost)}
+        found = {"gradient_norm": norm.float()} | _means(outcomes)
+        numbers = torch.stack([*found.values()]).tolist()
+        of_step = {"rate": self.stage.rate * rate, "lost": float(is_lost)}
+        return of_step | dict(zip(found, numbers, strict=True))
+
+    def _shared_gradients(self, *, is_last: bool) -> AbstractContextManager[Any]:
+        """Workers average what all batches of a step have left, once."""
+        from torch.nn.parallel import DistributedDataParallel
+
+        is_shared = isinstance(self.wrapped, DistributedDataParallel) and not is_last
+        return self.wrapped.no_sync() if is_shared else nullcontext()
 
     def _count(self, step: int, *, is_lost: bool) -> None:
         """Give a training up that learns nothing any more."""
@@ -198,6 +207,15 @@ class Pupil:
         """On a CPU the fused kernel's way back takes four times as long in bf16 as in fp32."""
         is_slow = self.stage.precision == "bf16" and self.device.type == "cpu"
         return sdpa_kernel(SDPBackend.MATH) if is_slow else nullcontext()
+
+
+def _means(outcomes: Sequence[Outcome]) -> dict[str, Tensor]:
+    """Losses and figures of batches as those of one; of figures that some have not, of the rest."""
+    found = {"loss": torch.stack([one.loss.detach().float() for one in outcomes]).mean()}
+    for name in dict.fromkeys(name for one in outcomes for name in one.figures):
+        values = [one.figures[name].float() for one in outcomes if name in one.figures]
+        found[name] = torch.stack(values).nanmean()
+    return found
 
 
 def new_learner(config: TrainConfig, device: torch.device) -> Learner:

@@ -85,7 +85,7 @@ def _column(values: list[Any]) -> Any:  # noqa: ANN401 texts in lists, numbers i
 def batches(
     config: TrainConfig, stage_number: int, first_step: int, rank: int, workers: int
 ) -> Iterator[Rows]:
-    """What a worker learns from, step by step."""
+    """What a worker learns from, step by step: so many batches for each as the stage says."""
     stage = config.stages[stage_number]
     steps = range(first_step, stage.steps)
     streams = {
@@ -100,7 +100,8 @@ def batches(
         for kind in get_args(BatchKind)
     }
     for step in steps:
-        yield next(streams[stage.kind_of(step)])
+        for _ in range(stage.accumulate):
+            yield next(streams[stage.kind_of(step)])
 
 
 def _stream(
@@ -114,13 +115,15 @@ def _stream(
     """Batches of the given steps; nothing is made before the first is asked for."""
     if not steps:
         return
-    batch = config.stages[stage_number].batch
+    stage = config.stages[stage_number]
+    batch, parts = stage.batch, stage.accumulate
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.custom_execution_callback_classes = [Unhurried]
     quieten_ray_data()
-    first = (np.array(steps, np.int64) * workers + rank) * batch
+    turns = np.array(steps, np.int64)[:, None] * parts + np.arange(parts)
+    first = (turns.ravel() * workers + rank) * batch
     numbers = (first[:, None] + np.arange(batch)).ravel()
     rows = _ROWS_OF_CLIPS if kind == "clips" else _ROWS_A_TASK
     made = ray.data.from_numpy(numbers).rename_columns({"data": "id"})

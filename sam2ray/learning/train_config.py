@@ -161,6 +161,7 @@ class Stage(Section):
     )
     steps: int = result(..., "Steps of the optimizer.", ge=1)
     batch: int = result(4, "Pictures or clips of each worker in a step.", ge=1)
+    accumulate: int = result(1, "Batches of each worker whose gradients make one step.", ge=1)
     objects: int = result(8, "Most objects of a picture or clip.", ge=1)
     frames: int = result(8, "Frames of a clip.", ge=1)
     pictures_every: int = result(
@@ -190,6 +191,9 @@ class Stage(Section):
     corrections: int = result(7, "Clicks after the first answer.", ge=0)
     box_chance: Share = result(0.5, "How often a box comes first, and not a click.")
     mask_chance: Share = result(0.5, "How often a clip begins with masks.")
+    through_answers: bool = result(
+        False, "An answer learns from what is made of it as the next prompt, too."
+    )
     prompted_frames: int = result(2, "Most frames of a clip that are prompted.", ge=1)
     flip: bool = result(True, "Mirror pictures half of the time.")
     crop: Share = result(1.0, "Cut out parts of pictures, from this share of their side on.")
@@ -237,7 +241,9 @@ class Stage(Section):
     def lesson(self) -> Lesson:
         """What is done with each batch."""
         clicks = Interaction(
-            box_chance=self.box_chance, corrections=self.corrections, through_answers=False
+            box_chance=self.box_chance,
+            corrections=self.corrections,
+            through_answers=self.through_answers,
         )
         clips = ClipInteraction(
             mask_chance=self.mask_chance, most_prompted=self.prompted_frames, clicks=clicks

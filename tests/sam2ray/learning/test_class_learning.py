@@ -44,7 +44,7 @@ def learned(asked: TrainConfig) -> tuple[Pupil, list[dict[str, float]]]:
         rows = [maker.picture(step * stage.batch + n) for n in range(stage.batch)]
         columns = {name: np.stack([row[name] for row in rows]) for name in ("pixels", "classes")}
         batch = class_batch(columns)
-        found.append(pupil.step(step, batch, batch.count, torch.Generator().manual_seed(step)))
+        found.append(pupil.step(step, [(batch, batch.count)], torch.Generator().manual_seed(step)))
     return pupil, found
 
 

@@ -45,7 +45,7 @@ def step_of(pupil: Pupil, stage: Stage) -> dict[str, float]:
     rows = [(maker.clip if is_clip else maker.picture)(number) for number in range(stage.batch)]
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0] if name != "skipped"}
     batch = clip_batch(columns) if is_clip else picture_batch(columns)
-    return pupil.step(0, batch, len(batch.source_index_N), torch.Generator().manual_seed(1))
+    return pupil.step(0, [(batch, len(batch.source_index_N))], torch.Generator().manual_seed(1))
 
 
 def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
@@ -132,7 +132,7 @@ def test_a_batch_without_objects_teaches_nothing():
         "cover": np.zeros((1, 2, 64, 64), np.uint8),
         "objects": np.array([0]),
     }
-    found = pupil.step(0, picture_batch(rows), 1.0, torch.Generator())
+    found = pupil.step(0, [(picture_batch(rows), 1.0)], torch.Generator())
     assert found["loss"] == 0
 
 
@@ -167,3 +167,25 @@ def test_a_training_that_learns_nothing_any_more_ends_with_words():
     assert [step_of(pupil, asked.stages[0])["lost"] for _ in range(19)] == [1.0] * 19
     with pytest.raises(Diverged, match=r"20 steps in a row.*lower rate than 0\.001"):
         step_of(pupil, asked.stages[0])
+
+
+def test_two_batches_that_make_one_step_teach_what_one_of_both_does():
+    asked = config({"learn": "dense", "batch": 4, "dense_clicks": 100_000})
+    maker = SampleMaker(MIXTURE, asked.stages[0], 0, 64)
+    rows = [maker.picture(number) for number in range(4)]
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0] if name != "skipped"}
+    whole = picture_batch(columns)
+    halves = [
+        picture_batch({name: column[part] for name, column in columns.items()})
+        for part in (slice(0, 2), slice(2, 4))
+    ]
+    losses, weights = [], []
+    for parts in ([(whole, 8.0)], [(half, 4.0) for half in halves]):
+        learner = new_learner(asked, torch.device("cpu"))
+        learner.head.requires_grad_(False)
+        pupil = Pupil.at_stage(learner, Averages.of(learner), asked.stages[0])
+        losses.append(pupil.step(0, parts, torch.Generator().manual_seed(1))["loss"])
+        weights.append([w.grad for w in learner.parameters() if w.grad is not None])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    for own, other in zip(*weights, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-5)
