@@ -120,12 +120,9 @@ class _Worker:
         for step in range(progress.step, stage.steps):
             kind = stage.kind_of(step)
             drawn = [next(rows) for _ in range(stage.accumulate)]
-            parts = (_BATCHES[kind](row).to(self.device) for row in drawn)
-            found = pupil.step(
-                step,
-                [(part, self._objects(part)) for part in parts],
-                self._generator(progress, step),
-            )
+            made = (_BATCHES[kind](row).to(self.device) for row in drawn)
+            parts = [(part, self._objects(part)) for part in made]
+            found = pupil.step(step, parts, self._generator(progress, step))
             now = time.perf_counter()
             self.waiting.append(
                 {

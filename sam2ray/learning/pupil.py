@@ -181,8 +181,10 @@ class Pupil:
         """Workers average what all batches of a step have left, once."""
         from torch.nn.parallel import DistributedDataParallel
 
-        is_shared = isinstance(self.wrapped, DistributedDataParallel) and not is_last
-        return self.wrapped.no_sync() if is_shared else nullcontext()
+        wrapped = self.wrapped
+        if isinstance(wrapped, DistributedDataParallel) and not is_last:
+            return wrapped.no_sync()
+        return nullcontext()
 
     def _count(self, step: int, *, is_lost: bool) -> None:
         """Give a training up that learns nothing any more."""
