@@ -2,9 +2,9 @@
 
     python jobs/benchmarks/semantic.py FOLDER [--pictures 400] [--steps 400] [--turns 2] [--dry]
 
-nano learns with its head from nothing in the made world, and is asked about another such world;
-what was trained is kept in FOLDER. Then the same model runs over drawn photographs in both modes,
-one actor, which take turns; the quickest turn of each counts.
+A head learns on nano as it ships, whose encoder stays as it is, in the made world, and is asked
+about another such world; what was trained is kept in FOLDER. Then the same model runs over drawn
+photographs in both modes, one actor, which take turns; the quickest turn of each counts.
 """
 
 from __future__ import annotations
@@ -82,7 +82,6 @@ def _training(arguments: argparse.Namespace) -> TrainConfig:
         "rate": 2e-3,
         "last_rate": 0.02,
         "warmup_steps": arguments.steps // 20,
-        "parts": {"encoder": 1.0},
         "weight_decay": 0.05,
         "average": 0.99,
         "class_dice": 0.5,
@@ -92,7 +91,7 @@ def _training(arguments: argparse.Namespace) -> TrainConfig:
         {
             "output": str(arguments.folder / f"head-{arguments.steps}-{arguments.batch}"),
             "seed": 1,
-            "model": {"name": "nano", "start": "scratch"},
+            "model": {"name": "nano"},
             "head": {"classes": list(CLASSES), "ground": CLASSES[0]},
             "labels": [{"kind": "world", "seed": 1}],
             "stages": [stage],
@@ -122,7 +121,7 @@ def _quality(config: TrainConfig, pair: Pair, arguments: argparse.Namespace) -> 
         round(scores.miou, 4),
         "mIoU",
         "",
-        f"nano from nothing at {row.image_size} px, encoder learning along; {by_class}; with "
+        f"nano as it ships, at {row.image_size} px, its encoder frozen; {by_class}; with "
         f"nothing but ground it would be {mean_iou(only_ground):.3f}",
     )
 

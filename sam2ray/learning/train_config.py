@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import cos, pi
 from typing import Annotated, Literal
@@ -60,6 +60,15 @@ class Start(Section):
         return row if self.image_size is None else replace(row, image_size=self.image_size)
 
 
+_OF_KINDS: Mapping[str, tuple[LabelKind, ...]] = {
+    "pictures": ("coco", "sa1b", "sav", "davis", "classes"),
+    "seed": ("world",),
+    "min_score": ("masks",),
+    "min_area": ("world", "masks", "coco", "sa1b", "sav", "davis"),
+    "categories": ("coco", "world"),
+}
+
+
 class Labels(Section):
     """One place that labels come from."""
 
@@ -110,6 +119,12 @@ class Labels(Section):
             raise ValueError("held_out needs hold_out_every: which pictures and clips are kept")
         if self.kind == "masks" and self.pictures is not None:
             raise ValueError("masks know where their pictures lie: leave pictures out")
+        for name, kinds in _OF_KINDS.items():
+            if self.kind not in kinds and getattr(self, name) != Labels.model_fields[name].default:
+                raise ValueError(
+                    f"{name} means nothing for kind={self.kind}: leave it out; it is of "
+                    f"{', '.join(kinds)}"
+                )
         return self
 
 

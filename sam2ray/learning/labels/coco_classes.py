@@ -15,7 +15,7 @@ from .labelled import BadLabels, LabelledClasses
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CocoClasses:
-    """The pictures of a file that have annotations, crowds among them.
+    """The pictures of a file, crowds among their annotations; those without any are ground.
 
     A category is the class of its name, or of what `categories` says of its name or id; in a file
     that names no categories, ids are those of classes. What is of another category is ground.
@@ -30,7 +30,9 @@ class CocoClasses:
     ) -> CocoClasses:
         """Read the file; that it knows none of the classes is an error."""
         classes.require_categories(uri)
-        source = cls(CocoFile.opened(uri, pictures, options, crowds=True), classes)
+        bare = classes.ground is not None
+        file = CocoFile.opened(uri, pictures, options, crowds=True, bare=bare)
+        source = cls(file, classes)
         everything = (one for of_image in source.file.annotations.values() for one in of_image)
         if all(source._class_of(one) is None for one in everything):
             known = ", ".join(sorted(source.file.categories.values())) or "no names"
@@ -48,7 +50,7 @@ class CocoClasses:
 
     @property
     def pictures(self) -> int:
-        """Images with annotations."""
+        """Images; where nothing is ground, those with annotations."""
         return len(self.file.images)
 
     def picture(self, number: int) -> LabelledClasses:

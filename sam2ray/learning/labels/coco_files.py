@@ -33,7 +33,7 @@ class Annotated:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CocoFile:
-    """The pictures of a file that have annotations."""
+    """The pictures of a file, by default those that have annotations."""
 
     uri: str
     options: Options
@@ -44,11 +44,18 @@ class CocoFile:
 
     @classmethod
     def opened(
-        cls, uri: str, pictures: str | None, options: Options, *, crowds: bool = False
+        cls,
+        uri: str,
+        pictures: str | None,
+        options: Options,
+        *,
+        crowds: bool = False,
+        bare: bool = False,
     ) -> CocoFile:
         """Read the file; pictures lie beside it, or in the folder that is named.
 
-        Crowds are masks of many objects at once, which are of use only where objects do not count.
+        Crowds are masks of many objects at once, which are of use only where objects do not count;
+        bare pictures have no annotation, and are of use only where that says something.
         """
         uri = absolute(uri)
         try:
@@ -62,13 +69,11 @@ class CocoFile:
         for annotation in annotations:
             if isinstance(annotation, Mapping) and (crowds or not annotation.get("iscrowd")):
                 by_image.setdefault(str(annotation.get("image_id")), []).append(annotation)
-        labelled = [
-            image
-            for image in images
-            if isinstance(image, Mapping) and str(image.get("id")) in by_image
-        ]
+        known = [image for image in images if isinstance(image, Mapping)]
+        labelled = [image for image in known if str(image.get("id")) in by_image]
         if not labelled:
             raise UsageError(f"{uri}: none of its {len(images):,} images has an annotation.")
+        labelled = known if bare else labelled
         folder = absolute(pictures) if pictures else uri.rpartition("/")[0]
         return cls(uri, options, folder, labelled, by_image, _categories(content))
 
@@ -79,7 +84,7 @@ class CocoFile:
         if not isinstance(file, str) or not file:
             raise BadLabels(f"{self.uri}: image {image.get('id')!r} has no file_name")
         name = f"{self.uri}: {file}"
-        annotations = self.annotations[str(image.get("id"))]
+        annotations = self.annotations.get(str(image.get("id")), ())
         try:
             place = resolve(file, self.folder)
         except (ValueError, RuntimeError) as error:  # of a home that nobody has: ~x.jpg

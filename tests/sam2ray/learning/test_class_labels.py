@@ -136,6 +136,17 @@ def test_unknown_pixels_stay_unknown(tmp_path: Path):
 # ---------------------------------------------------------------- COCO
 
 
+def test_a_picture_without_annotations_is_ground_where_there_is_a_ground(tmp_path: Path):
+    path = coco_of_categories(tmp_path)
+    content = json.loads(path.read_text())
+    content["images"].append({**content["images"][0], "id": 77})
+    path.write_text(json.dumps(content))
+    source = opened("coco", path)
+    assert source.pictures == 2
+    assert not source.picture(1).ids.any()
+    assert opened("coco", path, Head(classes=NAMES)).pictures == 1
+
+
 def coco_of_categories(folder: Path, **change) -> Path:
     """One picture whose annotations take turns in three categories."""
     path = write_coco(folder, pictures(1))

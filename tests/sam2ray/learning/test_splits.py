@@ -91,6 +91,22 @@ def test_splits_that_make_no_sense_are_refused(told: dict, words: str):
         Labels.model_validate(told)
 
 
+@pytest.mark.parametrize(
+    ("kind", "setting"),
+    [
+        ("coco", {"seed": 3}),
+        ("coco", {"min_score": 0.5}),
+        ("sa1b", {"categories": {"a": "b"}}),
+        ("classes", {"min_area": 100}),
+        ("world", {"pictures": "x"}),
+    ],
+)
+def test_settings_that_mean_nothing_for_a_kind_are_refused(kind: str, setting: dict):
+    told = {"kind": kind, "uri": None if kind == "world" else "x", **setting}
+    with pytest.raises(ValueError, match=rf"{next(iter(setting))} means nothing for kind={kind}"):
+        Labels.model_validate(told)
+
+
 def test_a_side_with_nothing_on_it_is_refused(tmp_path: Path):
     place = write_coco(tmp_path, pictures(3))
     told = {"kind": "coco", "uri": str(place), "hold_out_every": 5, "held_out": True}
