@@ -21,6 +21,7 @@ from .clip_sources import open_clip, read_frames
 from .labelled import LabelledImage, LabelledVideo, WholeClip, neighbours
 from .mask_stack import MasksByFrame
 from .reading import read_pixels, refuse
+from .stills import STILLS, share_of
 from .unit_stacks import ClipRows, picture_stack
 
 
@@ -62,21 +63,38 @@ class OwnLabels:
 
     @property
     def pictures(self) -> int:
-        """Pictures with masks."""
-        return len(self.images)
+        """Pictures with masks, and frames of videos whose masks are of no objects."""
+        return len(self.images) + (0 if self._has_objects else len(self.videos) * STILLS)
 
     @property
     def clips(self) -> int:
         """Videos and folders of frames whose objects were tracked."""
-        return len(self.videos)
+        return len(self.videos) if self._has_objects else 0
+
+    @property
+    def _has_objects(self) -> bool:
+        """All masks of a frame have nothing to do with those of another."""
+        return self.config.mode != "auto"
 
     def picture(self, number: int) -> LabelledImage:
         """One picture with the masks that are good enough."""
+        if number >= len(self.images):
+            place, video = divmod(number - len(self.images), len(self.videos))
+            return self._still(self.videos[video], share_of(place))
         unit = self.images[number]
         pixels = read_pixels(unit, self.options)
         size = (pixels.shape[0], pixels.shape[1])
         rows = self._result(unit).rows
         return LabelledImage(pixels, picture_stack(unit.source_uri, rows, self.min_score, size))
+
+    def _still(self, unit: Unit, share: float) -> LabelledImage:
+        """One of the frames that a run has looked at and found something on."""
+        rows = ClipRows.by_frame(unit.source_uri, self._result(unit).rows)
+        (place,) = neighbours(len(rows.frames), 1, share)
+        frame = rows.frames[place]
+        (pixels,) = read_frames(unit, [frame], self.options)
+        size, name = (pixels.shape[0], pixels.shape[1]), f"{unit.source_uri}: frame {frame}"
+        return LabelledImage(pixels, picture_stack(name, rows.of(frame), self.min_score, size))
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
         """Neighbouring frames, and the objects that any of them shows, if all masks are good.
@@ -85,7 +103,7 @@ class OwnLabels:
         """
         unit = self.videos[number]
         result = self._result(unit)
-        rows = ClipRows.of(unit.source_uri, result.rows)
+        rows = ClipRows.by_frame(unit.source_uri, result.rows)
         numbers = self._looked_at(unit, rows, result)
         drawn = neighbours(len(numbers), frames, start)
         first = _last_before(numbers[drawn[0]], rows.frames)
@@ -100,7 +118,7 @@ class OwnLabels:
         """The whole clip, whose frames that a run has looked at are judged."""
         unit = self.videos[number]
         result = self._result(unit)
-        rows = ClipRows.of(unit.source_uri, result.rows)
+        rows = ClipRows.by_frame(unit.source_uri, result.rows)
         numbers, objects = self._looked_at(unit, rows, result), rows.objects(rows.frames)
         with open_clip(unit, self.options) as source:
             size = source.size_hw()

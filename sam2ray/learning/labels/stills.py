@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .labelled import LabelledImage, LabelledVideo, LabelSource, WholeClip
 
-_STILLS = 16  # of a clip
+STILLS = 16  # of a clip
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class WithStills:
     def pictures(self) -> int | None:
         """Its own, and some of each clip."""
         own, clips = self.source.pictures, self.source.clips
-        return own if own is None or clips is None else own + clips * _STILLS
+        return own if own is None or clips is None else own + clips * STILLS
 
     @property
     def clips(self) -> int | None:
@@ -38,7 +38,7 @@ class WithStills:
         if own is None or not clips or number < own:
             return self.source.picture(number)
         place, clip = divmod(number - own, clips)
-        found = self.source.clip(clip, 1, _share(place))
+        found = self.source.clip(clip, 1, share_of(place))
         return LabelledImage(found.frames[0], found.masks[0])
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
@@ -50,7 +50,7 @@ class WithStills:
         return self.source.whole_clip(number)
 
 
-def _share(place: int) -> float:
+def share_of(place: int) -> float:
     """1/2, 1/4, 3/4, 1/8, 5/8 and so on: each falls where the ones before left most room."""
     share, width, rest = 0.0, 0.5, place + 1
     while rest:

@@ -22,7 +22,7 @@ class ClipRows:
     numbers: np.ndarray  # the frame of each row, ascending
 
     @classmethod
-    def of(cls, name: str, rows: pa.Table) -> ClipRows:
+    def by_frame(cls, name: str, rows: pa.Table) -> ClipRows:
         """Sort them; BadLabels if there are none, or some are of no frame."""
         rows = rows.sort_by("frame_index").combine_chunks()
         numbers = rows["frame_index"].fill_null(-1).to_numpy()
@@ -49,10 +49,14 @@ class ClipRows:
             raise BadLabels(f"{self.name}: no object is rated {min_score} or better on {place}")
         return sorted(seen - bad)
 
+    def of(self, frame: int) -> pa.Table:
+        """The rows of one frame."""
+        first, end = np.searchsorted(self.numbers, [frame, frame + 1]).tolist()
+        return self.rows.slice(first, end - first)
+
     def stack(self, frame: int, objects: Sequence[int], size_hw: tuple[int, int]) -> RunLengthMasks:
         """The masks of these objects on one frame, without a pixel where one is not seen."""
-        first, end = np.searchsorted(self.numbers, [frame, frame + 1]).tolist()
-        rows, name = self.rows.slice(first, end - first), f"{self.name}: frame {frame}"
+        rows, name = self.of(frame), f"{self.name}: frame {frame}"
         counts = dict(zip(rows["object_id"].to_pylist(), _counts(rows, size_hw, name), strict=True))
         return _stack([counts.get(one) for one in objects], size_hw, name)
 

@@ -92,6 +92,18 @@ def labels_of_clip(
     return labels_of(folder, [ended], *assigned, min_score=min_score)
 
 
+def test_frames_whose_masks_are_of_no_objects_are_pictures(tmp_path: Path):
+    shown = {frame: masks for frame, masks in shown_of().items() if frame in (1, 4, 6)}
+    worse = {(4, OBJECTS[0]): 0.2}
+    source = labels_of_clip(tmp_path, shown, "mode=auto", scores=worse, min_score=0.5)
+    assert (source.pictures, source.clips) == (16, 0)
+    middle = source.picture(0)
+    np.testing.assert_array_equal(middle.pixels, CLIP.frames[4])
+    np.testing.assert_array_equal(np.asarray(middle.masks), CLIP[4].masks(OBJECTS[1:]))
+    seen = {source.picture(number).pixels.tobytes() for number in range(16)}
+    assert seen == {CLIP.frames[frame].tobytes() for frame in (1, 4, 6)}
+
+
 @pytest.mark.parametrize("kind", ["video", "frames"])
 def test_a_clip_comes_with_its_objects_from_a_video_and_from_a_folder(tmp_path, kind: str):
     source = labels_of_clip(tmp_path, shown_of(), kind=kind)
