@@ -19,6 +19,8 @@ from ...readers.places import absolute, suffix_of
 from ...readers.prompts.davis import BROKEN_PNG, VOID, as_objects, is_in_white, raw_ids
 from ...readers.store_file import read_at
 from ...records import Unit
+from ...stages.clip_frames import FolderFrames
+from ...stages.sampling import Sample
 from ...storage import Options
 from .folders import files_below
 from .labelled import BadLabels, LabelledImage, LabelledVideo, WholeClip, neighbours, require_masks
@@ -26,6 +28,7 @@ from .mask_stack import Masks, MasksByFrame
 from .reading import read_pixels, refuse
 
 _PICTURES = (".jpg", ".jpeg", ".png")
+_THREADS = 2  # that open pictures
 _IMAGES, _ANNOTATIONS = "JPEGImages", "Annotations"
 
 Frame = tuple[str, str]  # addresses of a picture and of its annotation
@@ -87,15 +90,32 @@ class DavisLabels:
         return LabelledVideo(found.pictures, [found.masks(n) for n in range(len(found.ids))])
 
     def whole_clip(self, number: int) -> AbstractContextManager[WholeClip]:
-        """All frames of a folder."""
-        found = self._read(number, range(len(self.frames[number])))
-        annotated = MasksByFrame(range(len(found.ids)), found.masks)
-        return nullcontext(WholeClip(self.names[number], found.pictures, annotated))
+        """All frames of a folder, none of which is kept."""
+        frames, name = self.frames[number], self.names[number]
+        every = range(len(frames))
+
+        def open_frame(place: int) -> RgbArray:
+            return read_pixels(Unit(frames[place][0], "image"), self.options)
+
+        first = open_frame(0)
+        size = (first.shape[0], first.shape[1])
+        values = [np.unique(self._raw(mask, size)) for _, mask in frames]
+        in_white = is_in_white(values)
+        shown = np.unique(np.concatenate([as_objects(v, in_white=in_white) for v in values]))
+        objects = [n for n in shown.tolist() if n not in (0, VOID)]
+
+        def masks_on(place: int) -> Masks:
+            ids = as_objects(self._raw(frames[place][1], size), in_white=in_white)
+            return _masks_of(ids, objects)
+
+        clip = FolderFrames(name, size, Sample(every, reaches_end=True), open_frame, _THREADS)
+        return nullcontext(WholeClip(name, clip, MasksByFrame(every, masks_on)))
 
     def _read(self, number: int, places: Sequence[int]) -> _Frames:
         chosen = [self.frames[number][n] for n in places]
         pictures = [read_pixels(Unit(picture, "image"), self.options) for picture, _ in chosen]
-        ids = [self._raw(mask, p) for (_, mask), p in zip(chosen, pictures, strict=True)]
+        sizes = [(pixels.shape[0], pixels.shape[1]) for pixels in pictures]
+        ids = [self._raw(mask, size) for (_, mask), size in zip(chosen, sizes, strict=True)]
         if len({one.shape for one in ids}) != 1:
             raise BadLabels(f"{self.names[number]}: its pictures have different sizes")
         in_white = is_in_white([*self._first_shown(number), *ids])
@@ -114,12 +134,12 @@ class DavisLabels:
                 yield ids
                 return
 
-    def _raw(self, uri: str, picture: RgbArray) -> np.ndarray:
+    def _raw(self, uri: str, size_hw: tuple[int, int]) -> np.ndarray:
         try:
             ids = raw_ids(read_at(uri, self.options))
         except (*BROKEN_PNG, Sam2RayError) as error:
             refuse(uri, error)
-        return require_masks(ids, (picture.shape[0], picture.shape[1]), uri)
+        return require_masks(ids, size_hw, uri)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,8 +152,11 @@ class _Frames:
 
     def masks(self, place: int) -> Masks:
         """The masks of all objects on one frame; those of all frames may be many."""
-        ids = self.ids[place]
-        return ids == np.array(self.objects, ids.dtype)[:, None, None]
+        return _masks_of(self.ids[place], self.objects)
+
+
+def _masks_of(ids: np.ndarray, objects: Sequence[int]) -> Masks:
+    return ids == np.array(objects, ids.dtype)[:, None, None]
 
 
 def _is_annotation(name: str, *, stands_alone: bool) -> bool:

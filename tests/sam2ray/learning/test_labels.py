@@ -31,6 +31,7 @@ from sam2ray.learning.labels import BadLabels, LabelSource
 from sam2ray.learning.labels.davis_folders import DavisLabels
 from sam2ray.learning.labels.labelled import LabelledImage
 from sam2ray.learning.labels.opening import Mixture, kind_of, open_labels
+from sam2ray.learning.labels.sav_folders import SavFolders
 from sam2ray.learning.train_config import Labels
 
 SMALL = dataclasses.replace(RELEASED["nano"], image_size=64)
@@ -112,7 +113,7 @@ def test_an_object_without_a_png_of_a_frame_is_not_seen_on_it(tmp_path: Path):
     pngs = place / "Annotations_6fps" / "sav_7"
     (pngs / "000" / "00004.png").unlink()
     (pngs / "001" / "00008.png").write_bytes(b"no picture")
-    source = opened("sav", place)
+    source = SavFolders.opened(str(place), None, {})
     middle = source.clip(0, 1, 0.5)
     assert not middle.masks[0][0].any()
     assert middle.masks[0][1].any()
