@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ from .errors import UsageError
 
 _KINDS = "world, masks, coco, sa1b, sav, davis or classes"
 _PICTURES = 200
-_LEFT = ("marks.json", "cases.png", "clips.png")  # by an evaluation, as far as there was cause
 _REASONS = 5  # that are shown
 _OTHER_WORLD = 1000  # than those that recipes learn from: heads know its shapes, not its pictures
 
@@ -139,17 +138,12 @@ def evaluate(
         if clips is not None:
             raise UsageError("--clips are of prompts, and --head has none: leave one of them out.")
         told = {"name": model, "checkpoint": checkpoint, "image_size": image_size}
-        skipped = _evaluate_head(place, out, head, told, most)
+        _evaluate_head(place, out, head, told, most)
     else:
         told = {"name": model or "nano", "checkpoint": checkpoint, "image_size": image_size}
         most_clips = max(1, most // 10) if clips is None else clips
         limits = (most, most_clips)
-        skipped = _evaluate_prompts(place, out, told, limits, all_masks=all_masks)
-    for reason in skipped[:5]:
-        console(stderr=True).print(f"skipped: {reason}", soft_wrap=True)
-    if out is not None:
-        left = [str(out / name) for name in _LEFT if (out / name).exists()]
-        console().print(", ".join(left), soft_wrap=True)
+        _evaluate_prompts(place, out, told, limits, all_masks=all_masks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +169,7 @@ def _evaluate_answers(labels: str, answers: str, out: Path | None) -> None:
 
     marks = score_answers(labels, answers, {})
     console().print(figures_table(marks.figures(), f"{answers} on {labels}"))
-    for reason in marks.skipped[:5]:
-        console(stderr=True).print(f"skipped: {reason}", soft_wrap=True)
+    _tell_skipped(marks.skipped)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "marks.json").write_text(json.dumps(marks.as_json(), indent=2) + "\n")
@@ -190,9 +183,9 @@ def _evaluate_prompts(
     limits: tuple[int, int],  # pictures, clips
     *,
     all_masks: bool,
-) -> list[str]:
-    """Show how good answers to prompts are; what was skipped."""
-    from .learning.evaluation import Examined, evaluate_and_keep, marks_table, sizes_table
+) -> None:
+    """Show how good answers to prompts are."""
+    from .learning.evaluation import Examined, evaluate, keep_marks, marks_table, sizes_table
     from .learning.labels.opening import kind_of
     from .learning.train_config import Labels, Start
 
@@ -208,8 +201,9 @@ def _evaluate_prompts(
             clips=limits[1],
             all_masks=all_masks,
         )
-    marks = evaluate_and_keep(asked, out)
-    words = console()
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # before the work, which may be long
+    marks, words = evaluate(asked), console()
     words.print(marks_table(marks, f"{model['name']} on {place.labels}"))
     sizes = marks.pictures.by_size()
     if sizes:
@@ -217,7 +211,9 @@ def _evaluate_prompts(
     if marks.not_asked:
         asked_about = " and ".join(marks.not_asked)
         words.print(f"Asked about {asked_about}; --limit and --clips say how many.")
-    return marks.skipped
+    _tell_skipped(marks.skipped)
+    if out is not None:
+        words.print(", ".join(map(str, keep_marks(asked, marks, out))), soft_wrap=True)
 
 
 def _evaluate_head(
@@ -226,8 +222,8 @@ def _evaluate_head(
     head: str,
     model: dict[str, Any],
     limit: int,
-) -> list[str]:
-    """Show how good maps of classes are; what was skipped."""
+) -> None:
+    """Show how good maps of classes are."""
     from sam2_core import read_head_config
 
     from .learning.class_evaluation import ExaminedHead, class_table, evaluate_head
@@ -248,7 +244,15 @@ def _evaluate_head(
         )
     marks = evaluate_head(asked, out)
     console().print(class_table(marks, f"{head} on {place.labels}"))
-    return marks.scores.skipped
+    _tell_skipped(marks.scores.skipped)
+    if out is not None:
+        left = [out / name for name in ("marks.json", "cases.png") if (out / name).exists()]
+        console().print(", ".join(map(str, left)), soft_wrap=True)
+
+
+def _tell_skipped(reasons: Sequence[str]) -> None:
+    for reason in reasons[:_REASONS]:
+        console(stderr=True).print(f"skipped: {reason}", soft_wrap=True)
 
 
 @contextmanager

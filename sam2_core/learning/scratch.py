@@ -42,7 +42,8 @@ def look_for_memories_nearby(model: Sam2) -> None:
     """Let a pixel attend to what is remembered of its own place, and of those around it.
 
     Biases that queries and keys share are turned by their places alone: the product of two is the
-    larger the nearer their places are.
+    larger the nearer their places are. Pointers have no place, and are as if they were in the
+    corner of the first pixel.
     """
     for layer in cast("list[MemoryLayer]", list(model.memory_attention.layers)):
         layer.cross_attention.query.bias.fill_(_NEARNESS)

@@ -20,8 +20,9 @@ _FRAMES = 5
 
 def draw_clip_cases(model: Sam2, source: LabelSource, worst: int, best: int) -> bytes:
     """Labels above what was followed, the worst clip first: a PNG."""
-    rows = [_cases(model, source, number) for number in (worst, best)]
-    return draw_sheet(rows[0], rows[1], "labels above, what was followed from them below")
+    low = _cases(model, source, worst)
+    high = _cases(model, source, best) if best != worst else ()
+    return draw_sheet(low, high, "labels above, what was followed from them below")
 
 
 def _cases(model: Sam2, source: LabelSource, number: int) -> list[Case]:
@@ -48,6 +49,8 @@ def _followed(model: Sam2, clip: WholeClip, chosen: Sequence[int]) -> dict[int, 
             stack = np.zeros(np.asarray(clip.annotated[tracked.frame]).shape, bool)
             stack[[*tracked.object_ids]] = tracked.masks.numpy()
             found[tracked.frame] = stack
+        if len(found) == len(chosen):
+            break
     return found
 
 

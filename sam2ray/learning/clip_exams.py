@@ -27,28 +27,36 @@ class FollowedClip:
 
 
 def ask_about_clips(
-    model: Sam2, source: LabelSource, numbers: range, skipped: list[str]
+    model: Sam2,
+    source: LabelSource,
+    numbers: range,
+    skipped: list[str],
+    most_frames: int | None = None,
 ) -> Iterator[FollowedClip]:
-    """Follow the objects of clips; what cannot be read is counted."""
+    """Follow the objects of clips, or of their first frames; what cannot be read is counted."""
     tracker = VideoTracker(model)
     for number in numbers:
-        followed = _followed(tracker, source, number, skipped)
+        followed = _followed(tracker, source, number, skipped, most_frames)
         if followed is not None:
             yield followed
 
 
 def _followed(
-    tracker: VideoTracker, source: LabelSource, number: int, skipped: list[str]
+    tracker: VideoTracker,
+    source: LabelSource,
+    number: int,
+    skipped: list[str],
+    most_frames: int | None,
 ) -> FollowedClip | None:
     try:
         with source.whole_clip(number) as clip:
-            return FollowedClip(number, clip.name, tuple(_scores(tracker, clip)))
+            return FollowedClip(number, clip.name, tuple(_scores(tracker, clip, most_frames)))
     except (BadLabels, Sam2Error) as error:
         skipped.append(str(error))
         return None
 
 
-def _scores(tracker: VideoTracker, clip: WholeClip) -> list[ClipScore]:
+def _scores(tracker: VideoTracker, clip: WholeClip, most_frames: int | None) -> list[ClipScore]:
     """Neither an object's first frame counts nor its last: of DAVIS those are the clip's."""
     starts = _first_seen(clip)
     if not starts:
@@ -56,6 +64,8 @@ def _scores(tracker: VideoTracker, clip: WholeClip) -> list[ClipScore]:
     scorers = {number: ClipScorer() for number in starts}
     first, last = min(clip.annotated), max(clip.annotated)
     for tracked in tracker.track(cast("Frames", clip.frames), prompts_of(clip)):
+        if most_frames is not None and tracked.frame >= most_frames:
+            break
         if tracked.frame not in clip.annotated or not first < tracked.frame < last:
             continue
         answers, targets = tracked.masks, clip.annotated[tracked.frame]

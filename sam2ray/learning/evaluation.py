@@ -159,13 +159,8 @@ def _beyond(count: int | None, asked: range, noun: str) -> Iterator[str]:
         yield f"{len(asked):,} of {count:,} {noun}"
 
 
-def evaluate_and_keep(asked: Examined, folder: Path | None) -> Marks:
-    """Examine a model, and leave figures and a picture of cases in a folder."""
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)  # before the work, which may be long
-    marks = evaluate(asked)
-    if folder is None:
-        return marks
+def keep_marks(asked: Examined, marks: Marks, folder: Path) -> list[Path]:
+    """Leave figures and pictures of cases in a folder; the files that were written."""
     figures = {name: None if value != value else value for name, value in marks.figures().items()}
     more = {
         "by_size": marks.pictures.by_size(),
@@ -174,19 +169,22 @@ def evaluate_and_keep(asked: Examined, folder: Path | None) -> Marks:
         "skipped_because": marks.skipped[:100],
     }
     text = json.dumps(figures | more, indent=2)
-    (folder / "marks.json").write_text(text + "\n")
+    written = [folder / "marks.json"]
+    written[0].write_text(text + "\n")
     numbers, clips = ([n for _, n in m] for m in (marks.worst_first, marks.worst_clips_first))
     if not numbers and not clips:
-        return marks
-    model = load_sam2(asked.model.row(), asked.model.checkpoint)
+        return written
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_sam2(asked.model.row(), asked.model.checkpoint, device=device)
     if clips:
-        strips = draw_clip_cases(model, asked.source(), clips[0], clips[-1])
-        (folder / "clips.png").write_bytes(strips)
+        written.append(folder / "clips.png")
+        written[-1].write_bytes(draw_clip_cases(model, asked.source(), clips[0], clips[-1]))
     if numbers:
+        written.append(folder / "cases.png")
         best = numbers[::-1][: min(_SHOWN, max(1, len(numbers) // 2))]
         drawn = draw_cases(model, asked.source(), numbers[:_SHOWN], best)
-        (folder / "cases.png").write_bytes(drawn)
-    return marks
+        written[-1].write_bytes(drawn)
+    return written
 
 
 def _gathered(texts: Iterable[str]) -> Marks:

@@ -34,7 +34,7 @@ from .examining import PictureScores, ask_about, numbers_of
 from .figures import Events, gathered, write_figures
 from .labels.class_opening import open_classes
 from .labels.opening import open_labels
-from .pupil import Averages, Pupil, new_learner
+from .pupil import Averages, Diverged, Pupil, new_learner
 from .samples import clip_batch, picture_batch
 from .state import Progress, load_state, save_state
 from .stream import Rows, batches
@@ -43,6 +43,7 @@ from .train_config import BatchKind, TrainConfig
 WEIGHTS = "weights"
 BEST, LAST = f"{WEIGHTS}/best.pt", f"{WEIGHTS}/last.pt"
 BEST_HEAD, LAST_HEAD = f"{WEIGHTS}/best_head.safetensors", f"{WEIGHTS}/last_head.safetensors"
+GIVEN_UP = "given_up.txt"  # why, where a training ended early
 _HEAD_BESIDE = {BEST: BEST_HEAD, LAST: LAST_HEAD}
 
 _ASKED_AFTER = {"dense": "prompts", "pictures": "prompts", "clips": "clips", "classes": "classes"}
@@ -96,6 +97,10 @@ class _Worker:
                     pupil.optimizer.load_state_dict(parts["optimizer"])
                 pupil.share_gradients(self.workers)
                 progress = self._stage(pupil, begun, events)
+        except Diverged as fault:  # of all workers at once, and of each attempt: no death of one
+            if not self.rank:
+                self.store.put(GIVEN_UP, str(fault).encode())
+            return
         finally:
             events.close()
         self._export(learner, averages, len(self.config.stages) - 1, LAST)
@@ -178,7 +183,7 @@ class _Worker:
             else:
                 of_clips = pupil.stage.learn == "clips"
                 mark = self._mark_for_prompts(pupil.learner, of_clips=of_clips)
-        if not mark > progress.best:
+        if not mark > progress.best:  # nor is one without a mark
             return progress
         self._export(pupil.learner, pupil.averages, progress.stage, BEST)
         return replace(progress, best=mark)
@@ -196,9 +201,11 @@ class _Worker:
         mark = float(np.mean([figures["iou_1_clicks"], figures["iou_box"]]))
         clips = range(exam.clips if source.clips is None else min(exam.clips, source.clips))
         if of_clips and clips:
-            asked = ask_about_clips(learner.model, source, clips, skipped)
-            figures["j_and_f"] = mean_score(s for clip in asked for s in clip.scores).j_and_f
-            mark = (mark + figures["j_and_f"]) / 2
+            asked = ask_about_clips(learner.model, source, clips, skipped, exam.frames)
+            followed = mean_score(s for clip in asked for s in clip.scores).j_and_f
+            figures["j_and_f"] = followed
+            if followed == followed:  # else no clip could be judged
+                mark = (mark + followed) / 2
         self.waiting[-1] |= figures
         self.waiting[-1]["skipped"] += [f"{source.name}\t{reason}" for reason in skipped]
         return mark

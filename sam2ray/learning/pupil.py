@@ -31,7 +31,7 @@ _MOST_LOST = 20  # steps in a row whose gradients are no numbers
 
 
 class Diverged(Sam2RayError):
-    """Weights that have been spoilt."""
+    """Nothing is learned any more."""
 
 
 def starting_model(start: Start, seed: int, config: TrainConfig) -> Sam2:

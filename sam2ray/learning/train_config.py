@@ -86,7 +86,8 @@ class Labels(Section):
     seed: int = result(0, "Of a world: another seed is another one.", ge=0)
     hold_out_every: int | None = result(
         None,
-        "Each n-th picture and clip is kept for examinations, and not learned from; null: none is.",
+        "One in n pictures and clips, by their names, is kept for examinations, and not learned "
+        "from; null: none is.",
         ge=2,
     )
     held_out: bool = result(
@@ -311,6 +312,7 @@ class Examination(Section):
     clips: int = result(
         4, "How many clips are asked about in stages of clips, where the labels have some.", ge=0
     )
+    frames: int = result(64, "How many frames of each clip are followed at most.", ge=3)
     every_steps: int = result(1000, "Steps from one examination to the next.", ge=1)
 
 

@@ -25,7 +25,7 @@ from .figures import figure_files, read_figure_file, read_figures
 from .labels.class_opening import open_classes
 from .labels.labelled import BadLabels, LabelSource
 from .labels.opening import open_labels
-from .loop import BEST, BEST_HEAD, LAST, LAST_HEAD, train_worker
+from .loop import BEST, BEST_HEAD, GIVEN_UP, LAST, LAST_HEAD, train_worker
 from .stream import class_mixture_of, mixture_of
 from .train_config import TrainConfig
 
@@ -72,7 +72,10 @@ def train(config: TrainConfig, say: Say) -> Trained:
         if remark := remark_on_cpus(config, cluster().cpus):
             say(remark)
         with _telling(store, config, say):
+            store.delete(GIVEN_UP)
             _fit(config, store)
+        if store.exists(GIVEN_UP):
+            raise TrainingFailed(store.read(GIVEN_UP).decode())
         figures = pa.concat_tables(read_figures(store))
         store.put(CURVE, draw_curve(figures, config))
         heads = tuple(name for name in (BEST_HEAD, LAST_HEAD) if store.exists(name))

@@ -6,7 +6,7 @@ nobody knows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,6 +69,10 @@ class ClassFolders:
     def pictures(self) -> int:
         """A label each."""
         return len(self.labels.names)
+
+    def picture_names(self) -> Sequence[str]:
+        """Their labels."""
+        return self.labels.names
 
     def picture(self, number: int) -> LabelledClasses:
         """One picture with the classes of its pixels."""

@@ -34,9 +34,7 @@ def open_classes(labels: Labels, head: Head, options: Options, model_px: int) ->
     source = opened(labels.uri, labels.pictures, names, options)
     if labels.hold_out_every is None:
         return source
-    split = Split(labels.hold_out_every, labels.held_out)
-    split.require_some(source.name, source.pictures)
-    return SplitClasses(source, split)
+    return SplitClasses.of(source, Split(labels.hold_out_every, labels.held_out))
 
 
 def kind_of_classes(uri: str) -> LabelKind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,10 @@ class CocoClasses:
     def pictures(self) -> int:
         """Images; where nothing is ground, those with annotations."""
         return len(self.file.images)
+
+    def picture_names(self) -> Sequence[str]:
+        """Their files."""
+        return self.file.names()
 
     def picture(self, number: int) -> LabelledClasses:
         """One image; any annotation of it that is broken spoils it: a hole would be ground."""

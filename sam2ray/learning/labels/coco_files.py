@@ -77,6 +77,10 @@ class CocoFile:
         folder = absolute(pictures) if pictures else uri.rpartition("/")[0]
         return cls(uri, options, folder, labelled, by_image, _categories(content))
 
+    def names(self) -> list[str]:
+        """Of the pictures' files."""
+        return [str(image.get("file_name")) for image in self.images]
+
     def annotated(self, number: int) -> Annotated:
         """One image without its broken annotations; BadLabels if it has no good one."""
         image = self.images[number]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -35,6 +36,14 @@ class CocoLabels:
     def clips(self) -> int:
         """A COCO file has none."""
         return 0
+
+    def picture_names(self) -> Sequence[str]:
+        """Their files."""
+        return self.file.names()
+
+    def clip_names(self) -> Sequence[str]:
+        """None."""
+        return ()
 
     def picture(self, number: int) -> LabelledImage:
         """One image; an annotation of it that is broken is left out."""

@@ -80,6 +80,14 @@ class DavisLabels:
         """Folders."""
         return len(self.names)
 
+    def picture_names(self) -> Sequence[str]:
+        """None."""
+        return ()
+
+    def clip_names(self) -> Sequence[str]:
+        """Their folders."""
+        return self.names
+
     def picture(self, number: int) -> LabelledImage:
         """There is none."""
         raise IndexError(number)

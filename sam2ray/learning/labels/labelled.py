@@ -105,6 +105,26 @@ class LabelSource(Protocol):
         ...
 
 
+class NamedLabels(LabelSource, Protocol):
+    """A source whose pictures and clips keep their names when others are added."""
+
+    def picture_names(self) -> Sequence[str]:
+        """A name for each; frames of one clip share one."""
+        ...
+
+    def clip_names(self) -> Sequence[str]:
+        """A name for each."""
+        ...
+
+
+class NamedClasses(ClassSource, Protocol):
+    """A source of class maps whose pictures keep their names when others are added."""
+
+    def picture_names(self) -> Sequence[str]:
+        """A name for each."""
+        ...
+
+
 def require_masks(masks: np.ndarray, size_hw: tuple[int, int], name: str) -> np.ndarray:
     """Masks or ids that fit their picture; BadLabels otherwise."""
     require_size((masks.shape[-2], masks.shape[-1]), size_hw, name)

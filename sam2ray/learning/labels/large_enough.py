@@ -52,8 +52,8 @@ class LargeEnough:
         kept = np.flatnonzero(largest >= self.min_area)
         if not areas_of(chosen_of(found.masks[0], kept)).any():
             raise BadLabels(
-                f"{self.name}: clip {number}: on the first of the drawn frames, at {start:.2f} of "
-                f"its length, no object is seen that has {self.min_area} pixels or more somewhere"
+                f"{self.name}: clip {number}: on the first of some frames no object is seen that "
+                f"has {self.min_area} pixels or more on one of them"
             )
         return replace(found, masks=[chosen_of(masks, kept) for masks in found.masks])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
@@ -15,7 +16,7 @@ from ...storage import Options, open_store
 from ..train_config import LabelKind, Labels
 from .coco_instances import CocoLabels
 from .davis_folders import DavisLabels
-from .labelled import BadLabels, LabelledImage, LabelledVideo, LabelSource
+from .labelled import BadLabels, LabelledImage, LabelledVideo, LabelSource, NamedLabels
 from .large_enough import LargeEnough
 from .made_world import WorldLabels
 from .own_outputs import OwnLabels
@@ -36,22 +37,21 @@ class _Named(Protocol):
 
 Source = TypeVar("Source", bound=_Named)
 
-_TRIES = 1000  # of one sample, before labels are given up
+_TRIES, _PATIENCE_S = 1000, 300.0  # of one sample, before labels are given up
 
 
 def open_labels(labels: Labels, options: Options, model_px: int) -> LabelSource:
     """One source; that it is empty or missing is said at once."""
     if labels.kind == "world":
         return WorldLabels(labels.seed, model_px, labels.held_out, labels.min_area)
-    source: LabelSource = LargeEnough(_opened(labels, options), labels.min_area)
+    opened = _opened(labels, options)
+    side: LabelSource = opened
     if labels.hold_out_every is not None:
-        split = Split(labels.hold_out_every, labels.held_out)
-        split.require_some(source.name, source.pictures, source.clips)
-        source = SplitLabels(source, split)
-    return WithStills(source)
+        side = SplitLabels.of(opened, Split(labels.hold_out_every, labels.held_out))
+    return WithStills(LargeEnough(side, labels.min_area))
 
 
-def _opened(labels: Labels, options: Options) -> LabelSource:
+def _opened(labels: Labels, options: Options) -> NamedLabels:
     assert labels.uri is not None, "the config demands it"
     if labels.kind == "masks":
         return OwnLabels.opened(labels.uri, labels.min_score, options)
@@ -70,7 +70,7 @@ def _opened(labels: Labels, options: Options) -> LabelSource:
     return opened(labels.uri, labels.pictures, options)
 
 
-def _opened_sav(uri: str, pictures: str | None, options: Options) -> LabelSource:
+def _opened_sav(uri: str, pictures: str | None, options: Options) -> NamedLabels:
     """Videos with a JSON each, or the folders that others are judged by."""
     names = (entry.name for entry in open_store(absolute(uri), options).list())
     of_folders = next((is_object_png(n) for n in names if _is_of_sav(n)), False)
@@ -166,7 +166,10 @@ def draw(
     """Take something of one of the sources; of what is bad, something else."""
     chances = np.array([one.share for one in able])
     skipped: list[Skipped] = []
+    deadline = time.monotonic() + _PATIENCE_S
     for attempt in range(_TRIES):
+        if time.monotonic() > deadline:
+            break
         drawn = able[int(rng.choice(len(able), p=chances / chances.sum()))]
         count = drawn.count
         chosen = int(rng.integers(count)) if count is not None else number + attempt * 10**12
@@ -179,8 +182,8 @@ def draw(
                 skipped.append(why)
     reasons = "; ".join(one.reason for one in skipped[:3])
     raise UsageError(
-        f"labels: {_TRIES:,} draws in a row cannot be learned from, and all of them have one of "
-        f"{len(skipped):,} reasons, such as: {reasons}."
+        f"labels: nothing that is drawn can be learned from, for {len(skipped):,} reasons, such "
+        f"as: {reasons}."
     )
 
 

@@ -71,9 +71,18 @@ class OwnLabels:
         """Videos and folders of frames whose objects were tracked."""
         return len(self.videos) if self._has_objects else 0
 
+    def picture_names(self) -> Sequence[str]:
+        """Their addresses, with members of archives; of frames those of their video."""
+        stills = () if self._has_objects else self.videos * STILLS
+        return [_name_of(unit) for unit in (*self.images, *stills)]
+
+    def clip_names(self) -> Sequence[str]:
+        """Their addresses."""
+        return [_name_of(unit) for unit in self.videos] if self._has_objects else ()
+
     @property
     def _has_objects(self) -> bool:
-        """All masks of a frame have nothing to do with those of another."""
+        """Masks of a frame are of the same things as those of another; all masks are not."""
         return self.config.mode != "auto"
 
     def picture(self, number: int) -> LabelledImage:
@@ -147,6 +156,10 @@ class OwnLabels:
             return self.data.unit(unit.unit_id)
         except (OSError, Sam2RayError, ValueError) as error:
             refuse(unit.source_uri, error)
+
+
+def _name_of(unit: Unit) -> str:
+    return f"{unit.source_uri}\n{unit.member or ''}"
 
 
 def _last_before(frame: int, seen: Sequence[int]) -> int:

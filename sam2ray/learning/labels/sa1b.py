@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -43,6 +43,14 @@ class Sa1bLabels:
     def clips(self) -> int:
         """SA-1B has none."""
         return 0
+
+    def picture_names(self) -> Sequence[str]:
+        """Their JSON files."""
+        return self.found.names
+
+    def clip_names(self) -> Sequence[str]:
+        """None."""
+        return ()
 
     def picture(self, number: int) -> LabelledImage:
         """One picture with all its masks that can be read."""

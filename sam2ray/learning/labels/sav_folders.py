@@ -6,8 +6,9 @@ is annotated. All frames are followed, and the annotated ones are judged.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from .reading import refuse
 
 _ANNOTATIONS = "Annotations"  # with or without the rate behind it
 _PICTURES = (".jpg", ".jpeg")
+_RESOLUTION = re.compile(r"\d+p|Full-Resolution")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,12 @@ class SavFolders:
             for video, names in of_videos.items()
             if video in folders
         )
+        videos = tuple(video for video in videos if video.annotated)
         if not videos:
             raise UsageError(
                 f"labels: {uri}: no folder of pictures is called as a video of its annotations, "
-                f"as {next(iter(of_videos))}: name where they lie."
+                f"as {next(iter(of_videos))}, with pictures called as its PNGs: name where they "
+                "lie."
             )
         return cls(absolute(uri), videos, options)
 
@@ -90,6 +94,14 @@ class SavFolders:
     def clips(self) -> int:
         """Videos with annotations."""
         return len(self.videos)
+
+    def picture_names(self) -> Sequence[str]:
+        """None."""
+        return ()
+
+    def clip_names(self) -> Sequence[str]:
+        """Their folders."""
+        return [video.name for video in self.videos]
 
     def picture(self, number: int) -> LabelledImage:
         """There is none."""
@@ -134,7 +146,8 @@ def is_object_png(name: str) -> bool:
     folders = name.split("/")[:-1]
     if suffix_of(name) != ".png" or len(folders) < 2 or not folders[-1].isdecimal():
         return False
-    return not folders[-2].startswith(_ANNOTATIONS)
+    # DAVIS has a resolution where SA-V has a video, and there may be clips that are numbers.
+    return not (folders[-2].startswith(_ANNOTATIONS) or _RESOLUTION.fullmatch(folders[-2]))
 
 
 def _is_picture(name: str) -> bool:

@@ -60,6 +60,14 @@ class SavLabels:
         """Videos with masklets."""
         return len(self.found.names)
 
+    def picture_names(self) -> Sequence[str]:
+        """None."""
+        return ()
+
+    def clip_names(self) -> Sequence[str]:
+        """Their JSON files."""
+        return self.found.names
+
     def picture(self, number: int) -> LabelledImage:
         """There is none."""
         raise IndexError(number)

@@ -19,7 +19,10 @@ from sam2_core.learning.world import LabelledClip
 from sam2ray.errors import UsageError
 from sam2ray.learning.labels import BadLabels
 from sam2ray.learning.labels import clip_sources as sources
+from sam2ray.learning.labels.opening import open_labels
 from sam2ray.learning.labels.own_outputs import OwnLabels
+from sam2ray.learning.labels.splits import Split
+from sam2ray.learning.train_config import Labels
 from sam2ray.modes.mask_rows import RowPlace, rows_of_runs
 from sam2ray.readers.sources import open_source
 from sam2ray.records import Unit
@@ -102,6 +105,17 @@ def test_frames_whose_masks_are_of_no_objects_are_pictures(tmp_path: Path):
     np.testing.assert_array_equal(np.asarray(middle.masks), CLIP[4].masks(OBJECTS[1:]))
     seen = {source.picture(number).pixels.tobytes() for number in range(16)}
     assert seen == {CLIP.frames[frame].tobytes() for frame in (1, 4, 6)}
+
+
+def test_all_frames_of_a_video_are_held_out_or_none_is(tmp_path: Path):
+    shown = {frame: masks for frame, masks in shown_of().items() if frame in (1, 4, 6)}
+    labels_of_clip(tmp_path, shown, "mode=auto")
+    told = {"kind": "masks", "uri": str(tmp_path / "out"), "hold_out_every": 3}
+    source = OwnLabels.opened(str(tmp_path / "out"), 0.0, {})
+    sides = [Split(3, held_out).numbers(source.picture_names()) for held_out in (False, True)]
+    assert sorted(map(len, sides)) == [0, 16]
+    side = Labels.model_validate({**told, "held_out": bool(sides[1])})
+    assert open_labels(side, {}, 96).pictures == 16
 
 
 @pytest.mark.parametrize("kind", ["video", "frames"])

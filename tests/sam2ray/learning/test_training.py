@@ -113,9 +113,9 @@ def test_a_killed_driver_and_a_killed_worker_change_no_loss(undisturbed: Path):
     assert figures(broken).equals(figures(undisturbed / "out"))
 
 
-def test_two_workers_learn_as_one_and_a_killed_one_changes_no_loss(tmp_path: Path):
+def test_of_two_workers_a_killed_one_changes_no_loss(tmp_path: Path):
     stages = [stage | {"steps": 4, "batch": 1} for stage in TINY["stages"]]
-    frozen = {"name": "frozen", "parts": {"encoder": 0}, "steps": 4}
+    frozen = {"name": "frozen", "parts": {"encoder": 0}, "steps": 4, "accumulate": 2}
     stages.append(stages[1] | frozen | {"dense_weight": 0.0})
     two = TINY | {"stages": stages, "workers": {"count": 2, "cpus": 0.5}}
     outs = [tmp_path / "whole", tmp_path / "broken"]
@@ -134,6 +134,17 @@ def test_two_workers_learn_as_one_and_a_killed_one_changes_no_loss(tmp_path: Pat
     own, other = (load_official(out / "weights" / "last.pt") for out in outs)
     for name, weight in own.items():
         torch.testing.assert_close(weight, other[name], rtol=0, atol=0)
+
+
+def test_a_training_that_learns_nothing_any_more_is_given_up_at_once(tmp_path: Path):
+    stage = TINY["stages"][1] | {"steps": 60, "rate": 1e30, "clip_norm": 1e30, "corrections": 0}
+    given = {"stages": [stage], "output": str(tmp_path / "out"), "examination": {}}
+    config = tmp_path / "wild.yaml"
+    config.write_text(yaml.safe_dump(TINY | given))
+    words = ended(start(config), code=1)
+    assert "nothing was learned in 20 steps in a row" in words
+    assert "with a lower rate than 1e+30" in words
+    assert not (tmp_path / "out" / "weights").exists()
 
 
 def test_an_examination_of_nothing_is_refused_before_anything_is_learned(tmp_path: Path):
