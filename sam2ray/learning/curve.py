@@ -15,7 +15,14 @@ from .train_config import TrainConfig
 _WIDTH, _HEIGHT, _MARGIN = 960, 300, 48
 _BINS = 200  # points of a line, each the mean of the steps in it
 _INK, _FAINT = (40, 40, 40), (225, 225, 225)
-_COLOURS = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14))
+_COLOURS = (
+    (31, 119, 180),
+    (214, 39, 40),
+    (44, 160, 44),
+    (148, 103, 189),
+    (255, 127, 14),
+    (23, 150, 160),
+)
 _PANELS = (
     ("loss", ("loss",), None),
     (
@@ -24,8 +31,8 @@ _PANELS = (
         1.0,
     ),
     (
-        "IoU in examinations",
-        ("iou_1_clicks", "iou_3_clicks", "iou_5_clicks", "iou_box", "miou"),
+        "IoU in examinations, J&F of clips",
+        ("iou_1_clicks", "iou_3_clicks", "iou_5_clicks", "iou_box", "j_and_f", "miou"),
         1.0,
     ),
 )
@@ -66,7 +73,7 @@ def draw_curve(figures: pa.Table, config: TrainConfig) -> bytes:
             for x, y in points if len(points) <= _BINS // 8 else ():
                 draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
             words = f"{name} {line[-1][1]:.3f}"
-            draw.text((_MARGIN + 190 * number, frame.top + 24), words, fill=colour)
+            draw.text((_MARGIN + 150 * number, frame.top + 24), words, fill=colour)
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return file.getvalue()
