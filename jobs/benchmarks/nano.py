@@ -1,6 +1,7 @@
 """What the model that ships takes on a laptop's CPU, and the world that it learned from.
 
-    python jobs/benchmarks/nano.py FOLDER [--only masks,track,world,demo] [--threads 2] [--dry]
+    python jobs/benchmarks/nano.py FOLDER [--only masks,track,world,demo] [--threads 2]
+        [--image-size 256] [--dry]
 
 Each figure is the best of three turns in one process, but for the world, of which one CPU makes
 pictures, and the demo, which is the command itself.
@@ -9,6 +10,7 @@ pictures, and the demo, which is the command itself.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import subprocess
 import sys
 import time
@@ -25,7 +27,15 @@ sys.path[:0] = [str(ROOT)]
 
 from jobs.benchmarks import pipeline_media
 from jobs.benchmarks.pipeline_rows import LEDGER, Figure, common_arguments, keep
-from sam2_core import FramePrompt, MaskGenerator, Prompt, VideoTracker, load_sam2
+from sam2_core import (
+    RELEASED,
+    FramePrompt,
+    MaskGenerator,
+    Prompt,
+    Sam2,
+    VideoTracker,
+    load_sam2,
+)
 from sam2_core.learning.world import World
 from sam2ray import demo_archive
 
@@ -39,6 +49,7 @@ def main() -> None:
     parser = common_arguments(__doc__)
     parser.add_argument("--only", default="masks,track,world,demo")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--image-size", type=int, default=RELEASED["nano"].image_size)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     measures = {"masks": _masks, "track": _track, "world": _world, "demo": _demo}
@@ -46,6 +57,10 @@ def main() -> None:
         if name not in measures:
             parser.error(f"--only {name}: known are {', '.join(measures)}")
         keep(measures[name](arguments), None if arguments.dry else LEDGER)
+
+
+def _model(arguments: argparse.Namespace) -> Sam2:
+    return load_sam2(dataclasses.replace(RELEASED["nano"], image_size=arguments.image_size))
 
 
 def _best(work: Callable[[], object]) -> float:
@@ -60,8 +75,7 @@ def _best(work: Callable[[], object]) -> float:
 
 
 def _masks(arguments: argparse.Namespace) -> Figure:
-    model = load_sam2("nano")
-    finder = MaskGenerator(model)
+    finder = MaskGenerator(_model(arguments))
     folder = pipeline_media.photographs(arguments.folder, PICTURES)
     pictures = [np.asarray(Image.open(path)) for path in sorted(folder.glob("*.jpg"))[:PICTURES]]
     counts: list[int] = []
@@ -77,13 +91,13 @@ def _masks(arguments: argparse.Namespace) -> Figure:
         round(seconds, 3),
         "s",
         "about 1",
-        f"{finder.config.points_per_side} points a side, {arguments.threads} threads; masks: "
-        f"{', '.join(map(str, counts))}",
+        f"at {arguments.image_size} px, {finder.config.points_per_side} points a side, "
+        f"{arguments.threads} threads; masks: {', '.join(map(str, counts))}",
     )
 
 
 def _track(arguments: argparse.Namespace) -> Figure:
-    tracker, clip = VideoTracker(load_sam2("nano")), World(5).clip(1, CLIP)
+    tracker, clip = VideoTracker(_model(arguments)), World(5).clip(1, CLIP)
     frames = list(clip.frames)
     first = clip[0].masks(clip[0].object_ids(200)[:OBJECTS])
     prompts = [FramePrompt(0, n, Prompt(mask=torch.from_numpy(m))) for n, m in enumerate(first)]
@@ -99,7 +113,7 @@ def _track(arguments: argparse.Namespace) -> Figure:
         round(rate, 2),
         "frames/s",
         ">= 10",
-        f"{arguments.threads} threads, masks at the size of the frames",
+        f"at {arguments.image_size} px, {arguments.threads} threads, masks at the frames' size",
     )
 
 
