@@ -32,7 +32,7 @@ from sam2ray.pages.painting import ColouredMask, SmallGrid, jpeg, masks_png, sma
 
 _HEIGHT_PX, _WIDTH_PX = 260, 1100
 _FRAMES = (0, 20, 40, 60)
-_FOLLOWED, _MOST_SHARE = 6, 0.3
+_FOLLOWED, _MOST_SHARE = 8, 0.08
 
 
 def found_in(photo: Path, model: Sam2) -> Image.Image:

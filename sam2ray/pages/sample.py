@@ -118,6 +118,6 @@ def modest_words(kept: Iterable[KeptConfig]) -> str | None:
         return None
     return (
         f"The model {', '.join(names)} comes with the package to try things with: it is very "
-        "small, has seen made pictures only, and has not learned to follow things yet. The "
-        "published ones find far more in photographs."
+        "small, and has seen made pictures and clips only. The published ones find far more in "
+        "photographs and videos."
     )
