@@ -96,7 +96,7 @@ def evaluate(
     hold_out_every: Annotated[
         int | None,
         typer.Option(
-            min=2, help="Each N-th alone: what a training with this setting kept.", metavar="N"
+            min=2, help="One in N alone: what a training with this setting kept.", metavar="N"
         ),
     ] = None,
     all_masks: Annotated[

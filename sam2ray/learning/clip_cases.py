@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -14,6 +14,7 @@ from sam2_core.inference.preprocess import ResizedPicture, RgbArray
 from .cases import Case, draw_sheet, tile_under_masks
 from .clip_exams import prompts_of
 from .labels.labelled import LabelSource, WholeClip
+from .labels.mask_stack import Masks
 
 _FRAMES = 5
 
@@ -30,26 +31,27 @@ def _cases(model: Sam2, source: LabelSource, number: int) -> list[Case]:
         frames = sorted(clip.annotated)
         places = np.linspace(0, len(frames) - 1, min(_FRAMES, len(frames))).round().astype(int)
         chosen = [frames[place] for place in places]
-        answers = _followed(model, clip, chosen)
-        found: list[Case] = []
-        for frame, pixels in zip(chosen, _pixels_of(clip, chosen), strict=True):
-            label, answer = np.asarray(clip.annotated[frame]), answers[frame]
-            words = f"#{number}, frame {frame}"
-            found.append(
-                Case(tile_under_masks(pixels, label), tile_under_masks(pixels, answer), words)
+        labels = {frame: np.asarray(clip.annotated[frame]) for frame in chosen}
+        answers = _followed(model, clip, labels)
+        return [
+            Case(
+                tile_under_masks(pixels, labels[frame]),
+                tile_under_masks(pixels, answers[frame]),
+                f"#{number}, frame {frame}",
             )
-        return found
+            for frame, pixels in zip(chosen, _pixels_of(clip, chosen), strict=True)
+        ]
 
 
-def _followed(model: Sam2, clip: WholeClip, chosen: Sequence[int]) -> dict[int, np.ndarray]:
-    """The answers on some frames, in the order of the labels' objects."""
-    found: dict[int, np.ndarray] = {}
+def _followed(model: Sam2, clip: WholeClip, labels: Mapping[int, Masks]) -> dict[int, Masks]:
+    """The answers on the frames of these labels, in the order of their objects."""
+    found: dict[int, Masks] = {}
     for tracked in VideoTracker(model).track(cast("Frames", clip.frames), prompts_of(clip)):
-        if tracked.frame in chosen:
-            stack = np.zeros(np.asarray(clip.annotated[tracked.frame]).shape, bool)
+        if tracked.frame in labels:
+            stack = np.zeros_like(labels[tracked.frame])
             stack[[*tracked.object_ids]] = tracked.masks.numpy()
             found[tracked.frame] = stack
-        if len(found) == len(chosen):
+        if len(found) == len(labels):
             break
     return found
 

@@ -58,12 +58,13 @@ def _followed(
 
 def _scores(tracker: VideoTracker, clip: WholeClip, most_frames: int | None) -> list[ClipScore]:
     """Neither an object's first frame counts nor its last: of DAVIS those are the clip's."""
-    starts = _first_seen(clip)
-    if not starts:
+    prompts = prompts_of(clip)
+    if not prompts:
         return []
+    starts = {one.object_id: one.frame for one in prompts}
     scorers = {number: ClipScorer() for number in starts}
     first, last = min(clip.annotated), max(clip.annotated)
-    for tracked in tracker.track(cast("Frames", clip.frames), prompts_of(clip)):
+    for tracked in tracker.track(cast("Frames", clip.frames), prompts):
         if most_frames is not None and tracked.frame >= most_frames:
             break
         if tracked.frame not in clip.annotated or not first < tracked.frame < last:
@@ -78,20 +79,14 @@ def _scores(tracker: VideoTracker, clip: WholeClip, most_frames: int | None) -> 
 
 
 def prompts_of(clip: WholeClip) -> list[FramePrompt]:
-    """Each object as a mask, where it is first seen."""
-    return [
-        FramePrompt(frame, number, Prompt(mask=_mask_of(clip.annotated[frame], number)))
-        for number, frame in _first_seen(clip).items()
-    ]
-
-
-def _first_seen(clip: WholeClip) -> dict[int, int]:
-    """The first annotated frame that shows an object, by its number."""
-    starts: dict[int, int] = {}
+    """Each object as a mask, on the first frame that shows it; no frame is read twice."""
+    found: dict[int, FramePrompt] = {}
     for frame in sorted(clip.annotated):
-        for number in np.flatnonzero(areas_of(clip.annotated[frame])).tolist():
-            starts.setdefault(number, frame)
-    return starts
+        masks = clip.annotated[frame]
+        for number in np.flatnonzero(areas_of(masks)).tolist():
+            if number not in found:
+                found[number] = FramePrompt(frame, number, Prompt(mask=_mask_of(masks, number)))
+    return [*found.values()]
 
 
 def _mask_of(masks: MaskStack, number: int) -> Masks:

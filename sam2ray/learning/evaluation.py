@@ -174,16 +174,15 @@ def keep_marks(asked: Examined, marks: Marks, folder: Path) -> list[Path]:
     numbers, clips = ([n for _, n in m] for m in (marks.worst_first, marks.worst_clips_first))
     if not numbers and not clips:
         return written
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    source, device = asked.source(), "cuda" if torch.cuda.is_available() else "cpu"
     model = load_sam2(asked.model.row(), asked.model.checkpoint, device=device)
     if clips:
         written.append(folder / "clips.png")
-        written[-1].write_bytes(draw_clip_cases(model, asked.source(), clips[0], clips[-1]))
+        written[-1].write_bytes(draw_clip_cases(model, source, clips[0], clips[-1]))
     if numbers:
         written.append(folder / "cases.png")
         best = numbers[::-1][: min(_SHOWN, max(1, len(numbers) // 2))]
-        drawn = draw_cases(model, asked.source(), numbers[:_SHOWN], best)
-        written[-1].write_bytes(drawn)
+        written[-1].write_bytes(draw_cases(model, source, numbers[:_SHOWN], best))
     return written
 
 

@@ -71,8 +71,8 @@ def train(config: TrainConfig, say: Say) -> Trained:
         ensure_ray()
         if remark := remark_on_cpus(config, cluster().cpus):
             say(remark)
+        store.delete(GIVEN_UP)
         with _telling(store, config, say):
-            store.delete(GIVEN_UP)
             _fit(config, store)
         if store.exists(GIVEN_UP):
             raise TrainingFailed(store.read(GIVEN_UP).decode())

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from ...storage import Options
 from .coco_files import CocoFile
-from .labelled import BadLabels, LabelledImage, LabelledVideo, WholeClip
+from .labelled import LabelledImage
+from .one_sided import OfPictures
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CocoLabels:
+class CocoLabels(OfPictures):
     """The pictures of a file that have annotations."""
 
     file: CocoFile
@@ -32,28 +32,11 @@ class CocoLabels:
         """Images with annotations."""
         return len(self.file.images)
 
-    @property
-    def clips(self) -> int:
-        """A COCO file has none."""
-        return 0
-
     def picture_names(self) -> Sequence[str]:
         """Their files."""
         return self.file.names()
-
-    def clip_names(self) -> Sequence[str]:
-        """None."""
-        return ()
 
     def picture(self, number: int) -> LabelledImage:
         """One image; an annotation of it that is broken is left out."""
         found = self.file.annotated(number)
         return LabelledImage(found.pixels, found.masks, found.left_out)
-
-    def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
-        """There is none."""
-        raise BadLabels(f"{self.name}: a COCO file has no clips ({number}, {frames}, {start})")
-
-    def whole_clip(self, number: int) -> AbstractContextManager[WholeClip]:
-        """There is none."""
-        raise BadLabels(f"{self.name}: has no clips ({number})")

@@ -23,8 +23,9 @@ from ...stages.clip_frames import FolderFrames
 from ...stages.sampling import Sample
 from ...storage import Options
 from .folders import files_below
-from .labelled import BadLabels, LabelledImage, LabelledVideo, WholeClip, neighbours, require_masks
+from .labelled import BadLabels, LabelledVideo, WholeClip, neighbours, require_masks
 from .mask_stack import Masks, MasksByFrame
+from .one_sided import OfClips
 from .reading import read_pixels, refuse
 
 _PICTURES = (".jpg", ".jpeg", ".png")
@@ -35,7 +36,7 @@ Frame = tuple[str, str]  # addresses of a picture and of its annotation
 
 
 @dataclass(frozen=True, slots=True)
-class DavisLabels:
+class DavisLabels(OfClips):
     """Clips as folders of pictures and of palette pictures."""
 
     root: str
@@ -71,26 +72,13 @@ class DavisLabels:
         return self.root
 
     @property
-    def pictures(self) -> int:
-        """Frames are of clips."""
-        return 0
-
-    @property
     def clips(self) -> int:
         """Folders."""
         return len(self.names)
 
-    def picture_names(self) -> Sequence[str]:
-        """None."""
-        return ()
-
     def clip_names(self) -> Sequence[str]:
         """Their folders."""
         return self.names
-
-    def picture(self, number: int) -> LabelledImage:
-        """There is none."""
-        raise IndexError(number)
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
         """Neighbouring annotated frames."""

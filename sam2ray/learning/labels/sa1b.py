@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from ...readers.places import absolute, resolve
@@ -11,12 +10,13 @@ from ...readers.prompts.rle import Rle, rle_of
 from ...records import Unit
 from ...storage import Options
 from .folders import Found, files_below
-from .labelled import BadLabels, LabelledImage, LabelledVideo, WholeClip
+from .labelled import BadLabels, LabelledImage
+from .one_sided import OfPictures
 from .reading import good_masks, read_json, read_pixels, refuse
 
 
 @dataclass(frozen=True, slots=True)
-class Sa1bLabels:
+class Sa1bLabels(OfPictures):
     """A folder of pictures with a JSON each."""
 
     found: Found  # the JSON files
@@ -39,18 +39,9 @@ class Sa1bLabels:
         """A file each."""
         return len(self.found.names)
 
-    @property
-    def clips(self) -> int:
-        """SA-1B has none."""
-        return 0
-
     def picture_names(self) -> Sequence[str]:
         """Their JSON files."""
         return self.found.names
-
-    def clip_names(self) -> Sequence[str]:
-        """None."""
-        return ()
 
     def picture(self, number: int) -> LabelledImage:
         """One picture with all its masks that can be read."""
@@ -69,14 +60,6 @@ class Sa1bLabels:
         pixels = read_pixels(Unit(place, "image"), self.options)
         good = good_masks(annotations, _rle, (pixels.shape[0], pixels.shape[1]), uri)
         return LabelledImage(pixels, good.masks, good.left_out)
-
-    def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
-        """There is none."""
-        raise BadLabels(f"{self.name}: SA-1B has no clips ({number}, {frames}, {start})")
-
-    def whole_clip(self, number: int) -> AbstractContextManager[WholeClip]:
-        """There is none."""
-        raise BadLabels(f"{self.name}: has no clips ({number})")
 
 
 def _rle(annotation: object) -> Rle:

@@ -22,8 +22,9 @@ from ...records import Unit
 from ...storage import Options
 from .clip_sources import open_clip, read_frames
 from .folders import Found, files_below
-from .labelled import LabelledImage, LabelledVideo, WholeClip, neighbours, require_masks
+from .labelled import LabelledVideo, WholeClip, neighbours, require_masks
 from .mask_stack import Masks, MasksByFrame
+from .one_sided import OfClips
 from .reading import refuse
 
 _ANNOTATIONS = "Annotations"  # with or without the rate behind it
@@ -42,7 +43,7 @@ class _Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class SavFolders:
+class SavFolders(OfClips):
     """Videos as folders of pictures, and of a folder an object."""
 
     root: str
@@ -86,26 +87,13 @@ class SavFolders:
         return self.root
 
     @property
-    def pictures(self) -> int:
-        """Frames are of videos."""
-        return 0
-
-    @property
     def clips(self) -> int:
         """Videos with annotations."""
         return len(self.videos)
 
-    def picture_names(self) -> Sequence[str]:
-        """None."""
-        return ()
-
     def clip_names(self) -> Sequence[str]:
         """Their folders."""
         return [video.name for video in self.videos]
-
-    def picture(self, number: int) -> LabelledImage:
-        """There is none."""
-        raise IndexError(number)
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
         """Neighbouring annotated frames."""

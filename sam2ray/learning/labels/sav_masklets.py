@@ -17,13 +17,14 @@ from ...records import Unit
 from ...storage import Options
 from .clip_sources import open_clip, read_frames
 from .folders import Found, files_below
-from .labelled import BadLabels, LabelledImage, LabelledVideo, WholeClip, neighbours
+from .labelled import BadLabels, LabelledVideo, WholeClip, neighbours
 from .mask_stack import MasksByFrame, RunLengthMasks
+from .one_sided import OfClips
 from .reading import masks_of_all, read_json, refuse
 
 
 @dataclass(frozen=True, slots=True)
-class SavLabels:
+class SavLabels(OfClips):
     """A folder of videos with a JSON each; those made by hand go before those made by a model."""
 
     found: Found
@@ -51,26 +52,13 @@ class SavLabels:
         return self.found.root
 
     @property
-    def pictures(self) -> int:
-        """Frames are of videos."""
-        return 0
-
-    @property
     def clips(self) -> int:
         """Videos with masklets."""
         return len(self.found.names)
 
-    def picture_names(self) -> Sequence[str]:
-        """None."""
-        return ()
-
     def clip_names(self) -> Sequence[str]:
         """Their JSON files."""
         return self.found.names
-
-    def picture(self, number: int) -> LabelledImage:
-        """There is none."""
-        raise IndexError(number)
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
         """Neighbouring annotated frames."""
