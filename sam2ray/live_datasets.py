@@ -23,6 +23,7 @@ from .errors import UsageError
 from .live_units import LiveUnits
 from .outcomes import outcome_tables
 from .packed import Rows, first_places, hex_ids, is_in
+from .parquet_tables import let_readers_end
 from .records import OUTCOME_SCHEMA
 from .sinks.result_files import RESULT_SCHEMAS, UNITS, units_name
 from .storage import Options, Store, file_system, local_path
@@ -45,6 +46,7 @@ def arrow_place(uri: str, options: Options) -> ArrowPlace:
     path = local_path(uri)
     if path is not None:
         return ArrowPlace(pafs.LocalFileSystem(), str(path))
+    let_readers_end()
     system = file_system(uri, options)
     return ArrowPlace(system, system._strip_protocol(uri))
 

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from .addresses import public_text, without_secrets
 from .config_section import public_uri
+from .parquet_tables import read_between
 from .past_units import PAST_COLUMNS, Past
 from .readers.slices import Ignored
 from .records import UNIT_COLUMNS, Unit, as_ids
@@ -286,11 +286,8 @@ def read_range(
 ) -> pa.Table:
     """Rows of one range of keys: files are sorted, so most of their row groups are passed over."""
     low, high = _edge(bucket, buckets), _edge(bucket + 1, buckets)
-    inside = pads.field("source_key") >= low
-    if high is not None:
-        inside &= pads.field("source_key") < high
     with store.open(name) as file:
-        return pq.read_table(file, columns=None if columns is None else [*columns], filters=inside)
+        return read_between(file, "source_key", low, high, columns)
 
 
 def _edge(bucket: int, buckets: int) -> str | None:

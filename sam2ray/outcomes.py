@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .errors import StorageError
 from .packed import PackedRows, Rows, first_places, keep_last_of_each, same_id
+from .parquet_tables import read_table
 from .records import ErrorClass, Ids, as_ids
 from .sinks.result_files import RESULT_SCHEMAS, UNITS, copy_outcomes, read_outcomes, units_name
 from .storage import Store
@@ -121,7 +121,7 @@ def outcome_tables(
         with reading(store, name):
             if units_name(name) in copies:
                 with suppress(pa.ArrowInvalid), store.open(units_name(name)) as file:
-                    return pq.read_table(file, columns=wanted)
+                    return read_table(file, wanted)
             table = read_outcomes(store, name)
             return table if wanted is None else table.select(wanted)
 

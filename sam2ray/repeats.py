@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from .manifest import FOLDER
 from .packed import first_places, is_in, sorted_ids
+from .parquet_tables import read_table
 from .records import Ids, as_ids
 from .storage import Store
 
@@ -58,4 +58,4 @@ def _by_size(store: Store) -> list[dict]:
 
 def _ids_in(store: Store, name: str) -> Ids:
     with store.open(name) as file:
-        return as_ids(pq.read_table(file, columns=["unit_id"])["unit_id"])
+        return as_ids(read_table(file, ["unit_id"])["unit_id"])

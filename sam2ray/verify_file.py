@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from .errors import Sam2RayError
 from .outcomes import OutcomeIndex, index_of
+from .parquet_tables import read_table
 from .records import ID_BYTES, OUTCOME_SCHEMA, ErrorClass
 from .sinks.result_files import RESULT_SCHEMAS, copy_outcomes, read_outcomes, units_name
 from .storage import Store
@@ -111,7 +112,7 @@ def _faults_of_copy(store: Store, name: str, outcomes: pa.Table) -> Iterator[str
         return
     try:
         with store.open(copy) as file:
-            there = pq.read_table(file)
+            there = read_table(file)
     except UNREADABLE as error:
         yield f"{copy}: cannot be read: {_first_line(error)}; delete it, then it is made again"
         return

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch.distributed
 
+from ..parquet_tables import read_table
 from ..storage import Store, local_path
 
 FOLDER = "metrics"
@@ -76,7 +77,11 @@ def figure_files(store: Store) -> list[str]:
 
 def read_figure_file(store: Store, name: str) -> pa.Table:
     """The rows between two checkpoints."""
-    return pq.read_table(io.BytesIO(store.read(name)), schema=SCHEMA)
+    table = read_table(io.BytesIO(store.read(name)))
+    for field in SCHEMA:
+        if field.name not in table.schema.names:  # the file is older
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(SCHEMA.names).cast(SCHEMA)
 
 
 def read_figures(store: Store) -> Iterator[pa.Table]:

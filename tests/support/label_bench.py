@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pycocotools import mask as coco
 
 from sam2_core import Sam2
 from sam2ray.config import JobConfig
 from sam2ray.ledger import Ledger, Process
+from sam2ray.parquet_tables import read_table
 from sam2ray.readers.prompts.fields import prompts_text
 from sam2ray.readers.sources import open_source
 from sam2ray.records import EMBEDDING_SCHEMA, MASK_SCHEMA, Unit
@@ -72,7 +72,7 @@ class Bench:
             return unpack_rows(row["rows"])
         if row["is_committed"]:
             with self.store.open(self.name_of(row)) as file:
-                return pq.read_table(file)
+                return read_table(file)
         schema = EMBEDDING_SCHEMA if self.config.mode == "embed" else MASK_SCHEMA
         return schema.empty_table()
 
