@@ -9,11 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .boxes import spans_to_boxes
+from .cells import measure_cells
 from .resize import upsample_logits
 from .run_lengths import RunLengths, concatenate_runs, encode_run_lengths
 from .set_pixels import mask_chunks
 
 _FLOAT_BYTES = 4
+_LARGE_CELL = 8  # pixels for each logit, from which on a CPU does not make them all
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +65,10 @@ def measure_upsampled(
     logits_Nhw: Tensor, size_hw: tuple[int, int], threshold: float, offset: float
 ) -> UpsampledMeasures:
     """Box, and area at threshold +- offset, of masks at full resolution."""
+    if _has_large_cells(logits_Nhw, size_hw):
+        cells = measure_cells(logits_Nhw, size_hw, threshold, offset)
+        boxes = spans_to_boxes(cells.columns_NW, cells.rows_NH)
+        return UpsampledMeasures(boxes, cells.area_above_N, cells.area_below_N)
     boxes, above, below = [], [], []
     for part in _chunks(logits_Nhw, size_hw):
         logits = _upsample(logits_Nhw[part], size_hw)
@@ -70,6 +76,12 @@ def measure_upsampled(
         above.append(_count_over(logits, threshold + offset))
         below.append(_count_over(logits, threshold - offset))
     return UpsampledMeasures(torch.cat(boxes), torch.cat(above), torch.cat(below))
+
+
+def _has_large_cells(logits_Nhw: Tensor, size_hw: tuple[int, int]) -> bool:
+    _, height, width = logits_Nhw.shape
+    is_large = size_hw[0] * size_hw[1] >= _LARGE_CELL * height * width
+    return is_large and logits_Nhw.device.type == "cpu"
 
 
 def _count_over(logits_NHW: Tensor, threshold: float) -> Tensor:

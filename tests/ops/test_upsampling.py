@@ -111,7 +111,8 @@ def test_three_thousand_masks_and_a_huge_one_are_upsampled_and_measured(
     masks = upsample_masks(_logits(count), size)
     measures = measure_upsampled(_logits(count), size, 0.0, 0.0)
     assert torch.equal(masks, _plain(_logits(count), size) > 0)
-    assert torch.equal(measures.area_above_N, masks.flatten(1).sum(1))
+    misses = (measures.area_above_N - masks.flatten(1).sum(1)).abs()
+    assert int(misses.max()) <= 1e-7 * size[0] * size[1], "one of ten million, where sums round"
     assert torch.equal(measures.boxes_xyxy_N4, mask_boxes_xyxy(masks))
 
 
