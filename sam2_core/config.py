@@ -66,6 +66,7 @@ class ModelConfig:
     max_memories: int = 7  # prompted frames count as one, so up to six earlier frames
     max_pointers: int = 16
     # Defaults for all masks that suit these weights; None keeps AutoMaskConfig's own.
+    points_per_side: int | None = None
     pred_iou_thresh: float | None = None
     stability_score_thresh: float | None = None
 
@@ -96,6 +97,9 @@ class ModelConfig:
             wholes = tuple(map(_whole, row)) if isinstance(row, tuple | list) else (None,)
             self._require(name, None not in wholes, "a row of integers")
             object.__setattr__(self, name, wholes)
+        points = self.points_per_side
+        is_count = points is None or (_whole(points) is not None and points >= 1)
+        self._require("points_per_side", is_count, "an integer from 1 on, or None")
         for name in ("pred_iou_thresh", "stability_score_thresh"):
             share = getattr(self, name)
             self._require(name, share is None or _is_share(share), "within 0..1, or None")
@@ -233,6 +237,7 @@ NANO = ModelConfig(
     hidden_dim=128,
     memory_layers=2,
     memory_mlp_dim=96,
+    points_per_side=16,
     pred_iou_thresh=0.5,
     stability_score_thresh=0.8,
 )

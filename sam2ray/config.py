@@ -132,7 +132,9 @@ class Masks(Section):
     """All masks of a picture: the reference's names. Rows always carry COCO run lengths."""
 
     points_per_side: int | None = result(
-        32, "Points along a side of the grid; null: point_grids has them.", ge=1
+        None,
+        "Points along a side of the grid; null: as suits the model, or as point_grids has them.",
+        ge=1,
     )
     points_per_batch: int = run(64, "Points that are decoded at once.", ge=1)
     pred_iou_thresh: Share | None = result(
@@ -165,14 +167,14 @@ class Masks(Section):
     @model_validator(mode="after")
     def _works(self) -> Masks:
         try:
-            AutoMaskConfig(**self._given())
+            AutoMaskConfig(**(self._no_grid() | self._given()))
         except ConfigError as error:
             words = str(error).replace("AutoMaskConfig.", "").replace("None", "null")
             raise Contradiction(words, *self._named_in(words)) from error
         return self
 
     def auto_mask_config(self, model: ModelConfig) -> AutoMaskConfig:
-        """What MaskGenerator takes, with the thresholds that suit the model."""
+        """What MaskGenerator takes, with what suits the model."""
         return AutoMaskConfig.for_model(model, **self._given())
 
     def _named_in(self, words: str) -> list[str]:
@@ -181,10 +183,13 @@ class Masks(Section):
 
     def _given(self) -> dict[str, Any]:
         given = {name: getattr(self, name) for name in type(self).model_fields}
-        for name in ("pred_iou_thresh", "stability_score_thresh"):
+        for name in ("points_per_side", "pred_iou_thresh", "stability_score_thresh"):
             if given[name] is None:
                 del given[name]
         return given
+
+    def _no_grid(self) -> dict[str, None]:
+        return {} if self.point_grids is None else {"points_per_side": None}
 
 
 class Tracking(Section):

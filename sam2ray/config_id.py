@@ -49,6 +49,7 @@ def result_settings(config: JobConfig) -> dict[str, Any]:
     masks = config.masks.auto_mask_config(row)
     return values | {
         "model.image_size": row.image_size,
+        "masks.points_per_side": masks.points_per_side,
         "masks.pred_iou_thresh": masks.pred_iou_thresh,
         "masks.stability_score_thresh": masks.stability_score_thresh,
     }

@@ -113,16 +113,22 @@ class AutoMaskConfig:
 
     @staticmethod
     def for_model(config: ModelConfig, **settings: Any) -> AutoMaskConfig:  # noqa: ANN401 - fields
-        """The defaults that suit a model's weights, changed by `settings`."""
+        """The defaults that suit a model's weights, changed by `settings`.
+
+        Grids of points need no points_per_side=None here.
+        """
         if not isinstance(config, ModelConfig):
             raise ConfigError(
                 f"for_model takes a ModelConfig, not a {type(config).__name__}: write model.config."
             )
         defaults = {
+            "points_per_side": config.points_per_side,
             "pred_iou_thresh": config.pred_iou_thresh,
             "stability_score_thresh": config.stability_score_thresh,
         }
         known = {name: value for name, value in defaults.items() if value is not None}
+        if settings.get("point_grids") is not None:
+            known["points_per_side"] = None
         return replace(AutoMaskConfig(), **{**known, **settings})
 
     def grids(self) -> list[np.ndarray[Any, Any]]:

@@ -14,8 +14,7 @@ from ops import mask_boxes_xyxy
 
 Where = Literal["anywhere", "middle"]
 
-_BOX_SLACK = 0.1  # of a side, by which a user misses a corner
-_MOST_SLACK = 20.0  # pixels
+_MOST_SLACK = 20.0  # pixels, by which a user misses a corner
 
 
 def next_clicks(
@@ -97,12 +96,14 @@ def _run_lengths(inside_HW: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def careless_boxes(masks_NHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Boxes as users draw them: each corner is off by up to a tenth of the side."""
+def careless_boxes(
+    masks_NHW: Tensor, slack: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """Boxes as users draw them: each corner is off by up to a share of the side."""
     boxes = mask_boxes_xyxy(masks_NHW).float()
     height, width = masks_NHW.shape[1:]
     sides = boxes[:, 2:] - boxes[:, :2]
-    slack = (sides * _BOX_SLACK).clamp(max=_MOST_SLACK).repeat(1, 2)
+    reach = (sides * slack).clamp(max=_MOST_SLACK).repeat(1, 2)
     chance = torch.rand(boxes.shape, generator=generator, device=boxes.device)
     ends = torch.tensor([width - 1, height - 1] * 2, device=boxes.device)
-    return (boxes + slack * (2 * chance - 1)).clamp(min=0).minimum(ends)
+    return (boxes + reach * (2 * chance - 1)).clamp(min=0).minimum(ends)

@@ -27,6 +27,7 @@ class Interaction:
     """How a simulated user goes about it; by default as when SAM 2 was trained."""
 
     box_chance: float = 0.5  # that a picture's objects are boxed first, else clicked
+    box_slack: float = 0.1  # of a side, by which a corner of a box is off at most
     corrections: int = 7  # further clicks, one at a time
     careless_chance: float = 0.1  # that such a click is anywhere on the object, right or wrong
     where: Where = "anywhere"  # a click falls, of all places where one helps
@@ -103,7 +104,7 @@ def first_prompts(
 ) -> PackedPrompts:
     """A click in each object, or a box about each."""
     if happens(how.box_chance, generator):
-        points = careless_boxes(targets_NSS, generator).unflatten(1, (2, 2))
+        points = careless_boxes(targets_NSS, how.box_slack, generator).unflatten(1, (2, 2))
         labels = torch.tensor(_CORNERS, device=points.device).expand(len(points), 2)
     else:
         point, label = next_clicks(targets_NSS, None, generator, how.where)

@@ -206,6 +206,9 @@ class Stage(Section):
     )
     corrections: int = result(7, "Clicks after the first answer.", ge=0)
     box_chance: Share = result(0.5, "How often a box comes first, and not a click.")
+    box_slack: Share = result(
+        0.1, "Corners of boxes are off by up to this share of a side; 0 where boxes will be exact."
+    )
     mask_chance: Share = result(0.5, "How often a clip begins with masks.")
     through_answers: bool = result(
         False, "An answer learns from what is made of it as the next prompt, too."
@@ -258,6 +261,7 @@ class Stage(Section):
         """What is done with each batch."""
         clicks = Interaction(
             box_chance=self.box_chance,
+            box_slack=self.box_slack,
             corrections=self.corrections,
             through_answers=self.through_answers,
         )

@@ -31,6 +31,7 @@ SETTINGS = {".".join(path): field for path, field in settings_of(JobConfig)}
 
 # Another value for each setting that a rule below cannot guess.
 OTHERS = {
+    "masks.points_per_side": 7,
     "mode": "embed",
     "source.uri": ["s3://other"],
     "source.keep": ["label"],
@@ -223,10 +224,10 @@ def test_writing_down_what_the_model_would_choose_changes_nothing():
     assert differing_keys(job(model__name="nano"), chosen) == []
 
 
-def test_another_model_shows_with_the_thresholds_it_brings():
+def test_another_model_shows_with_the_defaults_it_brings():
     keys = differing_keys(job(), job(model__name="nano"))
     assert keys == [
-        *("model.name", "model.image_size"),
+        *("model.name", "model.image_size", "masks.points_per_side"),
         *("masks.pred_iou_thresh", "masks.stability_score_thresh"),
     ]
 
@@ -253,10 +254,18 @@ def test_thresholds_of_ones_own_win_over_the_models():
     assert found.stability_score_thresh == RELEASED["nano"].stability_score_thresh
 
 
+def test_grids_of_ones_own_take_the_place_of_the_models():
+    given = {"masks__point_grids": [[[0.5, 0.5], [0.1, 0.2]]]}
+    for name in ("nano", "sam2.1_hiera_tiny"):
+        config = job(model__name=name, **given)
+        found = config.masks.auto_mask_config(config.model.row())
+        assert (found.points_per_side, len(found.grids()[0])) == (None, 2)
+
+
 def test_masks_have_the_names_and_defaults_of_the_core():
     core, own = AutoMaskConfig(), Masks()
     for name in Masks.model_fields:
-        if name not in ("pred_iou_thresh", "stability_score_thresh"):
+        if name not in ("points_per_side", "pred_iou_thresh", "stability_score_thresh"):
             assert getattr(own, name) == getattr(core, name), name
     missing = {*AutoMaskConfig.__dataclass_fields__} - {*Masks.model_fields}
     assert missing == {"output_mode"}  # rows always carry COCO run lengths
@@ -279,8 +288,10 @@ def test_a_model_of_another_size_is_a_row_of_that_size():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"masks__point_grids": [[[0.5, 0.5]]]}, "exactly one of points_per_side and point_grids"),
-        ({"masks__points_per_side": None}, "set points_per_side=null"),
+        (
+            {"masks__points_per_side": 4, "masks__point_grids": [[[0.5, 0.5]]]},
+            "exactly one of points_per_side and point_grids.*set points_per_side=null",
+        ),
         (
             {"masks__points_per_side": None, "masks__point_grids": []},
             "0 point_grids for crop_n_layers=0",

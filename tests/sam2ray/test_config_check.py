@@ -86,7 +86,8 @@ decode:
     every_nth: 3
 masks:
   points_per_batch: 0
-  points_per_side: null
+  points_per_side: 4
+  point_grids: [[[0.5, 0.5]]]
 """,
         source=None,
     )
@@ -101,7 +102,7 @@ masks:
         "job.yaml:14: decode.video: give every_nth or fps, not both; set fps to null or every_nth "
         "to 1",
         "job.yaml:16: masks.points_per_batch=0: must be at least 1",
-        "job.yaml:17: masks: Give exactly one of points_per_side and point_grids; to use grids of "
+        "job.yaml:18: masks: Give exactly one of points_per_side and point_grids; to use grids of "
         "your own, set points_per_side=null.",
         "source.uri is missing: write it in a config or on the command line",
     ]

@@ -161,6 +161,14 @@ def test_own_grids_come_back_as_arrays() -> None:
     assert grid.tolist() == [[0.25, 0.5]]
 
 
+def test_a_model_brings_points_that_suit_it_and_grids_take_their_place() -> None:
+    model = dataclasses.replace(RELEASED["sam2.1_hiera_tiny"], points_per_side=9)
+    assert AutoMaskConfig.for_model(model).points_per_side == 9
+    assert AutoMaskConfig.for_model(model, points_per_side=3).points_per_side == 3
+    own = AutoMaskConfig.for_model(model, point_grids=[[[0.25, 0.5]]])
+    assert (own.points_per_side, len(own.grids()[0])) == (None, 1)
+
+
 def test_a_model_brings_thresholds_that_suit_its_weights_and_settings_win() -> None:
     model = dataclasses.replace(
         RELEASED["nano"], name="test", pred_iou_thresh=0.3, stability_score_thresh=0.4

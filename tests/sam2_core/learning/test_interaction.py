@@ -114,8 +114,13 @@ def test_careless_boxes_miss_by_a_tenth_of_a_side_and_stay_in_the_picture():
     masks = _masks()
     exact = mask_boxes_xyxy(masks).float()
     sides = (exact[:, 2:] - exact[:, :2]).repeat(1, 2)
-    missed = torch.stack([careless_boxes(masks, _generator(seed)) for seed in range(50)])
+    missed = torch.stack([careless_boxes(masks, 0.1, _generator(seed)) for seed in range(50)])
     assert ((missed - exact).abs() <= 0.1 * sides + 1e-4).all()
     assert ((missed - exact).abs() > 0.05 * sides).any()
     assert missed.min() >= 0
     assert missed.max() <= 63
+
+
+def test_boxes_without_slack_are_exact():
+    exact = mask_boxes_xyxy(_masks()).float()
+    assert torch.equal(careless_boxes(_masks(), 0.0, _generator(0)), exact)
