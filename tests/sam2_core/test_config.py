@@ -57,7 +57,7 @@ def test_a_released_row_holds_the_published_facts(family: str, version: str, siz
 
 def test_nano_is_small() -> None:
     config = RELEASED["nano"]
-    assert config.image_size == 256
+    assert config.image_size == 320
     assert sum(weight.numel() for weight in Sam2(config).parameters()) <= 4_000_000
 
 
@@ -113,13 +113,13 @@ def test_a_shape_that_cannot_work_is_refused(change: dict[str, object], text: st
         ({"windows": (8, 4)}, r"windows=\(8, 4\) .* 4 numbers from 1 on"),
         ({"windows": (8, 4, 0, 4)}, r"windows=\(8, 4, 0, 4\) .* 4 numbers from 1 on"),
         ({"windows": (8, 4, 7, 4)}, r"windows=\(8, 4, 7, 4\) .* even but for the last one"),
-        ({"windows": (6, 4, 8, 4)}, r"windows=\(6, 4, 8, 4\) .* a divisor of 64"),
+        ({"windows": (6, 4, 8, 4)}, r"windows=\(6, 4, 8, 4\) .* a divisor of 80"),
         ({"windows": 8}, "windows=8 .* a row of integers"),
         ({"windows": "8484"}, "windows='8484' .* a row of integers"),
         ({"stages": (1, 2, 0, 1)}, r"stages=\(1, 2, 0, 1\) .* 4 numbers from 1 on"),
         ({"stages": (1, 2, 3.0, 1)}, r"stages=\(1, 2, 3\.0, 1\) .* a row of integers"),
-        ({"global_blocks": (99,)}, r"global_blocks=\(99,\) .* numbers of blocks, 0 to 6"),
-        ({"global_blocks": (-1,)}, r"global_blocks=\(-1,\) .* numbers of blocks, 0 to 6"),
+        ({"global_blocks": (99,)}, r"global_blocks=\(99,\) .* numbers of blocks, 0 to 8"),
+        ({"global_blocks": (-1,)}, r"global_blocks=\(-1,\) .* numbers of blocks, 0 to 8"),
         ({"name": 5}, "name=5 .* text"),
         ({"pred_iou_thresh": "a"}, "pred_iou_thresh='a' .* within 0..1, or None"),
         ({"stability_score_thresh": 1.5}, r"stability_score_thresh=1\.5 .* within 0..1"),
@@ -133,7 +133,7 @@ def test_a_number_or_a_row_that_cannot_work_is_refused_by_name(
 
 
 def test_integers_and_rows_of_any_kind_make_the_same_config() -> None:
-    config = dataclasses.replace(RELEASED["nano"], image_size=np.int64(256), stages=[1, 2, 3, 1])
+    config = dataclasses.replace(RELEASED["nano"], image_size=np.int64(320), stages=[2, 3, 3, 1])
     assert config == RELEASED["nano"]
     assert type(config.image_size) is int
     assert len({config, RELEASED["nano"]}) == 1

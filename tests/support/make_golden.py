@@ -45,7 +45,7 @@ FEATURE_SAMPLES, LOGIT_STRIDE = 800, 3
 # Kinds of answer: multimask, and the stability fallback.
 ANSWERS = {"three": (True, True), "single": (False, True), "plain single": (False, False)}
 ALL_MASKS: dict[str, dict[str, Any]] = {
-    "plain": {"pred_iou_thresh": 0.8, "stability_score_thresh": 0.8},
+    "plain": {"pred_iou_thresh": 0.9, "stability_score_thresh": 0.8},
     # Few masks end inside a crop; a high threshold makes them small.
     "crops": {"pred_iou_thresh": 0.8, "stability_score_thresh": 0.05, "mask_threshold": 4.0}
     | {"crop_n_layers": 1, "crop_n_points_downscale_factor": 1},

@@ -105,7 +105,7 @@ def test_a_head_is_learned_and_a_frozen_encoder_stays_and_computes_no_gradients(
     learner = Learner(model, classes=ClassHead.for_model(model, ("ground", "thing"), "ground", 16))
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     learns = [weight for weight in learner.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(learns, lr=3e-3)
+    optimizer = torch.optim.AdamW(learns, lr=1e-3)
     batch, seen = _batch(4, seed=5), []
     for _ in range(30):
         outcome = learner(batch, Lesson(), batch.count, torch.Generator())
