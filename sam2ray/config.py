@@ -188,7 +188,7 @@ class Masks(Section):
                 del given[name]
         return given
 
-    def _no_grid(self) -> dict[str, None]:
+    def _no_grid(self) -> dict[str, Any]:
         return {} if self.point_grids is None else {"points_per_side": None}
 
 

@@ -285,7 +285,7 @@ def read_range(
     store: Store, name: str, bucket: int, buckets: int, columns: Sequence[str] | None = None
 ) -> pa.Table:
     """Rows of one range of keys: files are sorted, so most of their row groups are passed over."""
-    low, high = _edge(bucket, buckets), _edge(bucket + 1, buckets)
+    low, high = _edge(bucket, buckets) or "", _edge(bucket + 1, buckets)
     with store.open(name) as file:
         return read_between(file, "source_key", low, high, columns)
 

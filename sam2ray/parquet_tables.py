@@ -44,9 +44,9 @@ def read_between(
         ]
         read = list(dict.fromkeys([*wanted, key]))
         table = parquet.read_row_groups(groups, read, use_threads=False)
-    inside = pc.greater_equal(table[key], low)
+    inside = pc.field(key) >= low
     if high is not None:
-        inside = pc.and_(inside, pc.less(table[key], high))
+        inside &= pc.field(key) < high
     return table.filter(inside).select(wanted)
 
 
