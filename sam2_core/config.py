@@ -239,7 +239,7 @@ NANO = ModelConfig(
     memory_mlp_dim=96,
     points_per_side=16,
     pred_iou_thresh=0.5,
-    stability_score_thresh=0.8,
+    stability_score_thresh=0.75,
 )
 
 RELEASED: dict[str, ModelConfig] = {config.name: config for config in (*_NEWEST, *_FIRST, NANO)}
