@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from made_outcomes import outcome, outcome_table
 
+from sam2_core import RELEASED
 from sam2ray import manifest, root
 from sam2ray.config_file import load_config
 from sam2ray.errors import RootRefused
@@ -198,13 +199,15 @@ def test_an_output_keeps_its_config_and_takes_it_again(store: LocalStore):
     first = pin_config(store, _config(), WEIGHTS)
     assert pin_config(store, _config(), WEIGHTS) == first
     assert pin_config(store, _config("resources.batch_size=2"), WEIGHTS) == first
+    spelled_out = f"masks.points_per_side={RELEASED['nano'].points_per_side}"
+    assert pin_config(store, _config(spelled_out), WEIGHTS) == first
 
 
 def test_another_config_is_refused_with_what_differs(store: LocalStore):
     pin_config(store, _config(), WEIGHTS)
     _list(store, [_unit(1)])
     with pytest.raises(RootRefused, match=r"differs: masks\.points_per_side\."):
-        pin_config(store, _config("masks.points_per_side=16"), WEIGHTS)
+        pin_config(store, _config("masks.points_per_side=12"), WEIGHTS)
     with pytest.raises(RootRefused, match=r"differs: the weights\."):
         pin_config(store, _config(), "ab" * 32)
     with pytest.raises(RootRefused, match="the head"):
@@ -212,12 +215,12 @@ def test_another_config_is_refused_with_what_differs(store: LocalStore):
 
 
 def test_a_run_that_came_to_nothing_binds_nobody(store: LocalStore):
-    pin_config(store, _config("masks.points_per_side=16"), WEIGHTS)
+    pin_config(store, _config("masks.points_per_side=12"), WEIGHTS)
     own = pin_config(store, _config(), WEIGHTS)
     assert kept_config(store).config_id == own
     _list(store, [_unit(1)])
     with pytest.raises(RootRefused, match="differs"):
-        pin_config(store, _config("masks.points_per_side=16"), WEIGHTS)
+        pin_config(store, _config("masks.points_per_side=12"), WEIGHTS)
     assert kept_config(store).config_id == own
 
 
