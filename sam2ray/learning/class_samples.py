@@ -12,7 +12,7 @@ from sam2_core.learning.lessons import ClassBatch
 
 from .labels.class_opening import ClassMixture
 from .samples import Row, View, place_of_row, rng_of_row, told, writable
-from .train_config import Stage
+from .train_stage import Stage
 
 
 @dataclass(frozen=True, slots=True, eq=False)

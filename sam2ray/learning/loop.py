@@ -38,7 +38,8 @@ from .pupil import Averages, Diverged, Pupil, new_learner
 from .samples import clip_batch, picture_batch
 from .state import Progress, load_state, save_state
 from .stream import Rows, batches
-from .train_config import BatchKind, TrainConfig
+from .train_config import TrainConfig
+from .train_stage import BatchKind
 
 WEIGHTS = "weights"
 BEST, LAST = f"{WEIGHTS}/best.pt", f"{WEIGHTS}/last.pt"

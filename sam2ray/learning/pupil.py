@@ -24,7 +24,8 @@ from sam2_core.learning.weights import (
 
 from ..errors import Sam2RayError
 from ..file_systems import options_of, protocol_of
-from .train_config import Stage, Start, TrainConfig
+from .train_config import Start, TrainConfig
+from .train_stage import Stage
 
 _BETAS = (0.9, 0.95)
 _MOST_LOST = 20  # steps in a row whose gradients are no numbers

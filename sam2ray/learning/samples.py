@@ -1,4 +1,4 @@
-"""Labels of any size -> rows of one size, for batches: cut, mirrored, resized, objects drawn.
+"""Labels of any size -> rows of one size, for batches: seen in some way, objects drawn.
 
 A row depends on the seed, the stage and its number alone: whoever makes it, it is the same.
 """
@@ -11,21 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
-from sam2_core.inference.preprocess import RgbArray
 from sam2_core.learning.lessons import HALF_COVERED, ClipBatch, PictureBatch
 
-from .labels.mask_stack import Masks, MaskStack
+from .labels.mask_stack import Masks
 from .labels.opening import Mixture, Skipped
-from .train_config import Stage
+from .train_stage import Stage
+from .views import Cover, View
 
 Row = dict[str, Any]
-Cover = np.ndarray[Any, np.dtype[np.uint8]]
-"""How much of each pixel a mask covers, of 255."""
-
 _LEAST_PIXELS = 4  # of a target; with fewer there is nothing to click on
-_MASKS_AT_ONCE = 8  # that are pixels of the source's size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,64 +88,6 @@ def place_of_row(stage_number: int, number: int) -> int:
 def rng_of_row(seed: int, stage_number: int, number: int) -> np.random.Generator:
     """Whatever is drawn for a row."""
     return np.random.default_rng([seed, 5, stage_number, number])
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What of a picture is seen: a part, perhaps mirrored."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-    mirrored: bool
-
-    @classmethod
-    def drawn(cls, rng: np.random.Generator, size_hw: Sequence[int], stage: Stage) -> View:
-        """A part that the stage allows."""
-        share = rng.uniform(stage.crop, 1) if stage.crop < 1 else 1.0
-        height, width = (max(1, round(side * share)) for side in size_hw)
-        top = int(rng.integers(size_hw[0] - height + 1))
-        left = int(rng.integers(size_hw[1] - width + 1))
-        return cls(top, left, height, width, bool(stage.flip and rng.random() < 0.5))
-
-    def of_pixels(self, pixels: RgbArray, side: int) -> RgbArray:
-        """What is seen of a picture."""
-        part = self._part(pixels)
-        if part.shape[:2] == (side, side):
-            return np.ascontiguousarray(part)
-        image = Image.fromarray(np.ascontiguousarray(part))
-        return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
-
-    def of_masks(self, masks_NHW: MaskStack, side: int) -> Cover:
-        """What is seen of masks: how much of each pixel they cover."""
-        seen_Nhw = np.zeros((len(masks_NHW), side, side), np.uint8)
-        for start in range(0, len(masks_NHW), _MASKS_AT_ONCE):
-            some = slice(start, start + _MASKS_AT_ONCE)
-            seen_Nhw[some] = self._shrunk(masks_NHW[some], side)
-        return seen_Nhw
-
-    def _shrunk(self, masks_NHW: Masks, side: int) -> Cover:
-        part = np.moveaxis(self._part(np.moveaxis(masks_NHW, 0, 2)), 2, 0)
-        if part.shape[1:] == (side, side):
-            return part.astype(np.uint8) * np.uint8(255)
-        size = (side, side)
-        shrunk = torch.nn.functional.interpolate(
-            torch.from_numpy(np.ascontiguousarray(part))[:, None].float(), size, mode="area"
-        )
-        return shrunk[:, 0].mul(255).round().byte().numpy()
-
-    def of_ids(self, ids_HW: np.ndarray, side: int) -> np.ndarray:
-        """Ids of classes: each pixel has that of the one in its middle."""
-        part = np.ascontiguousarray(self._part(ids_HW))
-        if part.shape == (side, side):
-            return part
-        image = Image.fromarray(part)
-        return np.asarray(image.resize((side, side), Image.Resampling.NEAREST))
-
-    def _part(self, array: np.ndarray) -> np.ndarray:
-        part = array[self.top : self.top + self.height, self.left : self.left + self.width]
-        return part[:, ::-1] if self.mirrored else part
 
 
 def _drawn(cover: Cover, seen_Nhw: Cover, most: int, rng: np.random.Generator) -> Cover:

@@ -18,7 +18,8 @@ from .class_samples import ClassSampleMaker
 from .labels.class_opening import ClassMixture, open_classes
 from .labels.opening import Mixture, open_labels
 from .samples import Row, SampleMaker
-from .train_config import CLASS_KINDS, BatchKind, TrainConfig
+from .train_config import CLASS_KINDS, TrainConfig
+from .train_stage import BatchKind
 
 Rows = Mapping[str, np.ndarray]
 

@@ -17,7 +17,8 @@ from sam2ray.errors import UsageError
 from sam2ray.learning.class_samples import ClassSampleMaker, class_batch
 from sam2ray.learning.labels.class_opening import ClassMixture, open_classes
 from sam2ray.learning.labels.labelled import BadLabels, ClassSource
-from sam2ray.learning.train_config import Head, Labels, Stage
+from sam2ray.learning.train_config import Head, Labels
+from sam2ray.learning.train_stage import Stage
 
 NAMES = ("ground", "round", "angular", "thin")
 HEAD = Head(classes=NAMES, ground="ground")

@@ -12,7 +12,8 @@ from sam2ray.learning.labels.made_world import WorldLabels
 from sam2ray.learning.labels.opening import Mixture
 from sam2ray.learning.pupil import Averages, Diverged, Pupil, new_learner
 from sam2ray.learning.samples import SampleMaker, clip_batch, picture_batch
-from sam2ray.learning.train_config import Stage, TrainConfig
+from sam2ray.learning.train_config import TrainConfig
+from sam2ray.learning.train_stage import Stage
 
 MIXTURE = Mixture([WorldLabels(31, 64, False, 16)], [1.0], seed=5)
 

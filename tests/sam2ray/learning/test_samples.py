@@ -12,8 +12,9 @@ from sam2ray.learning.labels.labelled import LabelledImage, LabelledVideo
 from sam2ray.learning.labels.made_world import WorldLabels
 from sam2ray.learning.labels.mask_stack import RunLengthMasks
 from sam2ray.learning.labels.opening import Mixture
-from sam2ray.learning.samples import SampleMaker, View, clip_batch, picture_batch
-from sam2ray.learning.train_config import Stage
+from sam2ray.learning.samples import SampleMaker, clip_batch, picture_batch
+from sam2ray.learning.train_stage import Stage
+from sam2ray.learning.views import View
 
 WORLD_LABELS = Mixture([WorldLabels(31, 96, False, 16)], [1.0], seed=5)
 

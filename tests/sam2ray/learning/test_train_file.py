@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from sam2ray.errors import UsageError
-from sam2ray.learning.train_config import Labels, Stage
+from sam2ray.learning.train_config import Labels
 from sam2ray.learning.train_file import load_training
+from sam2ray.learning.train_stage import Stage
 from sam2ray.learning.training import remark_on_cpus
 
 GOOD = """\
