@@ -185,7 +185,7 @@ def _evaluate_prompts(
     all_masks: bool,
 ) -> None:
     """Show how good answers to prompts are."""
-    from .learning.evaluation import Examined, evaluate, keep_marks, marks_table, sizes_table
+    from .learning.evaluation import Examined, evaluate, groups_table, keep_marks, marks_table
     from .learning.labels.opening import kind_of
     from .learning.train_config import Labels, Start
 
@@ -205,9 +205,8 @@ def _evaluate_prompts(
         out.mkdir(parents=True, exist_ok=True)  # before the work, which may be long
     marks, words = evaluate(asked), console()
     words.print(marks_table(marks, f"{model['name']} on {place.labels}"))
-    sizes = marks.pictures.by_size()
-    if sizes:
-        words.print(sizes_table(sizes))
+    if marks.pictures.objects:
+        words.print(groups_table(marks.pictures))
     if marks.not_asked:
         asked_about = " and ".join(marks.not_asked)
         words.print(f"Asked about {asked_about}; --limit and --clips say how many.")

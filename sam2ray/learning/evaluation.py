@@ -118,6 +118,7 @@ class _Examiner:
             "box": scores.box,
             "predicted": scores.predicted,
             "shares": scores.shares,
+            "wholeness": scores.wholeness,
             "found": scores.found,
             "masks": scores.masks,
             "skipped": scores.skipped,
@@ -164,6 +165,7 @@ def keep_marks(asked: Examined, marks: Marks, folder: Path) -> list[Path]:
     figures = {name: None if value != value else value for name, value in marks.figures().items()}
     more = {
         "by_size": marks.pictures.by_size(),
+        "by_pieces": marks.pictures.by_pieces(),
         "each_picture": [{"picture": n, "iou_1_clicks": iou} for iou, n in marks.worst_first],
         "each_clip": [{"clip": n, "j_and_f": mark} for mark, n in marks.worst_clips_first],
         "skipped_because": marks.skipped[:100],
@@ -204,6 +206,7 @@ def _gathered(texts: Iterable[str]) -> Marks:
             marks.pictures.box += found["box"]
             marks.pictures.predicted += found["predicted"]
             marks.pictures.shares += found["shares"]
+            marks.pictures.wholeness += found["wholeness"]
             marks.pictures.found += found["found"]
             marks.pictures.masks += found["masks"]
             mean = float(np.mean(found["clicks"]["1"]))
@@ -223,15 +226,18 @@ def figures_table(figures: Mapping[str, float | int], name: str) -> Table:
     return two_columns(name, [(_WORDS.get(key, key), _said(figures[key])) for key in figures])
 
 
-def sizes_table(sizes: Mapping[str, Mapping[str, float | int]]) -> Table:
-    """Marks of small, medium and large objects, one below the other."""
-    table = Table(title="by size, as COCO names them", title_justify="left")
+def groups_table(scores: PictureScores) -> Table:
+    """Marks of objects by their size and by their pieces, a row for each kind."""
+    by_size, by_pieces = scores.by_size(), scores.by_pieces()
+    table = Table(title="by size, as COCO names them, and by pieces", title_justify="left")
     table.add_column("")
-    names = [*next(iter(sizes.values()))]
+    names = [*next(iter(by_size.values()))]
     for name in names:
         table.add_column(_WORDS.get(name, name), justify="right")
-    for size, figures in sizes.items():
-        table.add_row(size, *(_said(figures[name]) for name in names))
+    for groups in (by_size, by_pieces):
+        for group, figures in groups.items():
+            table.add_row(group, *(_said(figures[name]) for name in names))
+        table.add_section()
     return table
 
 

@@ -21,6 +21,11 @@ _BAND = 1 << 16  # pixels of all masks that are compared at once
 _FOUND = 0.5  # IoU from which on a mask is one of an object
 _SIZES = {"small": 0.0, "medium": 32**2 / (640 * 480), "large": 96**2 / (640 * 480)}
 """From which share of its picture on an object is what COCO calls so, in its own pictures."""
+_WHOLE = 0.99  # of an object in one piece, but for specks
+
+
+GroupMarks = dict[str, dict[str, float | int]]
+"""How many objects there are of a kind, and their means."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +45,7 @@ class PictureScores:
     box: list[float] = field(default_factory=list)
     predicted: list[float] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)  # of their picture
+    wholeness: list[float] = field(default_factory=list)  # of an object, in its largest piece
     found: list[float] = field(default_factory=list)  # the best of all masks; where it was asked
     masks: int = 0  # that were found
     pictures: int = 0
@@ -53,6 +59,7 @@ class PictureScores:
         self.box += marks.box.tolist()
         self.predicted += marks.predicted.tolist()
         self.shares += marks.shares.tolist()
+        self.wholeness += marks.wholeness.tolist()
 
     @property
     def objects(self) -> int:
@@ -70,19 +77,25 @@ class PictureScores:
             found["masks_a_picture"] = self.masks / self.pictures
         return found
 
-    def by_size(self) -> dict[str, dict[str, float | int]]:
+    def by_size(self) -> GroupMarks:
         """The means of small, medium and large objects, where there are such."""
-        sizes = np.digitize(self.shares, [*_SIZES.values()]) - 1
+        return self._by_group([*_SIZES], np.digitize(self.shares, [*_SIZES.values()]) - 1)
+
+    def by_pieces(self) -> GroupMarks:
+        """The means of objects in one piece, and of those that others cut into several."""
+        return self._by_group(["in pieces", "in one piece"], np.array(self.wholeness) >= _WHOLE)
+
+    def _by_group(self, names: list[str], groups: np.ndarray) -> GroupMarks:
         asked = {f"iou_{count}_clicks": ious for count, ious in self.clicks.items()}
         asked["iou_box"] = self.box
         if self.found:
             asked["best_iou"] = self.found
         means: dict[str, dict[str, float | int]] = {}
-        for number, size in enumerate(_SIZES):
-            chosen = np.flatnonzero(sizes == number).tolist()
+        for number, group in enumerate(names):
+            chosen = np.flatnonzero(groups == number).tolist()
             if chosen:
                 one = {name: _mean([ious[i] for i in chosen]) for name, ious in asked.items()}
-                means[size] = {"objects": len(chosen), **one}
+                means[group] = {"objects": len(chosen), **one}
         return means
 
 

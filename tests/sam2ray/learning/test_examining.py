@@ -91,3 +91,27 @@ def test_marks_are_told_by_the_share_of_the_picture_that_an_object_covers():
     assert sizes["large"]["iou_box"] == scores.box[3]
     assert sizes["small"]["iou_3_clicks"] == np.mean(scores.clicks[3][:2])
     assert "best_iou" not in sizes["large"]
+
+
+def test_marks_are_told_by_whether_an_object_is_in_one_piece():
+    masks = np.zeros((3, 128, 128), bool)
+    masks[0, 10:40, 10:40] = masks[1, 60:90, 10:40] = masks[2, 60:90, 60:90] = True
+    masks[0, 20:25] = False  # cut in two
+    masks[1, 100, 100] = True  # a speck, beside 900 pixels
+
+    class Cut:
+        name, pictures, clips = "cut", 1, 0
+
+        def picture(self, number: int) -> LabelledImage:
+            return LabelledImage(np.zeros((128, 128, 3), np.uint8), masks)
+
+    scores = PictureScores()
+    list(ask_about(build_sam2(SMALL), Cut(), range(1), scores))  # pyright: ignore[reportArgumentType]
+    np.testing.assert_allclose(scores.wholeness, [450 / 750, 900 / 901, 1.0], rtol=1e-6)
+    pieces = scores.by_pieces()
+    assert {name: marks["objects"] for name, marks in pieces.items()} == {
+        "in pieces": 1,
+        "in one piece": 2,
+    }
+    assert pieces["in pieces"]["iou_box"] == scores.box[0]
+    assert pieces["in one piece"]["iou_1_clicks"] == np.mean(scores.clicks[1][1:])
