@@ -18,7 +18,7 @@ from .errors import UsageError
 _KINDS = "world, masks, coco, sa1b, sav, davis or classes"
 _PICTURES = 200
 _REASONS = 5  # that are shown
-_OTHER_WORLD = 1000  # than those that recipes learn from: heads know its shapes, not its pictures
+_OTHER_WORLD = 1000  # than those that recipes learn from: nobody knows its pictures
 
 
 @said_in_words
@@ -99,6 +99,10 @@ def evaluate(
             min=2, help="One in N alone: what a training with this setting kept.", metavar="N"
         ),
     ] = None,
+    min_area: Annotated[
+        int | None,
+        typer.Option(min=1, help="Leave objects of fewer pixels out; else 16.", metavar="PX"),
+    ] = None,
     all_masks: Annotated[
         bool,
         typer.Option("--all-masks", help="Seek objects among all masks of a picture, too: slow."),
@@ -122,21 +126,26 @@ def evaluate(
     """
     if answers is not None:
         of_models = (media, model, checkpoint, image_size, head, limit, clips, hold_out_every)
-        if any(given is not None for given in of_models) or all_masks or kind != "auto":
+        given = any(one is not None for one in (*of_models, min_area))
+        if given or all_masks or kind != "auto":
             raise UsageError(
                 "--answers are judged without a model, all of them: leave --kind, --pictures, "
                 "--model, --checkpoint, --image-size, --limit, --clips, --hold-out-every, "
-                "--all-masks and --head out."
+                "--min-area, --all-masks and --head out."
             )
         _evaluate_answers(labels, answers, out)
         return
     most = limit or _PICTURES
-    place = _Place(labels, kind, media, hold_out_every)
+    place = _Place(labels, kind, media, hold_out_every, min_area)
     if head is not None:
         if all_masks:
             raise UsageError("--all-masks asks a model, and --head a head: leave one of them out.")
         if clips is not None:
             raise UsageError("--clips are of prompts, and --head has none: leave one of them out.")
+        if min_area is not None:
+            raise UsageError(
+                "--min-area is of objects, and --head has none: leave one of them out."
+            )
         told = {"name": model, "checkpoint": checkpoint, "image_size": image_size}
         _evaluate_head(place, out, head, told, most)
     else:
@@ -154,12 +163,14 @@ class _Place:
     kind: str
     pictures: str | None
     hold_out_every: int | None
+    min_area: int | None
 
     def as_told(self, kind: str) -> dict[str, Any]:
         """As settings of labels of a kind."""
         held = {"hold_out_every": self.hold_out_every, "held_out": self.hold_out_every is not None}
-        uri = {} if kind == "world" else {"uri": self.labels}
-        return {"kind": kind, "pictures": self.pictures, **held, **uri}
+        uri = {"seed": _OTHER_WORLD} if kind == "world" else {"uri": self.labels}
+        least = {} if self.min_area is None else {"min_area": self.min_area}
+        return {"kind": kind, "pictures": self.pictures, **held, **uri, **least}
 
 
 def _evaluate_answers(labels: str, answers: str, out: Path | None) -> None:
@@ -230,7 +241,7 @@ def _evaluate_head(
     from .learning.train_config import Labels, Start
 
     chosen = kind_of_classes(place.labels) if place.kind == "auto" else place.kind
-    told = place.as_told(chosen) | {"seed": _OTHER_WORLD if chosen == "world" else 0}
+    told = place.as_told(chosen)
     of_head = read_head_config(head)
     given = {"name": of_head.model, "image_size": of_head.image_size}
     given |= {name: value for name, value in model.items() if value is not None}

@@ -17,6 +17,8 @@ from train_runs import ended, figures, kill_one, kill_tree, wait_for
 from train_runs import start as start_command
 
 from sam2_core import RELEASED, load_sam2
+from sam2_core.learning.shapes import HELD_OUT
+from sam2_core.learning.world import World
 from sam2ray.errors import UsageError
 from sam2ray.learning.train_config import TrainConfig
 from sam2ray.learning.training import _pin
@@ -188,9 +190,12 @@ def test_another_training_in_the_same_place_is_refused(undisturbed: Path):
 def test_what_was_trained_can_be_examined_and_used(undisturbed: Path, tmp_path: Path):
     weights = undisturbed / "out" / "weights" / "last.pt"
     asked = ["world", str(tmp_path), "--checkpoint", str(weights), "--limit", "4"]
-    words = run_command(["evaluate", *asked, "--image-size", "64"])
+    words = run_command(["evaluate", *asked, "--image-size", "64", "--min-area", "200"])
     assert "IoU after one click" in words
+    assert "in one piece" in words
     marks = json.loads((tmp_path / "marks.json").read_text())
+    world = World(1000, 64, families=HELD_OUT)
+    assert marks["objects"] == sum(len(world.picture(n).object_ids(200)) for n in range(4))
     assert marks["pictures"] == 4
     assert marks["clips"] == 1
     with Image.open(tmp_path / "cases.png") as cases:
