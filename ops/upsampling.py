@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .boxes import spans_to_boxes
+from .cell_runs import cell_run_lengths
 from .cells import measure_cells
 from .resize import upsample_logits
-from .run_lengths import RunLengths, concatenate_runs, encode_run_lengths
+from .run_lengths import RunLengths, concatenate_runs, encode_run_lengths, select_runs
 from .set_pixels import mask_chunks
 
 _FLOAT_BYTES = 4
@@ -52,6 +53,24 @@ def upsampled_run_lengths(
 
     `margins` are pixels without a mask that lie left, right, above and below.
     """
+    if not _has_large_cells(logits_Nhw, size_hw):
+        return _runs_of_pixels(logits_Nhw, size_hw, threshold, margins)
+    found = cell_run_lengths(logits_Nhw, size_hw, threshold, margins)
+    left = found.is_left_N.nonzero()[:, 0]
+    if not len(left):
+        return found.runs
+    others = _runs_of_pixels(logits_Nhw[left], size_hw, threshold, margins)
+    places = torch.arange(len(logits_Nhw))
+    places[left] = len(logits_Nhw) + torch.arange(len(left))
+    return select_runs(concatenate_runs([found.runs, others]), places)
+
+
+def _runs_of_pixels(
+    logits_Nhw: Tensor,
+    size_hw: tuple[int, int],
+    threshold: float,
+    margins: tuple[int, int, int, int],
+) -> RunLengths:
     left, right, above, below = margins
     whole_hw = (size_hw[0] + above + below, size_hw[1] + left + right)
     parts = []

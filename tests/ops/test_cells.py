@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
-from ops import cells
+from ops import cell_grid, cells
 from ops.boxes import spans_to_boxes
+from ops.cell_grid import PixelBlock
 from ops.cells import measure_cells
 
 ROUNDING = 1e-5
@@ -82,9 +83,9 @@ def test_few_pixels_are_made(monkeypatch):
     made: list[int] = []
     looked = cells._look
 
-    def counting(corners: Tensor, some: Tensor, *others: object) -> None:
-        made.append(len(some))
-        looked(corners, some, *others)  # type: ignore[arg-type]
+    def counting(block: PixelBlock, *others: object) -> None:
+        made.append(len(block.mask_K))
+        looked(block, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cells, "_look", counting)
     disc = torch.hypot(*torch.meshgrid(*[torch.arange(64.0) - 32] * 2, indexing="ij"))
@@ -94,5 +95,5 @@ def test_few_pixels_are_made(monkeypatch):
 
 @pytest.mark.parametrize("pixels", [1, 500, 1 << 30])
 def test_how_many_are_made_at_once_makes_no_difference(monkeypatch, pixels):
-    monkeypatch.setattr(cells, "_PIXELS_AT_ONCE", pixels)
+    monkeypatch.setattr(cell_grid, "_PIXELS_AT_ONCE", pixels)
     _require_equal(pad(_smooth(2, 10, 10, 4), (3, 3, 3, 3), value=-5.0), (128, 99), 0.0, 1.0)
