@@ -4,12 +4,13 @@ An interpolated logit is none beyond its four neighbours: where all four lie abo
 for, all pixels between them do.
 """
 
-# N masks  h,w logits  H,W pixels  K cells, each the pixels between four logits
+# N masks  h,w logits  H,W pixels  K cells of A,B pixels, down and across, between four logits
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -31,25 +32,33 @@ class Axis:
     @classmethod
     def of(cls, logits: int, pixels: int) -> Axis:
         """As torch interpolates without aligned corners."""
-        middle = (torch.arange(pixels, dtype=torch.float32) + 0.5) * (logits / pixels) - 0.5
-        place = middle.clamp(min=0).long().clamp(max=logits - 1)
+        place, weight = _asked(logits, pixels)
         count = torch.bincount(place, minlength=logits)
-        return cls(place, _weights(place, logits, pixels), count.cumsum(0) - count, count)
+        return cls(place, weight, count.cumsum(0) - count, count)
 
 
-def _weights(place: Tensor, logits: int, pixels: int) -> Tensor:
-    """Torch's own, to the last bit, as it answers: of logits that are 0 and 1 in turns."""
-    turns = (torch.arange(logits) % 2).float()
-    both = torch.stack([turns, 1 - turns])[:, None, :, None]  # the one behind is 1, at odd places
-    asked = interpolate(both, (pixels, 1), mode="bilinear", align_corners=False)[:, 0, :, 0]
-    weight = asked.gather(0, (place % 2)[None])[0]
-    # The last logit has none behind it, and stands for it.
-    return weight.where(place < logits - 1, 0.0)
+@lru_cache(maxsize=64)
+def _asked(logits: int, pixels: int) -> tuple[Tensor, Tensor]:
+    """Torch's own places and weights, to the last bit: how it rounds depends on how it was built.
+
+    It is asked for each third logit alone: of three in a row it takes the middle one, and one of
+    its neighbours.
+    """
+    middle = (torch.arange(pixels, dtype=torch.float64) + 0.5) * (logits / pixels) - 0.5
+    near = middle.clamp(min=0).long().clamp(max=logits - 1)
+    thirds = (torch.arange(logits) % 3 == torch.arange(3)[:, None]).float()
+    shares = interpolate(thirds[:, None, :, None], (pixels, 1), mode="bilinear")[:, 0, :, 0]
+    of_next, of_last = (shares.gather(0, ((near + n) % 3)[None])[0] for n in (1, 2))
+    # A place that is off by one is so where one logit has next to all of the weight.
+    is_before = (of_last > 0) & (of_next < 0.5)
+    is_behind = (of_last > 0) & (of_next >= 0.5)
+    place = near - is_before.long() + is_behind.long()
+    return place, shares.gather(0, ((place + 1) % 3)[None])[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelBlock:
-    """All pixels of some cells of one size."""
+    """All pixels of some cells that have equally many."""
 
     mask_K: Tensor
     y_KA: Tensor
@@ -60,7 +69,7 @@ class PixelBlock:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CellGrid:
-    """Masks as cells."""
+    """Masks as cells; it takes ten times the memory of their logits."""
 
     corners: Tensor  # [N, h + 1, w + 1], the last row and column twice
     down: Axis

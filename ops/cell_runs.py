@@ -1,6 +1,6 @@
 """Run lengths of upsampled logits, made only where masks have their borders."""
 
-# N masks  h,w logits  H,W pixels  K cells
+# N masks  h,w logits  H,W pixels
 # Keys number the pixels of a batch, columns first, as in run_lengths.py. What cells cover of each
 # column is an interval of keys: its first pixel and the first one after it are changes, and where
 # one interval ends at which another begins there is none.
@@ -23,13 +23,13 @@ _CROWDED = 0.08  # of a mask's cells; if borders are in more, making all pixels 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CellRuns:
-    """Run lengths of all masks but some, which are empty here and have to be made of pixels.
+    """Run lengths of masks; undecided ones look empty, and whoever asks has to make their pixels.
 
-    Of these a logit lies so near the threshold that only torch tells, or they are rough all over.
+    Of those a logit lies so near the threshold that only torch tells, or they are rough all over.
     """
 
     runs: RunLengths
-    is_left_N: Tensor
+    is_undecided_N: Tensor
 
 
 def cell_run_lengths(
@@ -43,14 +43,14 @@ def cell_run_lengths(
     frame = _Frame.of(size_hw, margins)
     is_over = grid.least > threshold + SLACK
     is_open = ~(is_over | (grid.most <= threshold - SLACK))
-    is_left = is_open.float().mean((1, 2)) > _CROWDED
+    is_undecided = is_open.float().mean((1, 2)) > _CROWDED
     changes = [*_around_full_cells(is_over, grid.down, grid.across)]
-    for block in grid.pixels_of(is_open & ~is_left[:, None, None]):
-        is_left[block.mask_K[_has_doubt(block, threshold)]] = True
+    for block in grid.pixels_of(is_open & ~is_undecided[:, None, None]):
+        is_undecided[block.mask_K[_has_doubt(block, threshold)]] = True
         changes.append(_inside(block, threshold))
     keys = torch.cat([found.keys(frame) for found in changes])
-    keys = _unpaired(keys[~is_left[keys // frame.area]])
-    return CellRuns(runs_from_changes(keys, count, frame.height, frame.width), is_left)
+    keys = _unpaired(keys[~is_undecided[keys // frame.area]])
+    return CellRuns(runs_from_changes(keys, count, frame.height, frame.width), is_undecided)
 
 
 @dataclass(frozen=True, slots=True)

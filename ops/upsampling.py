@@ -55,13 +55,26 @@ def upsampled_run_lengths(
     """
     if not _has_large_cells(logits_Nhw, size_hw):
         return _runs_of_pixels(logits_Nhw, size_hw, threshold, margins)
+    parts = [
+        _runs_of_cells(logits_Nhw[some], size_hw, threshold, margins)
+        for some in _cell_chunks(logits_Nhw)
+    ]
+    return concatenate_runs(parts)
+
+
+def _runs_of_cells(
+    logits_Nhw: Tensor,
+    size_hw: tuple[int, int],
+    threshold: float,
+    margins: tuple[int, int, int, int],
+) -> RunLengths:
     found = cell_run_lengths(logits_Nhw, size_hw, threshold, margins)
-    left = found.is_left_N.nonzero()[:, 0]
-    if not len(left):
+    undecided = found.is_undecided_N.nonzero()[:, 0]
+    if not len(undecided):
         return found.runs
-    others = _runs_of_pixels(logits_Nhw[left], size_hw, threshold, margins)
+    others = _runs_of_pixels(logits_Nhw[undecided], size_hw, threshold, margins)
     places = torch.arange(len(logits_Nhw))
-    places[left] = len(logits_Nhw) + torch.arange(len(left))
+    places[undecided] = len(logits_Nhw) + torch.arange(len(undecided))
     return select_runs(concatenate_runs([found.runs, others]), places)
 
 
@@ -84,11 +97,14 @@ def measure_upsampled(
     logits_Nhw: Tensor, size_hw: tuple[int, int], threshold: float, offset: float
 ) -> UpsampledMeasures:
     """Box, and area at threshold +- offset, of masks at full resolution."""
-    if _has_large_cells(logits_Nhw, size_hw):
-        cells = measure_cells(logits_Nhw, size_hw, threshold, offset)
-        boxes = spans_to_boxes(cells.columns_NW, cells.rows_NH)
-        return UpsampledMeasures(boxes, cells.area_above_N, cells.area_below_N)
     boxes, above, below = [], [], []
+    if _has_large_cells(logits_Nhw, size_hw):
+        for some in _cell_chunks(logits_Nhw):
+            cells = measure_cells(logits_Nhw[some], size_hw, threshold, offset)
+            boxes.append(spans_to_boxes(cells.columns_NW, cells.rows_NH))
+            above.append(cells.area_above_N)
+            below.append(cells.area_below_N)
+        return UpsampledMeasures(torch.cat(boxes), torch.cat(above), torch.cat(below))
     for part in _chunks(logits_Nhw, size_hw):
         logits = _upsample(logits_Nhw[part], size_hw)
         boxes.append(spans_to_boxes(logits.amax(1) > threshold, logits.amax(2) > threshold))
@@ -116,3 +132,8 @@ def _upsample(logits_Nhw: Tensor, size_hw: tuple[int, int]) -> Tensor:
 def _chunks(logits_Nhw: Tensor, size_hw: tuple[int, int]) -> list[slice]:
     mask_bytes = size_hw[0] * size_hw[1] * _FLOAT_BYTES
     return mask_chunks(len(logits_Nhw), mask_bytes, logits_Nhw.device)
+
+
+def _cell_chunks(logits_Nhw: Tensor) -> list[slice]:
+    count, height, width = logits_Nhw.shape
+    return mask_chunks(count, height * width * _FLOAT_BYTES, logits_Nhw.device)
