@@ -18,7 +18,7 @@ from .errors import UsageError
 _KINDS = "world, masks, coco, sa1b, sav, davis or classes"
 _PICTURES = 200
 _REASONS = 5  # that are shown
-_OTHER_WORLD = 1000  # than those that recipes learn from: nobody knows its pictures
+OTHER_WORLD = 2000  # than those that recipes learn from, or choose the best weights by
 
 
 @said_in_words
@@ -101,7 +101,11 @@ def evaluate(
     ] = None,
     min_area: Annotated[
         int | None,
-        typer.Option(min=1, help="Leave objects of fewer pixels out; else 16.", metavar="PX"),
+        typer.Option(
+            min=1,
+            help="Leave objects of pictures out that have fewer pixels; else 16.",
+            metavar="PX",
+        ),
     ] = None,
     all_masks: Annotated[
         bool,
@@ -168,7 +172,7 @@ class _Place:
     def as_told(self, kind: str) -> dict[str, Any]:
         """As settings of labels of a kind."""
         held = {"hold_out_every": self.hold_out_every, "held_out": self.hold_out_every is not None}
-        uri = {"seed": _OTHER_WORLD} if kind == "world" else {"uri": self.labels}
+        uri = {"seed": OTHER_WORLD} if kind == "world" else {"uri": self.labels}
         least = {} if self.min_area is None else {"min_area": self.min_area}
         return {"kind": kind, "pictures": self.pictures, **held, **uri, **least}
 

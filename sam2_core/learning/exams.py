@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ops import component_areas, mask_boxes_xyxy
+from ops import mask_boxes_xyxy
 
 from ..data import Prompt
 from ..inference.image_segmenter import EmbeddedImages, ImageSegmenter, Segmentation
@@ -36,7 +36,6 @@ class Marks:
     predicted: Tensor  # what the model thought of its masks after one click
     masks: Tensor  # bool [N, H, W] after one click, to be shown
     shares: Tensor  # of the picture, that each object covers
-    wholeness: Tensor  # the share of each object that its largest piece has
 
 
 def examine_picture(
@@ -58,7 +57,6 @@ def examine_picture(
         torch.cat([part.predicted for part in parts]),
         torch.cat([part.masks for part in parts]),
         torch.cat([part.shares for part in parts]),
-        torch.cat([part.wholeness for part in parts]),
     )
 
 
@@ -88,10 +86,8 @@ def _ask(
             ious[count] = true_iou(seen.flatten(1), targets_NHW.flatten(1))
     assert first is not None
     box = _by_box(segmenter, embedded, targets_NHW)
-    areas = targets_NHW.flatten(1).sum(1)
-    largest = component_areas(targets_NHW).flatten(1).amax(1)
-    shares, wholeness = areas / targets_NHW[0].numel(), largest / areas.clamp(min=1)
-    return Marks(ious, box, first.predicted, first.masks, shares, wholeness)
+    shares = targets_NHW.flatten(1).float().mean(1)
+    return Marks(ious, box, first.predicted, first.masks, shares)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Maps of classes of any size -> rows of one size, for batches: cut, mirrored and resized."""
+"""Maps of classes of any size -> rows of one size, for batches: seen in some way."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import torch
 from sam2_core.learning.lessons import ClassBatch
 
 from .labels.class_opening import ClassMixture
-from .samples import Row, View, place_of_row, rng_of_row, told, writable
+from .samples import Row, place_of_row, rng_of_row, told, writable
 from .train_stage import Stage
+from .views import View
 
 
 @dataclass(frozen=True, slots=True, eq=False)

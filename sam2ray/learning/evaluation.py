@@ -27,7 +27,7 @@ from ..tables import two_columns
 from .cases import draw_cases
 from .clip_cases import draw_clip_cases
 from .clip_exams import ask_about_clips
-from .examining import PictureScores, ask_about, numbers_of
+from .examining import PictureScores, ask_about, numbers_of, wholeness_of
 from .labels.labelled import LabelSource
 from .labels.opening import open_labels
 from .train_config import Labels, Start
@@ -110,8 +110,8 @@ class _Examiner:
             scores = [[clip.name, s.j, s.f] for clip in followed for s in clip.scores]
             return {"number": number, "clips": scores, "skipped": skipped}
         scores = PictureScores()
-        for _ in ask_about(self.model, self.source, one, scores, self.finder):
-            pass
+        for picture in ask_about(self.model, self.source, one, scores, self.finder):
+            scores.wholeness += wholeness_of(np.asarray(picture.labelled.masks))
         return {
             "number": number,
             "clicks": scores.clicks,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ops import decode_run_lengths, from_coco_strings
+from ops import component_areas, decode_run_lengths, from_coco_strings
 from sam2_core import ImageSegmenter, MaskGenerator, Sam2
 from sam2_core.inference.preprocess import RgbArray
 from sam2_core.learning.exams import CLICKS, Marks, correlation, examine_picture
@@ -16,7 +16,7 @@ from sam2_core.learning.exams import CLICKS, Marks, correlation, examine_picture
 from .labels.labelled import BadLabels, ClassSource, LabelledImage, LabelSource
 from .labels.mask_stack import Masks, MaskStack, areas_of, chosen_of
 
-_LEAST_PIXELS = 16
+_MASKS_AT_ONCE = 8
 _BAND = 1 << 16  # pixels of all masks that are compared at once
 _FOUND = 0.5  # IoU from which on a mask is one of an object
 _SIZES = {"small": 0.0, "medium": 32**2 / (640 * 480), "large": 96**2 / (640 * 480)}
@@ -45,7 +45,7 @@ class PictureScores:
     box: list[float] = field(default_factory=list)
     predicted: list[float] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)  # of their picture
-    wholeness: list[float] = field(default_factory=list)  # of an object, in its largest piece
+    wholeness: list[float] = field(default_factory=list)  # by `wholeness_of`; where it was asked
     found: list[float] = field(default_factory=list)  # the best of all masks; where it was asked
     masks: int = 0  # that were found
     pictures: int = 0
@@ -59,7 +59,6 @@ class PictureScores:
         self.box += marks.box.tolist()
         self.predicted += marks.predicted.tolist()
         self.shares += marks.shares.tolist()
-        self.wholeness += marks.wholeness.tolist()
 
     @property
     def objects(self) -> int:
@@ -82,7 +81,7 @@ class PictureScores:
         return self._by_group([*_SIZES], np.digitize(self.shares, [*_SIZES.values()]) - 1)
 
     def by_pieces(self) -> GroupMarks:
-        """The means of objects in one piece, and of those that others cut into several."""
+        """The means of objects whose label is one piece, and of those where it is several."""
         return self._by_group(["in pieces", "in one piece"], np.array(self.wholeness) >= _WHOLE)
 
     def _by_group(self, names: list[str], groups: np.ndarray) -> GroupMarks:
@@ -136,8 +135,17 @@ def ask_about(
 
 
 def _objects_of(masks: MaskStack) -> Masks:
-    """Those that are large enough; of no others pixels are made."""
-    return np.asarray(chosen_of(masks, areas_of(masks) >= _LEAST_PIXELS))
+    """Those of which there is anything."""
+    return np.asarray(chosen_of(masks, areas_of(masks) > 0))
+
+
+def wholeness_of(masks: Masks) -> list[float]:
+    """The share of each object that its largest piece has."""
+    found: list[float] = []
+    for some in torch.from_numpy(masks).split(_MASKS_AT_ONCE):
+        largest = component_areas(some).flatten(1).amax(1)
+        found += (largest / some.flatten(1).sum(1)).tolist()
+    return found
 
 
 def _best_found(finder: MaskGenerator, pixels: RgbArray, kept: Masks) -> tuple[list[float], int]:

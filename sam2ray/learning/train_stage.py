@@ -109,6 +109,11 @@ class Stage(Section):
             raise ValueError("class_dice and class_weights are of stages that learn classes")
         if self.learn != "clips" and self.pictures_every:
             raise ValueError("pictures_every is of clips: leave it out")
+        if self.turn and (self.learn == "dense" or self.dense_weight):
+            raise ValueError(
+                "turn leaves corners that show nothing, which dense lessons would take for the "
+                "ground: set it to 0"
+            )
         if self.pictures_every == 1:
             raise ValueError("pictures_every=1 leaves no clips: use a stage of pictures")
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import cos, radians, sin
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,8 @@ class View:
         if part.shape[:2] != (side, side):
             image = Image.fromarray(part)
             part = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
-        part = self._turned(part, Image.Resampling.BILINEAR, _BEYOND)
-        return part if self.light is None else self.light.on(part)
+        part = part if self.light is None else self.light.on(part)
+        return self._turned(part, Image.Resampling.BILINEAR, _BEYOND)
 
     def of_masks(self, masks_NHW: MaskStack, side: int) -> Cover:
         """What is seen of masks: how much of each pixel they cover."""
@@ -118,7 +119,17 @@ class View:
     def _turned(
         self, array: np.ndarray, how: Image.Resampling, beyond: int | tuple[int, int, int]
     ) -> np.ndarray:
-        """About its middle; what comes into sight then is filled."""
+        """What was resized as if it had been turned before, about its middle; the rest is filled.
+
+        A square that was a wide part is turned in the part's own proportions.
+        """
         if not self.turned:
             return array
-        return np.asarray(Image.fromarray(array).rotate(self.turned, how, fillcolor=beyond))
+        angle, side, ratio = radians(self.turned), len(array), self.height / self.width
+        across = round(cos(angle), 15), round(-sin(angle) * ratio, 15)
+        down = round(sin(angle) / ratio, 15), round(cos(angle), 15)
+        shifts = ((1 - a - b) * side / 2 for a, b in (across, down))
+        matrix = (*across, next(shifts), *down, next(shifts))
+        image = Image.fromarray(array)
+        turned = image.transform(image.size, Image.Transform.AFFINE, matrix, how, fillcolor=beyond)
+        return np.asarray(turned)

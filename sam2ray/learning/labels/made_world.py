@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sam2_core.learning.shapes import HELD_OUT, TRAINED
 from sam2_core.learning.world import World
@@ -11,6 +11,7 @@ from sam2_core.learning.world import World
 from .labelled import LabelledImage, LabelledVideo, WholeClip
 
 EXAM_FRAMES = 24
+_BEGINNING_PX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class WorldLabels:
 
     def whole_clip(self, number: int) -> AbstractContextManager[WholeClip]:
         """One of 24 frames, in which things are hidden and return."""
-        clip = self.clip(number, EXAM_FRAMES, 0.0)
+        # What is judged is not chosen by size; what is hardly there at first has no beginning.
+        clip = replace(self, min_area=_BEGINNING_PX).clip(number, EXAM_FRAMES, 0.0)
         annotated = dict(enumerate(clip.masks))
         return nullcontext(WholeClip(f"{self.name}, clip {number}", clip.frames, annotated))

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_masks
 
 from ops import encode_run_lengths
 from sam2_core import RELEASED, AutoMaskConfig, MaskGenerator, build_sam2
-from sam2ray.learning.examining import PictureScores, ask_about
+from sam2ray.learning.examining import PictureScores, ask_about, wholeness_of
 from sam2ray.learning.labels.labelled import LabelledImage
 from sam2ray.learning.labels.mask_stack import RunLengthMasks
 from sam2ray.learning.labels.opening import open_labels
@@ -41,10 +41,10 @@ def test_an_object_is_found_as_well_as_the_mask_that_fits_it_best():
     assert figures["masks_a_picture"] == pytest.approx(masks / 3)
 
 
-def test_of_many_masks_those_that_are_large_enough_alone_become_pixels():
+def test_of_many_masks_those_that_show_anything_alone_become_pixels():
     masks = np.zeros((80, 64, 64), bool)
     for place in range(80):
-        masks[place, place % 64, : 10 if place % 2 else 40] = True
+        masks[place, place % 64, : 0 if place % 2 else 40] = True
     lengths = RunLengthMasks(encode_run_lengths(torch.from_numpy(masks)))
 
     class Lines:
@@ -107,7 +107,9 @@ def test_marks_are_told_by_whether_an_object_is_in_one_piece():
 
     scores = PictureScores()
     list(ask_about(build_sam2(SMALL), Cut(), range(1), scores))  # pyright: ignore[reportArgumentType]
+    scores.wholeness += wholeness_of(masks)
     np.testing.assert_allclose(scores.wholeness, [450 / 750, 900 / 901, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(wholeness_of(np.concatenate([masks] * 4)), scores.wholeness * 4)
     pieces = scores.by_pieces()
     assert {name: marks["objects"] for name, marks in pieces.items()} == {
         "in pieces": 1,

@@ -19,6 +19,7 @@ from train_runs import start as start_command
 from sam2_core import RELEASED, load_sam2
 from sam2_core.learning.shapes import HELD_OUT
 from sam2_core.learning.world import World
+from sam2ray.cli_learning import OTHER_WORLD
 from sam2ray.errors import UsageError
 from sam2ray.learning.train_config import TrainConfig
 from sam2ray.learning.training import _pin
@@ -194,7 +195,7 @@ def test_what_was_trained_can_be_examined_and_used(undisturbed: Path, tmp_path: 
     assert "IoU after one click" in words
     assert "in one piece" in words
     marks = json.loads((tmp_path / "marks.json").read_text())
-    world = World(1000, 64, families=HELD_OUT)
+    world = World(OTHER_WORLD, 64, families=HELD_OUT)
     assert marks["objects"] == sum(len(world.picture(n).object_ids(200)) for n in range(4))
     assert marks["pictures"] == 4
     assert marks["clips"] == 1

@@ -52,12 +52,28 @@ def test_masks_stay_where_their_things_are_whatever_the_turn(side: int):
             assert ((shown[..., 0] > 127) == (cover > 127))[inside].mean() > 0.98
 
 
+@pytest.mark.parametrize("turned", [0.0, 30.0, 45.0, -75.0])
+@pytest.mark.parametrize("size_hw", [(200, 400), (400, 200), (300, 300)])
+def test_a_wide_picture_is_turned_in_its_own_proportions(size_hw: tuple[int, int], turned: float):
+    height, width = size_hw
+    mask = np.zeros((1, height, width), bool)
+    mask[0, height // 2 - 40 : height // 2 + 40, width // 2 - 40 : width // 2 + 40] = True
+    view = View(0, 0, height, width, mirrored=False, turned=turned)
+    y, x = np.nonzero(view.of_masks(mask, 128)[0] > 127)
+    # As a square in the picture it spreads as far in all directions.
+    spread = np.cov((y + 0.5) * height / 128, (x + 0.5) * width / 128)
+    assert np.linalg.eigvalsh(spread) == pytest.approx([80**2 / 12] * 2, rel=0.06)
+    assert np.array([y.mean(), x.mean()]) == pytest.approx([63.5, 63.5], abs=0.3)
+
+
 def test_what_comes_into_sight_belongs_to_nothing_and_to_no_class():
     view = View(**WHOLE, turned=45.0)
     assert (view.of_masks(np.ones((2, 96, 96), bool), 96)[:, :8, :8] == 0).all()
     assert (view.of_ids(np.ones((96, 96), np.uint8), 96)[:8, :8] == UNKNOWN).all()
-    corner = view.of_pixels(np.zeros((96, 96, 3), np.uint8), 96)[0, 0]
-    assert corner.tolist() == [124, 116, 104]
+    dark = View(**WHOLE, turned=45.0, light=Light(0.5, 1.0, 0.0))
+    for seen in (view, dark):
+        corner = seen.of_pixels(np.zeros((96, 96, 3), np.uint8), 96)[0, 0]
+        assert corner.tolist() == [124, 116, 104]
 
 
 def test_light_does_to_colours_what_it_says():
@@ -125,3 +141,9 @@ def test_all_frames_of_a_clip_are_seen_in_one_way():
 def test_what_cannot_be_is_refused(settings: dict):
     with pytest.raises(ValidationError, match=next(iter(settings))):
         stage(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"learn": "dense"}, {"dense_weight": 0.5}])
+def test_dense_lessons_have_no_word_for_what_comes_into_sight(settings: dict):
+    with pytest.raises(ValidationError, match="turn leaves corners"):
+        stage(turn=10, **settings)
