@@ -89,6 +89,7 @@ def hugging_face():
         prompt_encoder_config={"hidden_size": 128, "image_size": 64},
         mask_decoder_config={"hidden_size": 128},
         image_size=64,
+        num_maskmem=SMALL.max_memories,
         memory_attention_hidden_size=128,
         memory_attention_num_layers=SMALL.memory_layers,
         memory_attention_feed_forward_hidden_size=SMALL.memory_mlp_dim,

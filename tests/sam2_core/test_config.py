@@ -57,7 +57,7 @@ def test_a_released_row_holds_the_published_facts(family: str, version: str, siz
 
 def test_nano_is_small() -> None:
     config = RELEASED["nano"]
-    assert config.image_size == 320
+    assert config.image_size == 384
     assert sum(weight.numel() for weight in Sam2(config).parameters()) <= 4_000_000
 
 
@@ -113,7 +113,7 @@ def test_a_shape_that_cannot_work_is_refused(change: dict[str, object], text: st
         ({"windows": (8, 4)}, r"windows=\(8, 4\) .* 4 numbers from 1 on"),
         ({"windows": (8, 4, 0, 4)}, r"windows=\(8, 4, 0, 4\) .* 4 numbers from 1 on"),
         ({"windows": (8, 4, 7, 4)}, r"windows=\(8, 4, 7, 4\) .* even but for the last one"),
-        ({"windows": (6, 4, 8, 4)}, r"windows=\(6, 4, 8, 4\) .* a divisor of 80"),
+        ({"windows": (10, 4, 8, 4)}, r"windows=\(10, 4, 8, 4\) .* a divisor of 96"),
         ({"windows": 8}, "windows=8 .* a row of integers"),
         ({"windows": "8484"}, "windows='8484' .* a row of integers"),
         ({"stages": (1, 2, 0, 1)}, r"stages=\(1, 2, 0, 1\) .* 4 numbers from 1 on"),
@@ -133,7 +133,7 @@ def test_a_number_or_a_row_that_cannot_work_is_refused_by_name(
 
 
 def test_integers_and_rows_of_any_kind_make_the_same_config() -> None:
-    config = dataclasses.replace(RELEASED["nano"], image_size=np.int64(320), stages=[2, 3, 3, 1])
+    config = dataclasses.replace(RELEASED["nano"], image_size=np.int64(384), stages=[2, 3, 3, 1])
     assert config == RELEASED["nano"]
     assert type(config.image_size) is int
     assert len({config, RELEASED["nano"]}) == 1

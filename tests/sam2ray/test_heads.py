@@ -84,7 +84,7 @@ def test_a_head_of_another_model_or_size_is_refused_before_anything_starts(
     save_class_head(head, path)
     with pytest.raises(CheckpointMismatch, match="belongs to nano, and the model is sam2"):
         head_digest(config(str(path), model={"name": "sam2.1_hiera_tiny"}))
-    with pytest.raises(CheckpointMismatch, match="trained at 320 px, and the model sees 64 px"):
+    with pytest.raises(CheckpointMismatch, match="trained at 384 px, and the model sees 64 px"):
         head_digest(config(str(path), model={"name": "nano", "image_size": 64}))
     with pytest.raises(UsageError, match="the head has no such class"):
         head_digest(config(str(path), semantic={"head": str(path), "skip": ["sea"]}))

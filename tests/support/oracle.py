@@ -58,6 +58,7 @@ def shape_overrides(config: ModelConfig) -> list[str]:
         f"{neck}.d_model": dim,
         f"{neck}.backbone_channel_list": list(config.stage_dims[::-1]),
         f"{neck}.position_encoding.num_pos_feats": dim,
+        "++model.num_maskmem": config.max_memories,
         "++model.memory_attention.d_model": dim,
         "++model.memory_attention.num_layers": config.memory_layers,
         f"{layer}.d_model": dim,

@@ -33,6 +33,7 @@ def lively_model(
         global_blocks=(4, 5),
         windows=(8, 4, 8, 4),
         memory_layers=2,
+        max_memories=7,
     )
     official = export_checkpoint(build_sam2(config))["model"]
     shapes = {name: tensor.shape for name, tensor in official.items()}

@@ -430,7 +430,7 @@ def test_a_picture_that_cannot_be_read_is_named_by_its_number(segmenter: ImageSe
 
 
 def test_pictures_that_another_model_embedded_are_refused(segmenter: ImageSegmenter) -> None:
-    for other, words in ((lively_model(96), "test at 96 px"), (build_sam2("nano"), "nano at 320")):
+    for other, words in ((lively_model(96), "test at 96 px"), (build_sam2("nano"), "nano at 384")):
         embedded = ImageSegmenter(other).embed([_picture()])
         with pytest.raises(PromptError, match=rf"embedded by {words}.*this is test at 64 px"):
             segmenter.segment(embedded, [[POINT]])

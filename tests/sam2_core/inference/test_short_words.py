@@ -19,7 +19,7 @@ def test_a_segmentation_says_its_shapes_and_computes_no_mask_for_it() -> None:
 def test_embedded_images_say_how_many_they_are_and_by_whom() -> None:
     embedding = ImageEmbedding(*(torch.zeros(2, 4, 8) for _ in range(3)))
     images = EmbeddedImages(embedding, ((480, 640), (90, 70)), RELEASED["nano"])
-    assert repr(images) == "EmbeddedImages(2 pictures, embedded by nano at 320 px)"
+    assert repr(images) == "EmbeddedImages(2 pictures, embedded by nano at 384 px)"
 
 
 def test_a_tracked_frame_says_its_number_its_objects_and_its_shape() -> None:

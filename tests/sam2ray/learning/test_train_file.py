@@ -28,7 +28,7 @@ def test_a_small_file_is_enough_and_set_changes_what_it_says(tmp_path: Path):
     path.write_text(GOOD)
     config = load_training(str(path), ["stages.0.steps=3", "workers.count=2", "model.name=nano"])
     assert (config.stages[0].steps, config.workers.count) == (3, 2)
-    assert config.model.row().image_size == 320
+    assert config.model.row().image_size == 384
 
 
 @pytest.mark.parametrize(
