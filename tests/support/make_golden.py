@@ -66,7 +66,7 @@ class GoldenModel:
     tracks: tuple[str, ...] = ("two objects",)
 
 
-_NANO = replace(RELEASED["nano"], image_size=128)
+_NANO = replace(RELEASED["nano"], image_size=128, max_memories=7)
 _NANO_2_0 = replace(_NANO, name="nano_2.0", version="2.0", image_size=96)
 _TINY = replace(RELEASED["sam2.1_hiera_tiny"], image_size=64)
 
