@@ -160,7 +160,8 @@ def _speed(rates: Mapping[str, float], arguments: argparse.Namespace) -> Figure:
         "times",
         "",
         f"nano at {RELEASED['nano'].image_size} px, {len(CLASSES)} classes, photographs of a "
-        f"megapixel: {rates['semantic']:.2f} and {rates['embed']:.2f} pictures/s over the middle 80 %",
+        f"megapixel: {rates['semantic']:.2f} and {rates['embed']:.2f} pictures/s over the "
+        "middle 80 %",
     )
 
 
