@@ -44,9 +44,11 @@ def _asked(logits: int, pixels: int) -> tuple[Tensor, Tensor]:
     It is asked for each third logit alone: of three in a row it takes the middle one, and one of
     its neighbours.
     """
-    middle = (torch.arange(pixels, dtype=torch.float64) + 0.5) * (logits / pixels) - 0.5
+    # They outlive whatever device somebody has made the default just now.
+    numbers = torch.arange(max(3, logits, pixels), device="cpu")
+    middle = (numbers[:pixels].double() + 0.5) * (logits / pixels) - 0.5
     near = middle.clamp(min=0).long().clamp(max=logits - 1)
-    thirds = (torch.arange(logits) % 3 == torch.arange(3)[:, None]).float()
+    thirds = (numbers[:logits] % 3 == numbers[:3, None]).float()
     shares = interpolate(thirds[:, None, :, None], (pixels, 1), mode="bilinear")[:, 0, :, 0]
     of_next, of_last = (shares.gather(0, ((near + n) % 3)[None])[0] for n in (1, 2))
     # A place that is off by one is so where one logit has next to all of the weight.
@@ -80,7 +82,8 @@ class CellGrid:
     @classmethod
     def of(cls, logits_Nhw: Tensor, size_hw: tuple[int, int]) -> CellGrid:
         """The cells of masks that are to have a size."""
-        corners = pad(logits_Nhw.float()[:, None], (0, 1, 0, 1), mode="replicate")[:, 0]
+        logits = logits_Nhw.detach().float()  # nothing is learned from counts
+        corners = pad(logits[:, None], (0, 1, 0, 1), mode="replicate")[:, 0]
         down = Axis.of(logits_Nhw.shape[1], size_hw[0])
         across = Axis.of(logits_Nhw.shape[2], size_hw[1])
         above, below = corners[:, :-1], corners[:, 1:]
@@ -107,8 +110,8 @@ class CellGrid:
     def _made(self, cells_K3: Tensor, height: int, width: int) -> PixelBlock:
         """Interpolated as torch does it: across, then down."""
         mask, row, column = cells_K3.unbind(1)
-        y = self.down.first[row][:, None] + torch.arange(height)
-        x = self.across.first[column][:, None] + torch.arange(width)
+        y = self.down.first[row][:, None] + torch.arange(height, device=row.device)
+        x = self.across.first[column][:, None] + torch.arange(width, device=row.device)
         after_y, after_x = self.down.weight[y][:, :, None], self.across.weight[x]
         corners = torch.stack(
             [

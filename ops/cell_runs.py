@@ -103,9 +103,9 @@ def _around_full_cells(is_over_Nhw: Tensor, down: Axis, across: Axis) -> Iterato
 
 def _counted_on(first: Tensor, counts: Tensor) -> Tensor:
     """first, first + 1, ... of each, so many as its count says."""
-    ends = counts.cumsum(0)
-    steps = torch.arange(int(counts.sum())) - (ends - counts).repeat_interleave(counts)
-    return first.repeat_interleave(counts) + steps
+    starts = counts.cumsum(0) - counts
+    steps = torch.arange(int(counts.sum()), device=counts.device)
+    return (first - starts).repeat_interleave(counts) + steps
 
 
 def _inside(block: PixelBlock, threshold: float) -> _Changes:

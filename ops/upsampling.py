@@ -73,8 +73,9 @@ def _runs_of_cells(
     if not len(undecided):
         return found.runs
     others = _runs_of_pixels(logits_Nhw[undecided], size_hw, threshold, margins)
-    places = torch.arange(len(logits_Nhw))
-    places[undecided] = len(logits_Nhw) + torch.arange(len(undecided))
+    places = torch.arange(len(logits_Nhw) + len(undecided), device=undecided.device)
+    places, of_others = places.split([len(logits_Nhw), len(undecided)])
+    places = places.scatter(0, undecided, of_others)
     return select_runs(concatenate_runs([found.runs, others]), places)
 
 

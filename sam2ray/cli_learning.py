@@ -142,13 +142,10 @@ def evaluate(
     most = limit or _PICTURES
     place = _Place(labels, kind, media, hold_out_every, min_area)
     if head is not None:
-        if all_masks:
-            raise UsageError("--all-masks asks a model, and --head a head: leave one of them out.")
-        if clips is not None:
-            raise UsageError("--clips are of prompts, and --head has none: leave one of them out.")
-        if min_area is not None:
+        of_prompts = {"--all-masks": all_masks or None, "--clips": clips, "--min-area": min_area}
+        for option in (name for name, given in of_prompts.items() if given is not None):
             raise UsageError(
-                "--min-area is of objects, and --head has none: leave one of them out."
+                f"{option} is for prompts, and --head has none: leave one of them out."
             )
         told = {"name": model, "checkpoint": checkpoint, "image_size": image_size}
         _evaluate_head(place, out, head, told, most)

@@ -23,7 +23,6 @@ _SIZES = {"small": 0.0, "medium": 32**2 / (640 * 480), "large": 96**2 / (640 * 4
 """From which share of its picture on an object is what COCO calls so, in its own pictures."""
 _WHOLE = 0.99  # of an object in one piece, but for specks
 
-
 GroupMarks = dict[str, dict[str, float | int]]
 """How many objects there are of a kind, and their means."""
 

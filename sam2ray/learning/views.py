@@ -126,10 +126,10 @@ class View:
         if not self.turned:
             return array
         angle, side, ratio = radians(self.turned), len(array), self.height / self.width
-        across = round(cos(angle), 15), round(-sin(angle) * ratio, 15)
-        down = round(sin(angle) / ratio, 15), round(cos(angle), 15)
-        shifts = ((1 - a - b) * side / 2 for a, b in (across, down))
-        matrix = (*across, next(shifts), *down, next(shifts))
+        # Rows of a matrix: which place each place of the answer is taken from; the middle stays.
+        rows = (cos(angle), -sin(angle) * ratio), (sin(angle) / ratio, cos(angle))
+        exact = [(round(a, 15), round(b, 15)) for a, b in rows]  # of quarter turns, too
+        matrix = [number for a, b in exact for number in (a, b, (1 - a - b) * side / 2)]
         image = Image.fromarray(array)
         turned = image.transform(image.size, Image.Transform.AFFINE, matrix, how, fillcolor=beyond)
         return np.asarray(turned)

@@ -183,3 +183,13 @@ def test_many_masks_are_looked_at_some_at_a_time(monkeypatch):
 
 def test_no_masks_have_no_runs():
     assert len(upsampled_run_lengths(torch.zeros(0, 16, 12), (640, 480))) == 0
+
+
+def test_another_default_device_leaves_nothing_behind():
+    cell_grid._asked.cache_clear()
+    logits = _discs(12.0, 20.0)
+    expected = _plain(logits, (500, 510), 0.0)
+    with torch.device("meta"):
+        axis = Axis.of(64, 500)
+    assert axis.weight.device.type == "cpu"
+    assert torch.equal(upsampled_run_lengths(logits, (500, 510)).counts, expected.counts)

@@ -13,7 +13,7 @@ from ops import encode_run_lengths
 from sam2_core import RELEASED, AutoMaskConfig, MaskGenerator, build_sam2
 from sam2ray.learning.examining import PictureScores, ask_about, wholeness_of
 from sam2ray.learning.labels.labelled import LabelledImage
-from sam2ray.learning.labels.mask_stack import RunLengthMasks
+from sam2ray.learning.labels.mask_stack import MaskStack, RunLengthMasks
 from sam2ray.learning.labels.opening import open_labels
 from sam2ray.learning.train_config import Labels
 
@@ -41,20 +41,26 @@ def test_an_object_is_found_as_well_as_the_mask_that_fits_it_best():
     assert figures["masks_a_picture"] == pytest.approx(masks / 3)
 
 
+class Given:
+    """A source of one black picture with masks."""
+
+    name, pictures, clips = "given", 1, 0
+
+    def __init__(self, masks: MaskStack) -> None:
+        self.masks = masks
+
+    def picture(self, number: int) -> LabelledImage:
+        return LabelledImage(np.zeros((*self.masks.shape[1:], 3), np.uint8), self.masks)
+
+
 def test_of_many_masks_those_that_show_anything_alone_become_pixels():
     masks = np.zeros((80, 64, 64), bool)
     for place in range(80):
         masks[place, place % 64, : 0 if place % 2 else 40] = True
     lengths = RunLengthMasks(encode_run_lengths(torch.from_numpy(masks)))
 
-    class Lines:
-        name, pictures, clips = "lines", 1, 0
-
-        def picture(self, number: int) -> LabelledImage:
-            return LabelledImage(np.zeros((64, 64, 3), np.uint8), lengths)
-
     scores = PictureScores()
-    (asked,) = ask_about(build_sam2(SMALL), Lines(), range(1), scores)  # pyright: ignore[reportArgumentType]
+    (asked,) = ask_about(build_sam2(SMALL), Given(lengths), range(1), scores)  # pyright: ignore[reportArgumentType]
     np.testing.assert_array_equal(asked.labelled.masks, masks[::2])
     assert isinstance(asked.labelled.masks, np.ndarray)
     assert scores.objects == 40
@@ -74,14 +80,8 @@ def test_marks_are_told_by_the_share_of_the_picture_that_an_object_covers():
     masks[2, 20:30, 90:100] = True
     masks[3, 60:100, 60:100] = True
 
-    class Squares:
-        name, pictures, clips = "squares", 1, 0
-
-        def picture(self, number: int) -> LabelledImage:
-            return LabelledImage(np.zeros((128, 128, 3), np.uint8), masks)
-
     scores = PictureScores()
-    list(ask_about(build_sam2(SMALL), Squares(), range(1), scores))  # pyright: ignore[reportArgumentType]
+    list(ask_about(build_sam2(SMALL), Given(masks), range(1), scores))  # pyright: ignore[reportArgumentType]
     sizes = scores.by_size()
     assert {size: marks["objects"] for size, marks in sizes.items()} == {
         "small": 2,
@@ -99,14 +99,8 @@ def test_marks_are_told_by_whether_an_object_is_in_one_piece():
     masks[0, 20:25] = False  # cut in two
     masks[1, 100, 100] = True  # a speck, beside 900 pixels
 
-    class Cut:
-        name, pictures, clips = "cut", 1, 0
-
-        def picture(self, number: int) -> LabelledImage:
-            return LabelledImage(np.zeros((128, 128, 3), np.uint8), masks)
-
     scores = PictureScores()
-    list(ask_about(build_sam2(SMALL), Cut(), range(1), scores))  # pyright: ignore[reportArgumentType]
+    list(ask_about(build_sam2(SMALL), Given(masks), range(1), scores))  # pyright: ignore[reportArgumentType]
     scores.wholeness += wholeness_of(masks)
     np.testing.assert_allclose(scores.wholeness, [450 / 750, 900 / 901, 1.0], rtol=1e-6)
     np.testing.assert_allclose(wholeness_of(np.concatenate([masks] * 4)), scores.wholeness * 4)
