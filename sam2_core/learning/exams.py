@@ -34,6 +34,8 @@ class Marks:
     clicks: Mapping[int, Tensor]  # IoU of the chosen mask, by the number of clicks
     box: Tensor
     predicted: Tensor  # what the model thought of its masks after one click
+    three: Tensor  # IoU of each of the three masks after one click [N, 3]
+    three_predicted: Tensor  # what the model thought of them [N, 3]
     masks: Tensor  # bool [N, H, W] after one click, to be shown
     shares: Tensor  # of the picture, that each object covers
 
@@ -55,6 +57,8 @@ def examine_picture(
         {count: torch.cat([part.clicks[count] for part in parts]) for count in parts[0].clicks},
         torch.cat([part.box for part in parts]),
         torch.cat([part.predicted for part in parts]),
+        torch.cat([part.three for part in parts]),
+        torch.cat([part.three_predicted for part in parts]),
         torch.cat([part.masks for part in parts]),
         torch.cat([part.shares for part in parts]),
     )
@@ -86,14 +90,18 @@ def _ask(
             ious[count] = true_iou(seen.flatten(1), targets_NHW.flatten(1))
     assert first is not None
     box = _by_box(segmenter, embedded, targets_NHW)
-    shares = targets_NHW.flatten(1).float().mean(1)
-    return Marks(ious, box, first.predicted, first.masks, shares)
+    flat = targets_NHW.flatten(1)
+    three = torch.stack([true_iou(one.flatten(1), flat) for one in first.answer.masks.unbind(1)], 1)
+    shares = flat.float().mean(1)
+    answers = first.answer.predicted_iou
+    return Marks(ious, box, first.predicted, three, answers, first.masks, shares)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Chosen:
     """The masks that the model rates best."""
 
+    answer: Segmentation
     masks: Tensor  # bool [N, H, W]
     predicted: Tensor  # [N]
     index: Tensor  # [N]
@@ -102,7 +110,7 @@ class _Chosen:
 def _chosen(answer: Segmentation) -> _Chosen:
     index = answer.predicted_iou.argmax(1)
     rows = torch.arange(len(index))
-    return _Chosen(answer.masks[rows, index], answer.predicted_iou[rows, index], index)
+    return _Chosen(answer, answer.masks[rows, index], answer.predicted_iou[rows, index], index)
 
 
 def _prompts(

@@ -38,7 +38,9 @@ _WORDS = {
     "iou_3_clicks": "after three clicks",
     "iou_5_clicks": "after five clicks",
     "iou_box": "IoU by box",
-    "quality_correlation": "predicted with true IoU, correlation",
+    "iou_best_of_three": "of the best of one click's three masks",
+    "quality_correlation": "predicted with true IoU, correlation: of masks chosen after one click",
+    "quality_correlation_three": "of all three",
     "recall": "objects that are among all masks, IoU 0.5",
     "best_iou": "IoU of the best of all masks",
     "masks_a_picture": "all masks, a picture",
@@ -73,8 +75,13 @@ class Marks:
     clips: list[tuple[str, ClipScore]] = field(default_factory=list)  # the clip of each object
     worst_first: list[tuple[float, int]] = field(default_factory=list)  # IoU, picture
     worst_clips_first: list[tuple[float, int]] = field(default_factory=list)  # J&F, clip
-    skipped: list[str] = field(default_factory=list)
+    clips_skipped: list[str] = field(default_factory=list)
     not_asked: list[str] = field(default_factory=list)  # what there is more, in words
+
+    @property
+    def skipped(self) -> list[str]:
+        """What could not be read, and why."""
+        return [*self.pictures.skipped, *self.clips_skipped]
 
     def figures(self) -> dict[str, float | int]:
         """Everything as numbers."""
@@ -112,17 +119,7 @@ class _Examiner:
         scores = PictureScores()
         for picture in ask_about(self.model, self.source, one, scores, self.finder):
             scores.wholeness += wholeness_of(np.asarray(picture.labelled.masks))
-        return {
-            "number": number,
-            "clicks": scores.clicks,
-            "box": scores.box,
-            "predicted": scores.predicted,
-            "shares": scores.shares,
-            "wholeness": scores.wholeness,
-            "found": scores.found,
-            "masks": scores.masks,
-            "skipped": scores.skipped,
-        }
+        return {"number": number, "scores": scores.to_json()}
 
 
 def evaluate(asked: Examined) -> Marks:
@@ -192,25 +189,19 @@ def _gathered(texts: Iterable[str]) -> Marks:
     marks = Marks()
     for text in texts:
         found = json.loads(text)
-        marks.skipped += found["skipped"]
+        number = found["number"]
         if "clips" in found:
             scores = [(name, ClipScore(j, f)) for name, j, f in found["clips"]]
             marks.clips += scores
+            marks.clips_skipped += found["skipped"]
             mean = mean_score(score for _, score in scores).j_and_f
             if mean == mean:
-                marks.worst_clips_first.append((mean, found["number"]))
-        elif found["box"]:
-            marks.pictures.pictures += 1
-            for count, ious in found["clicks"].items():
-                marks.pictures.clicks[int(count)] += ious
-            marks.pictures.box += found["box"]
-            marks.pictures.predicted += found["predicted"]
-            marks.pictures.shares += found["shares"]
-            marks.pictures.wholeness += found["wholeness"]
-            marks.pictures.found += found["found"]
-            marks.pictures.masks += found["masks"]
-            mean = float(np.mean(found["clicks"]["1"]))
-            marks.worst_first.append((mean, found["number"]))
+                marks.worst_clips_first.append((mean, number))
+            continue
+        of_picture = PictureScores.from_json(found["scores"])
+        marks.pictures.extend(of_picture)
+        if of_picture.objects:
+            marks.worst_first.append((float(np.mean(of_picture.clicks[1])), number))
     marks.worst_first.sort()
     marks.worst_clips_first.sort()
     return marks

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,9 @@ class PictureScores:
 
     clicks: dict[int, list[float]] = field(default_factory=lambda: {n: [] for n in CLICKS})
     box: list[float] = field(default_factory=list)
-    predicted: list[float] = field(default_factory=list)
+    predicted: list[float] = field(default_factory=list)  # of the mask that was chosen first
+    three: list[float] = field(default_factory=list)  # IoU of each of the three after one click
+    three_predicted: list[float] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)  # of their picture
     wholeness: list[float] = field(default_factory=list)  # by `wholeness_of`; where it was asked
     found: list[float] = field(default_factory=list)  # the best of all masks; where it was asked
@@ -57,7 +60,30 @@ class PictureScores:
             self.clicks[count] += ious.tolist()
         self.box += marks.box.tolist()
         self.predicted += marks.predicted.tolist()
+        self.three += marks.three.flatten().tolist()
+        self.three_predicted += marks.three_predicted.flatten().tolist()
         self.shares += marks.shares.tolist()
+
+    def extend(self, other: PictureScores) -> None:
+        """Take into account what another process asked."""
+        for count, ious in other.clicks.items():
+            self.clicks[count] += ious
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if isinstance(value, list):
+                value += getattr(other, part.name)
+        self.masks += other.masks
+        self.pictures += other.pictures
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, for another process."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, parts: Mapping[str, Any]) -> PictureScores:
+        """What another process found; JSON has only words for keys."""
+        clicks = {int(count): ious for count, ious in parts["clicks"].items()}
+        return cls(**{**parts, "clicks": clicks})
 
     @property
     def objects(self) -> int:
@@ -68,7 +94,9 @@ class PictureScores:
         """Means, and how well the model knows how good it is."""
         found = {f"iou_{count}_clicks": _mean(self.clicks[count]) for count in CLICKS}
         found["iou_box"] = _mean(self.box)
+        found["iou_best_of_three"] = _mean(np.reshape(self.three, (-1, 3)).max(1).tolist())
         found["quality_correlation"] = correlation(self.predicted, self.clicks[1])
+        found["quality_correlation_three"] = correlation(self.three_predicted, self.three)
         if self.found:
             found["recall"] = _mean([float(iou >= _FOUND) for iou in self.found])
             found["best_iou"] = _mean(self.found)

@@ -22,7 +22,8 @@ EVENTS = "tensorboard"
 _NAMES = (
     *("loss", "rate", "focal", "dice", "iou", "presence", "affinity", "edges", "alike_iou"),
     *("first_iou", "last_iou", "followed_iou", "gradient_norm", "seconds"),
-    *("iou_1_clicks", "iou_3_clicks", "iou_5_clicks", "iou_box", "quality_correlation"),
+    *("iou_1_clicks", "iou_3_clicks", "iou_5_clicks", "iou_box"),
+    *("iou_best_of_three", "quality_correlation", "quality_correlation_three"),
     *("cross_entropy", "class_iou", "miou"),
     *("lost", "j_and_f"),
 )

@@ -28,6 +28,11 @@ class Loss(Section):
     focal: float = result(20.0, "Weight of the focal loss.", ge=0)
     dice: float = result(1.0, "Weight of the dice loss.", ge=0)
     iou: float = result(1.0, "Weight of the error of predicted IoU.", ge=0)
+    absolute_iou: bool = result(
+        True,
+        "Predicted IoU is judged by |error|, which teaches what is usual; false: by its square, "
+        "which teaches the mean.",
+    )
     presence: float = result(1.0, "Weight of whether the object is there.", ge=0)
     others: float = result(
         0.0, "Of three masks: what all count, beside the one that fits best.", ge=0

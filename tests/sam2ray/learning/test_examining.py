@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -72,6 +73,36 @@ def test_without_a_finder_nothing_is_said_of_all_masks():
     source = open_labels(Labels(kind="world", seed=3), {}, 64)
     assert sum(1 for _ in ask_about(build_sam2(SMALL), source, range(1), scores)) == 1
     assert "recall" not in scores.figures()
+
+
+def test_of_one_click_all_three_masks_are_compared_with_what_the_model_thinks_of_them():
+    model, source = build_sam2(SMALL), open_labels(Labels(kind="world", seed=3), {}, 64)
+    scores, ious, thought = PictureScores(), [], []
+    for asked in ask_about(model, source, range(3), scores):
+        ious.append(asked.marks.three.numpy())
+        thought.append(asked.marks.three_predicted.numpy())
+    ious, thought = np.concatenate(ious), np.concatenate(thought)
+    assert ious.shape == thought.shape == (scores.objects, 3)
+    rows = np.arange(len(ious))
+    np.testing.assert_array_equal(ious[rows, thought.argmax(1)], np.float32(scores.clicks[1]))
+    np.testing.assert_array_equal(thought.max(1), np.float32(scores.predicted))
+    figures = scores.figures()
+    assert figures["iou_best_of_three"] == pytest.approx(ious.max(1).mean())
+    expected = np.corrcoef(ious.flatten(), thought.flatten())[0, 1]
+    assert figures["quality_correlation_three"] == pytest.approx(expected)
+
+
+def test_marks_of_several_processes_are_those_of_one():
+    model, source = build_sam2(SMALL), open_labels(Labels(kind="world", seed=3), {}, 64)
+    alone, together = PictureScores(), PictureScores()
+    list(ask_about(model, source, range(3), alone))
+    for number in range(3):
+        one = PictureScores(skipped=[f"after {number}"])
+        list(ask_about(model, source, range(number, number + 1), one))
+        together.extend(PictureScores.from_json(json.loads(json.dumps(one.to_json()))))
+    assert together.skipped == ["after 0", "after 1", "after 2"]
+    assert dataclasses.replace(together, skipped=[]) == alone
+    assert together.pictures == 3
 
 
 def test_marks_are_told_by_the_share_of_the_picture_that_an_object_covers():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sam2_core.learning.losses import LossConfig
 from sam2ray.errors import UsageError
 from sam2ray.learning.train_config import Labels
 from sam2ray.learning.train_file import load_training
@@ -29,6 +30,16 @@ def test_a_small_file_is_enough_and_set_changes_what_it_says(tmp_path: Path):
     config = load_training(str(path), ["stages.0.steps=3", "workers.count=2", "model.name=nano"])
     assert (config.stages[0].steps, config.workers.count) == (3, 2)
     assert config.model.row().image_size == 384
+
+
+def test_what_a_file_says_of_losses_is_what_answers_are_judged_by(tmp_path: Path):
+    path = tmp_path / "train.yaml"
+    path.write_text(GOOD)
+    assert load_training(str(path)).stages[0].lesson().losses == LossConfig()
+    words = ["absolute_iou=false", "iou=6", "focal_gamma=0", "blank_absent=false"]
+    told = load_training(str(path), [f"stages.0.loss.{word}" for word in words])
+    expected = LossConfig(absolute_iou=False, iou=6.0, focal_gamma=0.0, blank_absent=False)
+    assert told.stages[0].lesson().losses == expected
 
 
 @pytest.mark.parametrize(
