@@ -56,19 +56,32 @@ def test_a_token_conv_is_a_one_by_one_convolution_over_the_last_dimension(
         assert torch.allclose(found, expected, atol=1e-6)
 
 
-def test_the_channel_norm_is_over_channels_at_every_place() -> None:
-    norm = ChannelNorm(6)
+@pytest.mark.parametrize("learning", [True, False])
+@pytest.mark.parametrize("channels", [1, 4, 6])
+@pytest.mark.parametrize("layout", ["pixels", "planes"])
+def test_the_channel_norm_is_over_channels_at_every_place(
+    channels: int, layout: str, *, learning: bool
+) -> None:
+    norm = ChannelNorm(channels)
     with torch.no_grad():
-        norm.weight.copy_(torch.arange(6.0))
-        norm.bias.copy_(torch.arange(6.0) - 2)
-    x = _tokens(2, 3, 4, 6) * 5 + 1
+        norm.weight.copy_(torch.arange(channels) + 1.0)
+        norm.bias.copy_(torch.arange(channels) - 2.0)
+    x = _tokens(2, 3, 4, channels) * 5 + 1
+    if layout == "planes":
+        x = x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+    kept = x.clone()
     mean = x.mean(-1, keepdim=True)
     spread = (x - mean).square().mean(-1, keepdim=True)
     expected = (x - mean) / torch.sqrt(spread + 1e-6) * norm.weight + norm.bias
-    assert torch.allclose(norm(x), expected, atol=1e-5)
+    with torch.set_grad_enabled(learning):
+        found = norm(x)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.equal(x, kept)
 
 
-def test_the_channel_norm_adds_a_millionth_not_a_hundred_thousandth() -> None:
+@pytest.mark.parametrize("learning", [True, False])
+def test_the_channel_norm_adds_a_millionth_not_a_hundred_thousandth(*, learning: bool) -> None:
     x = torch.tensor([[1e-3, -1e-3]])
-    found = ChannelNorm(2)(x)
+    with torch.set_grad_enabled(learning):
+        found = ChannelNorm(2)(x)
     assert found[0, 0].item() == pytest.approx(1e-3 / (1e-6 + 1e-6) ** 0.5, rel=1e-4)
