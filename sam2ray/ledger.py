@@ -137,6 +137,7 @@ class Tally:
     stop: Stop | None
     quiet_s: float = 0.0  # since anybody last took, moved, ended or committed anything
     actors: int = 0  # with models, as planned
+    retried: Mapping[str, int] = field(default_factory=dict)  # of `ended`: had failed before
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,18 @@ class Ending:
     masks: int
     frames: int
     seconds: Mapping[str, float] = field(default_factory=dict)  # of each stage
+    is_first: bool = True  # attempt
+
+
+def warns_of_the_store(name: str, *, is_first: bool) -> bool:
+    """Whether units of an archive that is well do not end so: what is tried again may, by itself.
+
+    A file that is gone is gone the next time, too: only what a store says is news then.
+    """
+    if name == "ok":
+        return False
+    error = ErrorClass(name)
+    return error.retryable if is_first else error.blames_the_store
 
 
 class RunBook:
@@ -158,8 +171,9 @@ class RunBook:
         self._window: deque[bool] = deque(maxlen=stop_window)
         self._max_failed_fraction = max_failed_fraction
         self._ended: Counter[str] = Counter()
+        self._retried: Counter[str] = Counter()
         self._seconds: Counter[str] = Counter()
-        self._masks = self._frames = self._retryable = 0
+        self._masks = self._frames = self._warnings = 0
         self._told: set[str] = set()  # units that ended, and are not committed yet
         self._since = time.monotonic()
         self.stop: Stop | None = None
@@ -175,10 +189,13 @@ class RunBook:
             self._masks += ending.masks
             self._frames += ending.frames
             is_ok = ending.error_class in (None, ErrorClass.PARTIAL.value)
-            self._ended["ok" if is_ok else str(ending.error_class)] += 1
-            may_pass = not is_ok and ErrorClass(ending.error_class).retryable
-            self._retryable += may_pass
-            self._window.append(may_pass)
+            name = "ok" if is_ok else str(ending.error_class)
+            self._ended[name] += 1
+            if not ending.is_first:
+                self._retried[name] += 1
+            warns = warns_of_the_store(name, is_first=ending.is_first)
+            self._warnings += warns
+            self._window.append(warns)
         self._stop_if_hopeless()
 
     def _stop_if_hopeless(self) -> None:
@@ -192,9 +209,9 @@ class RunBook:
                 f"({self._worst()}): mend that, and run the same command again",
                 exit_code=4,
             )
-        elif count >= (window.maxlen or 0) and self._retryable > self._max_failed_fraction * count:
+        elif count >= (window.maxlen or 0) and self._warnings > self._max_failed_fraction * count:
             self.stop = Stop(
-                f"{self._retryable} of {count} units failed in ways that may pass "
+                f"{self._warnings} of {count} units failed in ways that may pass "
                 f"({self._worst()}), more than limits.max_failed_fraction="
                 f"{self._max_failed_fraction:g} allows",
                 exit_code=4,
@@ -215,6 +232,7 @@ class RunBook:
             self.stop,
             quiet_s,
             self._actors,
+            dict(self._retried),
         )
 
 

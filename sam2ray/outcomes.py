@@ -66,6 +66,11 @@ class OutcomeIndex:
         again = np.where(by_itself | asked_for, np.minimum(attempts, 254) + 1, 0)
         return np.where(known, again, due).astype(np.uint8)
 
+    @property
+    def has_failures(self) -> bool:
+        """Whether any unit failed."""
+        return bool((self.codes != OK).any())
+
     def count(self) -> dict[str, int]:
         """How many units ended how: `ok` and the values of ErrorClass."""
         return named(count_codes(self.codes))

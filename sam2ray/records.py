@@ -53,6 +53,11 @@ class ErrorClass(str, Enum):
         """Whether the same unit may do better in another attempt."""
         return self in _RETRYABLE
 
+    @property
+    def blames_the_store(self) -> bool:
+        """Whether it says more of the store than of the unit, however often the unit was tried."""
+        return self in _OF_THE_STORE
+
 
 _RETRYABLE = frozenset(
     {
@@ -67,6 +72,7 @@ _RETRYABLE = frozenset(
         ErrorClass.INTERNAL,
     }
 )
+_OF_THE_STORE = frozenset({ErrorClass.FORBIDDEN, ErrorClass.THROTTLED, ErrorClass.IO})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from uuid import uuid4
 
 import numpy as np
@@ -115,16 +115,45 @@ def write_waves(
 ) -> Iterator[Wave]:
     """Files of what is due, one after another; few units are held at a time.
 
-    Clips come first: they take longest, and pictures fill what is left of the machines well.
+    What was never tried comes before what failed: a store that refuses old units ends no run before
+    new ones are done. Clips come before pictures: they take longest, and pictures fill what is left
+    of the machines well.
     """
     number, left = 0, chosen.limit
-    for are_clips in _kinds_there(store):
-        due = due_units(store, outcomes, replace(chosen, limit=left), are_clips=are_clips)
+    for are_clips, turns in groupby(_turns(store, outcomes), key=attrgetter("are_clips")):
+        due = _due_in_turn(store, outcomes, replace(chosen, limit=left), [*turns])
         for _, of_wave in groupby(_in_waves(due, wave_units), key=itemgetter(0)):
             name = f"{RUNS}/{run_id}/todo-{number:05}.parquet"
             units = _write_todo(store, name, (piece for _, piece in of_wave))
             yield Wave(name, units, are_clips)
             number, left = number + 1, None if left is None else left - units
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What is taken at a time."""
+
+    are_clips: bool  # else pictures
+    are_first: bool  # attempts
+
+
+def _turns(store: Store, outcomes: OutcomeIndex) -> Iterator[_Turn]:
+    """Everything in its order: pictures are tried again behind new ones, in the same wave."""
+    kinds = _kinds_there(store)
+    yield from (_Turn(are_clips, are_first=True) for are_clips in kinds)
+    if outcomes.has_failures:
+        yield from (_Turn(are_clips, are_first=False) for are_clips in reversed(kinds))
+
+
+def _due_in_turn(
+    store: Store, outcomes: OutcomeIndex, chosen: Selection, turns: Sequence[_Turn]
+) -> Iterator[pa.Table]:
+    left = chosen.limit
+    for turn in turns:
+        if left != 0:
+            for todo in due_units(store, outcomes, replace(chosen, limit=left), turn):
+                left = None if left is None else left - len(todo)
+                yield todo
 
 
 def _kinds_there(store: Store) -> list[bool]:
@@ -138,20 +167,25 @@ def _kinds_there(store: Store) -> list[bool]:
 
 
 def due_units(
-    store: Store, outcomes: OutcomeIndex, chosen: Selection, *, are_clips: bool | None = None
+    store: Store, outcomes: OutcomeIndex, chosen: Selection, turn: _Turn | None = None
 ) -> Iterator[pa.Table]:
-    """Units of the manifest that are to be done, with the number of the attempt."""
+    """Units of the manifest that are to be done, with the number of the attempt.
+
+    All of them, or those whose turn it is.
+    """
     hidden, first_times = superseded_ids(store), FirstTimes.in_manifest(store)
     left = chosen.limit
     for table in read_manifest(store):
-        if are_clips is not None:
+        if turn is not None:
             is_clip = np.array([kind != "image" for kind in table["kind"].to_pylist()], bool)
-            table = table.filter(pa.array(is_clip == are_clips))
+            table = table.filter(pa.array(is_clip == turn.are_clips))
         ids = as_ids(table["unit_id"])
         attempts = outcomes.next_attempts(
             ids, max_attempts=chosen.max_attempts, retried=chosen.retried
         )
         due = (attempts > 0) & ~is_in(ids, hidden) & first_times.among(ids)
+        if turn is not None:
+            due &= (attempts == 1) == turn.are_first
         taken = table.filter(pa.array(due))
         numbers = pa.array(attempts[due].astype(np.int32))
         todo = taken.append_column(TODO_SCHEMA.field("attempt"), numbers)

@@ -52,7 +52,7 @@ from .root import (
     standing,
     write_waves,
 )
-from .run_end import CRASHED, STOPPED_EARLY, end_of
+from .run_end import CRASHED, end_of, is_vain
 from .shared_disk import require_shared_disks
 from .sinks.commit import Committer
 from .sinks.result_files import EMBEDDINGS, MASKS, ResultPlace
@@ -124,7 +124,7 @@ def run_job(
             max_failed_fraction=config.limits.max_failed_fraction,
             accepted_failed_fraction=config.limits.accepted_failed_fraction,
         )
-        if end.exit_code == STOPPED_EARLY:
+        if is_vain(end, tally):
             note_vain_run(store, run_id)
         report = RunReport(
             run_id=run_id,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from .ledger import Tally
+from .ledger import Tally, warns_of_the_store
 from .records import ErrorClass
 from .root import Selection, Standing
+
+_MANY_LEFTOVERS = 20  # fewer that are refused again are more likely closed than their store
 
 DONE, CRASHED, BAD_USAGE, SOME_FAILED, STOPPED_EARLY = 0, 1, 2, 3, 4
 
@@ -29,20 +31,20 @@ def end_of(
     accepted_failed_fraction: float,
 ) -> RunEnd:
     """Judge a run by what stopped it, what waits, and what failed."""
-    if tally.stop is not None:
-        return RunEnd(tally.stop.exit_code, f"stopped: {tally.stop.reason}")
     waiting = now.units - now.ok - now.failed
-    if waiting and chosen.limit is None:
-        return RunEnd(CRASHED, _left_without_a_word(waiting))
-    failed = Counter({name: n for name, n in tally.ended.items() if _may_pass(name)})
-    ended = sum(tally.ended.values())
     # A night that only tries a few leftovers again says nothing of an archive that is accepted.
     is_accepted = now.failed <= accepted_failed_fraction * now.units
-    if now.again and not is_accepted and failed.total() > max_failed_fraction * ended:
-        worst = ", ".join(f"{name} {n:,}" for name, n in failed.most_common(3))
+    if tally.stop is not None:
+        if tally.stop.exit_code == STOPPED_EARLY and is_accepted and not waiting:
+            return RunEnd(DONE, f"left some failed units as they are: {tally.stop.reason}")
+        return RunEnd(tally.stop.exit_code, f"stopped: {tally.stop.reason}")
+    if waiting and chosen.limit is None:
+        return RunEnd(CRASHED, _left_without_a_word(waiting))
+    if now.again and not is_accepted and (refused := _refused(tally, max_failed_fraction)):
+        worst = ", ".join(f"{name} {n:,}" for name, n in refused.most_common(3))
         return RunEnd(
             STOPPED_EARLY,
-            f"{failed.total():,} of {ended:,} units failed in ways that may pass ({worst}), more "
+            f"{refused.total():,} of {sum(tally.ended.values()):,} units failed in ways that may pass ({worst}), more "
             f"than limits.max_failed_fraction={max_failed_fraction:g} allows, so that the output "
             f"is not marked as done: mend that, and run the same command again, which tries "
             f"{now.again:,} of the failed units again",
@@ -53,8 +55,35 @@ def end_of(
     return RunEnd(code, _try_again(now.again, chosen.max_attempts) if now.again else "")
 
 
-def _may_pass(name: str) -> bool:
-    return name != "ok" and ErrorClass(name).retryable
+def is_vain(end: RunEnd, tally: Tally) -> bool:
+    """Whether a store refused next to everything: then the run's attempts do not count.
+
+    What is wrong with the units themselves would else be tried for ever.
+    """
+    if end.exit_code != STOPPED_EARLY or tally.stop is not None:
+        return end.exit_code == STOPPED_EARLY
+    failed = {name: n for name, n in tally.ended.items() if name != "ok"}
+    of_the_store = sum(n for name, n in failed.items() if ErrorClass(name).blames_the_store)
+    return not tally.ended.get("ok") and 2 * of_the_store > sum(failed.values())
+
+
+def _refused(tally: Tally, max_failed_fraction: float) -> Counter[str]:
+    """The failures that keep an output from being done, if there are too many."""
+    for is_first in (True, False):
+        ended = _of_attempts(tally, is_first=is_first)
+        warn = Counter(
+            {name: n for name, n in ended.items() if warns_of_the_store(name, is_first=is_first)}
+        )
+        least = 1 if is_first else _MANY_LEFTOVERS
+        if warn.total() >= least and warn.total() > max_failed_fraction * ended.total():
+            return warn
+    return Counter()
+
+
+def _of_attempts(tally: Tally, *, is_first: bool) -> Counter[str]:
+    """How units ended that were tried for the first time, or again."""
+    retried = Counter(tally.retried)
+    return Counter(tally.ended) - retried if is_first else retried
 
 
 def _left_without_a_word(waiting: int) -> str:

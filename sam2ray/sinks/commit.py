@@ -17,7 +17,7 @@ from ..stages.hands import LedgerClient
 from .result_files import ResultFile, ResultPlace, copy_outcomes, read_outcomes
 
 _SECONDS = ("fetch_s", "decode_s", "model_s", "pack_s")
-_TOLD = ["unit_id", "error_class", "masks", "frames", *_SECONDS]
+_TOLD = ["unit_id", "attempt", "error_class", "masks", "frames", *_SECONDS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +106,5 @@ def ending_of(outcome: Mapping[str, Any]) -> Ending:
         outcome["masks"] or 0,
         outcome["frames"] or 0,
         {name.removesuffix("_s"): outcome[name] for name in _SECONDS if outcome[name]},
+        is_first=outcome["attempt"] <= 1,
     )

@@ -24,8 +24,10 @@ from sam2ray.run_end import CRASHED, DONE, SOME_FAILED, STOPPED_EARLY, RunEnd, e
 from sam2ray.storage import LocalStore
 
 
-def _tally(ended: dict[str, int], stop: Stop | None = None) -> Tally:
-    return Tally(ended, masks=0, frames=0, seconds={}, elapsed_s=1.0, stop=stop)
+def _tally(
+    ended: dict[str, int], stop: Stop | None = None, retried: dict[str, int] | None = None
+) -> Tally:
+    return Tally(ended, 0, 0, {}, elapsed_s=1.0, stop=stop, retried=retried or {})
 
 
 def _end(
@@ -33,11 +35,12 @@ def _end(
     ended: dict[str, int],
     stop: Stop | None = None,
     accepted: float = 0.0,
+    retried: dict[str, int] | None = None,
     **chosen: int,
 ) -> RunEnd:
     return end_of(
         now,
-        _tally(ended, stop),
+        _tally(ended, stop, retried),
         Selection(3, **chosen),
         max_failed_fraction=0.5,
         accepted_failed_fraction=accepted,
@@ -94,10 +97,40 @@ def test_a_few_failures_that_may_pass_are_three_and_the_way_on():
     assert "2 failed units may do better in another of limits.max_attempts=3" in end.advice
 
 
-def test_a_night_that_tries_one_leftover_again_stays_green_where_it_is_accepted():
-    archive = Standing(10_000, {"ok": 9_999, "not_found": 1}, again=1)
-    assert _end(archive, {"not_found": 1}, accepted=0.01).exit_code == DONE
-    assert _end(archive, {"not_found": 1}).exit_code == STOPPED_EARLY
+@pytest.mark.parametrize("name", ["not_found", "poison", "forbidden"])
+def test_a_night_that_tries_one_leftover_again_says_nothing_of_the_store(name: str):
+    archive = Standing(10_000, {"ok": 9_999, name: 1}, again=1)
+    again = {"retried": {name: 1}}
+    assert _end(archive, {name: 1}, accepted=0.01, **again).exit_code == DONE
+    assert _end(archive, {name: 1}, **again).exit_code == SOME_FAILED
+    assert _end(archive, {name: 1}).exit_code == STOPPED_EARLY  # a new file, and nothing else
+
+
+def test_a_store_that_refuses_many_leftovers_again_is_said_and_files_that_are_gone_are_not():
+    archive = Standing(10_000, {"ok": 9_950, "forbidden": 50}, again=50)
+    ended = {"ok": 10, "forbidden": 50}
+    assert _end(archive, ended, retried={"forbidden": 50}).exit_code == STOPPED_EARLY
+    assert _end(archive, ended, retried={"ok": 10, "forbidden": 19}).exit_code == STOPPED_EARLY
+    gone = Standing(10_000, {"ok": 9_950, "not_found": 50}, again=50)
+    assert _end(gone, {"not_found": 50}, retried={"not_found": 50}).exit_code == SOME_FAILED
+    most_do_better = _end(archive, {"ok": 60, "io": 30}, retried={"ok": 60, "io": 30})
+    assert most_do_better.exit_code == SOME_FAILED
+
+
+def test_an_archive_that_is_accepted_stays_green_though_its_leftovers_stopped_the_run():
+    archive = Standing(30_000, {"ok": 29_750, "forbidden": 250}, again=50)
+    stop = Stop("the last 200 units failed", STOPPED_EARLY)
+    again = {"retried": {"forbidden": 200}}
+    end = _end(archive, {"forbidden": 200}, stop, accepted=0.01, **again)
+    assert end == RunEnd(DONE, "left some failed units as they are: the last 200 units failed")
+    assert _end(archive, {"forbidden": 200}, stop, **again).exit_code == STOPPED_EARLY
+    waits = Standing(30_000, {"ok": 29_700, "forbidden": 250}, again=50)
+    assert _end(waits, {"forbidden": 200}, stop, accepted=0.01).exit_code == STOPPED_EARLY
+    killed = Stop("SIGTERM was received", CRASHED)
+    assert _end(archive, {"forbidden": 9}, killed, accepted=0.01, **again).exit_code == CRASHED
+
+
+def test_what_has_no_attempt_left_keeps_no_archive_from_being_green():
     used_up = Standing(10_000, {"ok": 9_999, "not_found": 1})
     assert used_up.earns_mark
     assert _end(used_up, {"not_found": 1}, accepted=0.01) == RunEnd(DONE)
