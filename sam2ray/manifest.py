@@ -213,9 +213,26 @@ def complete(
     facts = {"source": [public_uri(uri) for uri in source], **asdict(listed), **asdict(merged)}
     del facts["runs"]
     still_mine()
-    store.put(f"{FOLDER}/{index_id}.json", json.dumps(facts, indent=1).encode())
+    store.put(f"{FOLDER}/{_behind_all(store, index_id)}.json", json.dumps(facts, indent=1).encode())
     for name in listed.runs:
         store.delete(name)
+
+
+def _behind_all(store: Store, index_id: str) -> str:
+    """A name that sorts last: by their names it is known which of two versions is the newer one.
+
+    Indexes are called by the time, and another host's clock may be behind.
+    """
+    newest = max((name.rpartition("/")[2][: -len(".json")] for name in _names(store)), default="")
+    if index_id > newest:
+        return index_id
+    stem, _, number = newest.partition("_")
+    return f"{stem}_{int(number or 0) + 1:06}"
+
+
+def _names(store: Store) -> list[str]:
+    """Of complete indexes, the oldest first."""
+    return sorted(e.name for e in store.list(FOLDER) if e.name.endswith(".json"))
 
 
 def manifest_parts(store: Store) -> list[str]:
@@ -225,8 +242,7 @@ def manifest_parts(store: Store) -> list[str]:
 
 def markers(store: Store) -> list[dict[str, Any]]:
     """What complete indexes say of themselves, oldest index first."""
-    names = sorted(e.name for e in store.list(FOLDER) if e.name.endswith(".json"))
-    return [json.loads(store.read(name)) for name in names]
+    return [json.loads(store.read(name)) for name in _names(store)]
 
 
 def read_manifest(store: Store, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:

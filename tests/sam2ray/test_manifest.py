@@ -146,6 +146,21 @@ def test_a_source_that_goes_back_to_earlier_content_is_a_unit_again(store: Local
     assert living == {replace(_unit("a"), repeat=1).unit_id}
 
 
+def test_the_order_of_indexes_is_that_in_which_they_were_made_whatever_a_clock_says(
+    store: LocalStore,
+):
+    for index_id, version in [("5-a", "1"), ("3-b", "2"), ("3-c", "3"), ("2-d", "3")]:
+        _index(store, index_id, [_unit("a", version)])
+    assert [unit.version for unit in _units(store)] == ["1", "2", "3"]
+    assert superseded_ids(store).size == 2
+    _, merged = _index(store, "7-e", [_unit("a", "3")])
+    assert (merged.added, merged.known) == (0, 1)
+    names = [entry.name.rpartition("/")[2] for entry in store.list(manifest.FOLDER)]
+    markers = sorted(name for name in names if name.endswith(".json"))
+    expected = ["5-a", "5-a_000001", "5-a_000002", "5-a_000003", "7-e"]
+    assert markers == [f"{name}.json" for name in expected]
+
+
 def test_a_small_listing_is_compared_with_all_that_is_known(store: LocalStore):
     for number in range(4):
         _index(store, str(number), [_unit(n) for n in range(50 * number, 50 * number + 50)])
