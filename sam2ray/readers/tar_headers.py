@@ -29,6 +29,7 @@ _KINDS = {
     b"S": SPARSE,
 }
 _LARGEST = 2**63 - 1
+_MOST_RECORDS = 1000  # of one header: programs write a dozen, and a million take seconds to read
 _OCTAL = re.compile(rb"[0-7]+")
 _DECIMAL = re.compile(rb"[0-9]{1,19}")
 
@@ -61,16 +62,21 @@ class Extension:
 
     def _read_pax(self, content: bytes) -> None:
         """Records such as "18 path=some/name" and a newline, whose length the number is."""
-        while content.strip(b"\0"):
-            digits = content[:8].partition(b" ")[0]
+        at, end, count = 0, len(content.rstrip(b"\0")), 0
+        while at < end:
+            count += 1
+            if count > _MOST_RECORDS:
+                self.fault = f"its PAX header has more than {_MOST_RECORDS:,} records"
+                return
+            digits = content[at : at + 8].partition(b" ")[0]
             length = int(digits) if _DECIMAL.fullmatch(digits) else 0
-            record = content[len(digits) + 1 : length]
-            if not len(digits) + 2 < length <= len(content) or not record.endswith(b"\n"):
+            record = content[at + len(digits) + 1 : at + length]
+            if not len(digits) + 2 < length <= len(content) - at or not record.endswith(b"\n"):
                 self.fault = "its PAX header cannot be read"
                 return
             key, equals, value = record[:-1].partition(b"=")
             self._apply_pax(key, value if equals else b"")
-            content = content[length:]
+            at += length
 
     def _apply_pax(self, key: bytes, value: bytes) -> None:
         if key == b"path":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from heapq import merge
 from typing import BinaryIO
 
 from .tar_headers import BLOCK, read_header
 
 _WINDOW_BYTES = 1 << 20
-_FEW_BYTES = 16 << 10  # of zeros: usually it is the end of a shard
+_FEW_BYTES = 16 << 10  # usually enough: zeros are the end of a shard, damages are small
 _MAGIC, _MAGIC_AT = b"ustar", 257
 # A file whose middle is missing goes on anywhere; the oldest headers have no magic, and are only
 # looked for where blocks begin.
@@ -19,14 +20,18 @@ _CHECKSUM_AT, _CHECKSUM_END = 148, 156
 
 def find_header(file: BinaryIO, start: int, size: int) -> int | None:
     """The first place from `start` on that holds a header with a right checksum; None: nowhere."""
-    at = start
+    # The first window is small: there may be thousands of damages, each with a header behind it.
+    at, window_bytes = start, _FEW_BYTES
     while at + BLOCK <= size:
         file.seek(at)
-        window = file.read(min(_WINDOW_BYTES, size - at))
-        for place in sorted({*_with_magic(window), *_where_blocks_begin(window, -at % BLOCK)}):
+        window = file.read(min(window_bytes, size - at))
+        for place in merge(_with_magic(window), _where_blocks_begin(window, -at % BLOCK)):
             if read_header(window[place : place + BLOCK]) is not None:
                 return at + place
+        if len(window) < BLOCK:  # the file has become shorter
+            return None
         at += len(window) - BLOCK + 1
+        window_bytes = _WINDOW_BYTES
     return None
 
 

@@ -437,6 +437,38 @@ def test_blocks_in_any_order_end(blocks):
     assert len(members_of(content)) <= len(content) // 512 + 1
 
 
+class Counted(io.BytesIO):
+    """A file that counts what is read of it."""
+
+    read_bytes = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        self.read_bytes += len(found)
+        return found
+
+
+@pytest.mark.parametrize("between", [b"", b"\1" * 5000])
+def test_a_shard_of_headers_that_claim_more_than_there_is_costs_no_more_than_its_size(between):
+    claims = header(size=b"%011o\0" % 2**32) + between
+    content = claims * 400 + GOOD + END
+    file = Counted(content)
+    found = list(tar_members(file, len(content)))
+    assert len(found) == 401
+    assert [one.name for one in found if one.fault is None] == ["a.jpg"]
+    assert file.read_bytes < 400 * (20 << 10) + 2 * len(content)  # a small window for each
+
+
+def test_a_pax_header_of_too_many_records_costs_its_own_member_alone():
+    many = pax(record(b"a", b"") * 1001)
+    found = members_of(many + GOOD + header(b"b.jpg") + body(b"xyz") + END)
+    assert [one.fault is None for one in found] == [False, True]
+    assert "more than 1,000 records" in found[0].fault.message
+    assert found[1].name == "b.jpg"
+    enough = members_of(pax(record(b"a", b"") * 1000) + GOOD + END)
+    assert [one.fault for one in enough] == [None]
+
+
 def test_a_header_is_found_wherever_the_windows_of_a_search_end(monkeypatch):
     monkeypatch.setattr(tar_search, "_WINDOW_BYTES", 1000)
     old = header(magic=b"")  # found where blocks begin alone
