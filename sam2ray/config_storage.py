@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any
 
 import fsspec
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, model_validator
 
 from .config_section import Section, Text, run, section
 from .storage import Options
@@ -72,6 +72,20 @@ class Storage(_Secretive):
     __pydantic_extra__: FurtherOptions = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     s3: S3 = section(S3, "Amazon S3, and the stores that speak like it.")
+
+    @model_validator(mode="after")
+    def _headers_are_meant_for_somebody(self) -> Storage:
+        for name in ("http", "https"):
+            own = (self.model_extra or {}).get(name, {})
+            further, hosts = own.get("client_kwargs"), own.get("hosts", [])
+            if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+                raise ValueError(f"{name}.hosts is no list of names of hosts")
+            if isinstance(further, dict) and further.get("headers") and not hosts:
+                raise ValueError(
+                    f"{name}.client_kwargs.headers are told to no host that is not named, as lists "
+                    f"of addresses may lead anywhere: say {name}.hosts=[data.example.org]"
+                )
+        return self
 
     def options(self) -> Options:
         """What file systems are made with, by protocol; see storage.open_store."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import fsspec
 
@@ -91,9 +92,16 @@ def web_timeout_s(options: Options) -> float:
     return float(options_of("http", options).get(_TIMEOUT_S, _WEB_TIMEOUT_S))
 
 
-def web_headers(options: Options) -> Mapping[str, str]:
-    """What a server of the web is told with each request."""
-    return options_of("http", options).get("client_kwargs", {}).get("headers", {})
+def web_headers(options: Options, uri: str) -> Mapping[str, str]:
+    """What a server of the web is told with each request, if it is one of those it is meant for.
+
+    A list may name any host, and whoever wrote it is not to hear what others are told.
+    """
+    own = options_of("http", options)
+    parts = urlsplit(uri)
+    names = {parts.hostname, f"{parts.hostname}:{parts.port}"}
+    is_meant = not names.isdisjoint(str(host).lower() for host in own.get("hosts", ()))
+    return own.get("client_kwargs", {}).get("headers", {}) if is_meant else {}
 
 
 def version_of(facts: Mapping[str, Any]) -> str:

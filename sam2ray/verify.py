@@ -125,8 +125,10 @@ def _repeated(known: _Known) -> Iterator[str]:
     several = known.rows[~(is_first & is_last)]  # none of most outputs
     good = several[several["code"] == OK]
     yield from _lines(known, *_pairs(good, "low", "high"), "results")
+    # A clip's file and the row of its failure may both come of one attempt where its node died in
+    # between: the good one counts, everywhere.
     one, other = _pairs(several, "attempt", "low", "high")
-    unsaid = (one["code"] != OK) | (other["code"] != OK)
+    unsaid = (one["code"] != OK) & (other["code"] != OK)
     yield from _lines(known, one[unsaid], other[unsaid], "the same attempt")
 
 

@@ -245,8 +245,8 @@ def _answer(
 ) -> Iterator[HTTPResponse]:
     """A server's answer; what goes wrong, also while it is read, is an OSError in clean words."""
     address = take_apart(uri)
-    request = _Request(uri, method, headers or {}, web_headers(options))
     try:
+        request = _Request(uri, method, headers or {}, web_headers(options, uri))
         with _OPENER.open(request, timeout=web_timeout_s(options)) as answer:
             yield cast("HTTPResponse", answer)
     except HTTPError as error:
@@ -351,7 +351,8 @@ def _way_out(address: Address, has_ended: bool) -> str:
     if address.secret is None:
         return (
             "forbidden, and its address came without a signature. List it with one that is valid, "
-            "or say in storage.http.client_kwargs.headers what the server wants; then run the same "
+            "or say in storage.http.client_kwargs.headers what the server wants, and in "
+            "storage.http.hosts how it is called; then run the same "
             "command again"
         )
     when = ends_at(address.whole)

@@ -22,6 +22,14 @@ BatchKind = Literal["pictures", "clips", "classes"]
 Weight = Annotated[float, Field(ge=0)]
 
 
+_LEARN_FROM: dict[What, tuple[str, ...]] = {
+    "dense": ("encoder",),
+    "pictures": ("encoder", "prompts", "decoder"),
+    "clips": tuple(PARTS),
+}
+"""Parts of a model that each kind of lesson can teach anything."""
+
+
 class Loss(Section):
     """How wrong answers are; by default as SAM 2 was trained."""
 
@@ -125,8 +133,12 @@ class Stage(Section):
             rates = self.rates()
         except ConfigError as error:
             raise ValueError(str(error)) from error
-        if self.learn != "classes" and not any(rates.parts.get(part, 1.0) for part in PARTS):
-            raise ValueError("parts leave nothing to learn: let one of them have more than 0")
+        able = _LEARN_FROM.get(self.learn, ())
+        if able and not any(rates.parts.get(part, 1.0) for part in able):
+            raise ValueError(
+                f"parts leave nothing to learn of {self.learn}: let {' or '.join(able)} have more "
+                "than 0"
+            )
         return self
 
     def rates(self) -> LearningRates:

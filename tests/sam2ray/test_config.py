@@ -501,10 +501,20 @@ def test_what_is_set_of_storage_is_shown_by_name():
         {"s3": {"client_kwargs": HUSH}},
         {"gs": HUSH},
         {"nowhere": {"key": HUSH}},
+        {"http": {"hosts": HUSH}},
+        {"http": {"hosts": [HUSH, 5]}},
+        {"http": {"client_kwargs": {"headers": {"X-Key": HUSH}}}},
     ],
 )
 def test_an_error_of_storage_does_not_show_what_was_written(storage):
     assert HUSH not in refused(storage=storage)
+
+
+def test_headers_are_for_hosts_that_are_named():
+    headers = {"client_kwargs": {"headers": {"X-Key": HUSH}}}
+    assert "say https.hosts=[data.example.org]" in refused(storage={"https": headers})
+    named = {"http": {**headers, "hosts": ["data.example.org"]}}
+    assert job(storage=named).storage.options() == named
 
 
 def test_options_of_storage_are_what_file_systems_take():

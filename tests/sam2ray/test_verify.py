@@ -90,6 +90,13 @@ def test_clips_retries_and_superseded_units_are_consistent(tmp_path: Path):
     assert findings.standing.ended == {"ok": 3}
 
 
+def test_a_failure_beside_the_result_of_the_same_attempt_is_consistent(output: Output):
+    output.commit([Ended(picture(1), error_class="io")], "run-0")  # whose node died before
+    findings = _verify(output)
+    assert findings.is_consistent, findings.complaints
+    assert findings.standing.ok == 5
+
+
 def test_embeddings_are_consistent_unless_values_are_missing(tmp_path: Path):
     output = Output(LocalStore(tmp_path), ["mode=embed"])
     output.list([picture(1)], "1")

@@ -394,7 +394,7 @@ def test_a_redirect_to_what_is_no_address_does_not_show_it():
 
 def test_what_is_private_is_told_to_no_other_host():
     headers = {"Authorization": "Bearer HUSH-bearer", "X-Own": "HUSH-own"}
-    options = {"http": {"client_kwargs": {"headers": headers}}}
+    options = {"http": {"client_kwargs": {"headers": headers}, "hosts": ["127.0.0.1"]}}
     with rude_web(saying("200 OK\nContent-Length: 2", b"ok")) as other:
         for more in (options, {}):
             with rude_web(_to(f"http://{other.host}/b.jpg")) as web:

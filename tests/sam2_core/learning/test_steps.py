@@ -14,6 +14,7 @@ from torch import Tensor
 from sam2_core import RELEASED, build_sam2
 from sam2_core.learning.clips import ClipInteraction, ClipPlan, Clips, drawn_plan, follow
 from sam2_core.learning.interaction import next_clicks
+from sam2_core.learning.lessons import ClipBatch, Learner, Lesson
 from sam2_core.learning.losses import LossConfig, true_iou
 from sam2_core.learning.pictures import Interaction, first_prompts, interact, total
 from sam2_core.learning.world import World
@@ -33,6 +34,13 @@ def _clips(count: int = 2, frames: int = FRAMES) -> tuple[Tensor, Tensor, Tensor
             targets.append(torch.from_numpy(clip.masks(thing)))
             source.append(number)
     return torch.stack(pixels, 1), torch.stack(targets, 1), torch.tensor(source)
+
+
+def _clip_batch(frames: int) -> ClipBatch:
+    clip = World(11, size=SIDE).clip(0, frames)
+    masks = [torch.from_numpy(clip.masks(thing)) for thing in clip[0].object_ids(40)[:2]]
+    cover = torch.stack(masks).to(torch.uint8) * 255
+    return ClipBatch(torch.from_numpy(clip.frames)[None], cover, torch.zeros(2, dtype=torch.long))
 
 
 def _seen_by_reference(reference: Any, pixels: Tensor, targets: Tensor, source: Tensor) -> Any:
@@ -175,6 +183,24 @@ def test_plans_are_what_they_may_be():
             assert set(plan.prompted) <= set(plan.corrected)
     short = [drawn_plan(how, 2, torch.Generator().manual_seed(seed)) for seed in range(20)]
     assert all(sorted(plan.order(2)) == [0, 1] for plan in short)
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_clip_whose_every_frame_was_given_as_masks_teaches_nothing_and_ends_no_training(
+    frames: int,
+):
+    learner = Learner(build_sam2(SMALL))
+    batch = _clip_batch(frames)
+    clips = ClipInteraction(mask_chance=1.0, most_prompted=2)
+    for seed in range(4):  # of two frames, sometimes one is prompted, sometimes both
+        generator = torch.Generator().manual_seed(seed)
+        outcome = learner(batch, Lesson(clips=clips), 1.0, generator)
+        outcome.loss.backward()
+        assert torch.isfinite(outcome.loss)
+        weights = learner.model.memory_attention.parameters()
+        learned = any(w.grad is not None and bool(w.grad.any()) for w in weights)
+        assert learned == ("followed_iou" in outcome.figures)
+        learner.zero_grad(set_to_none=True)
 
 
 def test_a_single_frame_is_a_clip():

@@ -96,6 +96,10 @@ def test_all_faults_come_at_once_with_their_lines(tmp_path: Path):
         ({"class_dice": 1.0}, "are of stages that learn classes"),
         ({"learn": "dense", "parts": {"encoder": 0.0}}, "parts leave nothing to learn"),
         ({"parts": {"encoder": 0, "prompts": 0, "decoder": 0}}, "parts leave nothing to learn"),
+        (
+            {"parts": {"encoder": 0, "prompts": 0, "decoder": 0, "memory": 1}},
+            "nothing to learn of pictures: let encoder or prompts or decoder have more",
+        ),
         ({"parts": {"encoder": -0.5}}, "greater than or equal to 0"),
     ],
 )

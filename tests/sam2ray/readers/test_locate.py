@@ -106,8 +106,17 @@ def test_a_web_server_is_told_the_headers_of_the_settings():
     headers = {"Authorization": "Bearer of-this-test"}
     with web({"a.jpg": b"1"}) as server:
         unit = Unit(f"{server.url}/a.jpg", "image")
-        read_unit(unit, {"http": {"client_kwargs": {"headers": headers}}})
-        assert server.told["Authorization"] == "Bearer of-this-test"
+        for hosts in (["127.0.0.1"], [server.url.removeprefix("http://")]):
+            read_unit(unit, {"https": {"client_kwargs": {"headers": headers}, "hosts": hosts}})
+            assert server.told["Authorization"] == "Bearer of-this-test"
+
+
+@pytest.mark.parametrize("hosts", [[], ["data.example.org"], ["127.0.0.1:1"], ["7.0.0.1"]])
+def test_a_host_that_a_list_names_hears_nothing_that_is_meant_for_others(hosts: list[str]):
+    options = {"http": {"client_kwargs": {"headers": {"X-Key": "HUSH"}}, "hosts": hosts}}
+    with web({"a.jpg": b"1"}) as server:
+        read_unit(Unit(f"{server.url}/a.jpg", "image"), options)
+        assert "X-Key" not in server.told
 
 
 def test_a_web_page_of_another_etag_than_the_listed_one_has_changed():
