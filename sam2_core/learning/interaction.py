@@ -14,7 +14,7 @@ from ops import mask_boxes_xyxy
 
 Where = Literal["anywhere", "middle"]
 
-_MOST_SLACK = 20.0  # pixels, by which a user misses a corner
+_MOST_SLACK = 20.0  # pixels of the model's size, by which a user misses a corner
 
 
 def next_clicks(
@@ -97,13 +97,20 @@ def _run_lengths(inside_HW: Tensor) -> Tensor:
 
 
 def careless_boxes(
-    masks_NHW: Tensor, slack: float, generator: torch.Generator | None = None
+    masks_NHW: Tensor,
+    slack: float,
+    generator: torch.Generator | None = None,
+    image_size: int | None = None,
 ) -> Tensor:
-    """Boxes as users draw them: each corner is off by up to a share of the side."""
+    """Boxes as users draw them: each corner is off by up to a share of the side, and few pixels.
+
+    Masks may be smaller than the picture that a user sees.
+    """
     boxes = mask_boxes_xyxy(masks_NHW).float()
     height, width = masks_NHW.shape[1:]
     sides = boxes[:, 2:] - boxes[:, :2]
-    reach = (sides * slack).clamp(max=_MOST_SLACK).repeat(1, 2)
+    most = _MOST_SLACK * max(height, width) / (image_size or max(height, width))
+    reach = (sides * slack).clamp(max=most).repeat(1, 2)
     chance = torch.rand(boxes.shape, generator=generator, device=boxes.device)
     ends = torch.tensor([width - 1, height - 1] * 2, device=boxes.device)
     return (boxes + reach * (2 * chance - 1)).clamp(min=0).minimum(ends)

@@ -104,7 +104,8 @@ def first_prompts(
 ) -> PackedPrompts:
     """A click in each object, or a box about each."""
     if happens(how.box_chance, generator):
-        points = careless_boxes(targets_NSS, how.box_slack, generator).unflatten(1, (2, 2))
+        boxes = careless_boxes(targets_NSS, how.box_slack, generator, image_size)
+        points = boxes.unflatten(1, (2, 2))
         labels = torch.tensor(_CORNERS, device=points.device).expand(len(points), 2)
     else:
         point, label = next_clicks(targets_NSS, None, generator, how.where)

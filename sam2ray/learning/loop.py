@@ -83,11 +83,12 @@ class _Worker:
 
     def run(self) -> None:
         """Go on from the last checkpoint to the end."""
-        learner = new_learner(self.config, self.device)
-        averages = Averages.of(learner)
         progress, parts = self._restored()
+        learner = new_learner(self.config, self.device, goes_on=bool(parts))
         if parts:
             learner.load_state_dict(parts["learner"])
+        averages = Averages.of(learner)
+        if parts:
             averages.load_state_dict(parts)
         events = Events(self.config.output, self._steps_before(progress.stage) + progress.step)
         try:
@@ -223,6 +224,7 @@ class _Worker:
         for _ in ask_about_classes(learner.model, head, source, numbers, scores):
             pass
         self.waiting[-1]["miou"] = scores.miou
+        self.waiting[-1]["skipped"] += [f"{source.name}\t{reason}" for reason in scores.skipped]
         return scores.miou
 
     # ------------------------------------------------------------ what is kept

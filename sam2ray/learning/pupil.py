@@ -35,8 +35,10 @@ class Diverged(Sam2RayError):
     """Nothing is learned any more."""
 
 
-def starting_model(start: Start, seed: int, config: TrainConfig) -> Sam2:
-    """The model before the first step, on the CPU."""
+def starting_model(start: Start, seed: int, config: TrainConfig, *, goes_on: bool = False) -> Sam2:
+    """The model before the first step, on the CPU; only its shape where a checkpoint follows."""
+    if goes_on:  # what it began with may have moved away since
+        return Sam2(start.row())
     if start.start == "weights":
         return load_sam2(start.row(), _local(start.checkpoint, config))
     with torch.random.fork_rng(devices=[]):
@@ -221,9 +223,9 @@ def _means(outcomes: Sequence[Outcome]) -> dict[str, Tensor]:
     return found
 
 
-def new_learner(config: TrainConfig, device: torch.device) -> Learner:
+def new_learner(config: TrainConfig, device: torch.device, *, goes_on: bool = False) -> Learner:
     """The model, with the heads that stages learn by or learn."""
-    model = starting_model(config.model, config.seed, config)
+    model = starting_model(config.model, config.seed, config, goes_on=goes_on)
     if config.save_memory:
         make_activations_twice(model)
     head = classes = None

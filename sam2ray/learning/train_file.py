@@ -50,7 +50,7 @@ def _text_of(path: str) -> str:
 def _assign(assignment: str, values: dict[str, Any], places: dict[ValuePath, str]) -> str | None:
     """Put `a.b=value` in its place, where numbers are positions in lists; a fault, or None."""
     setting, equals, text = assignment.partition("=")
-    keys = [int(key) if key.isdigit() else key for key in setting.strip().split(".")]
+    keys = [int(key) if key.isdecimal() else key for key in setting.strip().split(".")]
     if not equals or not all(key != "" for key in keys):
         return f"--set {setting.strip()}: write setting=value, as in stages.0.steps=100"
     try:

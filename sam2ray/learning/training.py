@@ -14,6 +14,8 @@ import pyarrow as pa
 import yaml
 from pydantic import ValidationError
 
+from sam2_core.network.class_head import UNKNOWN
+
 from .. import lease
 from ..cluster import cluster, ensure_ray
 from ..errors import Sam2RayError, UsageError
@@ -23,7 +25,7 @@ from .curve import draw_curve
 from .examining import numbers_of
 from .figures import figure_files, read_figure_file, read_figures
 from .labels.class_opening import open_classes
-from .labels.labelled import BadLabels, LabelSource
+from .labels.labelled import BadLabels, ClassSource, LabelledClasses, LabelSource
 from .labels.opening import open_labels
 from .loop import BEST, BEST_HEAD, GIVEN_UP, LAST, LAST_HEAD, train_worker
 from .stream import class_mixture_of, mixture_of
@@ -151,14 +153,17 @@ def _refuse_empty_labels(config: TrainConfig) -> None:
     if exam is None:
         return
     model_px, options = config.model.row().image_size, config.storage.options()
+    sources: list[LabelSource | ClassSource] = []
     if config.learns_classes:
-        open_classes(exam, config.head, options, model_px)
+        sources.append(open_classes(exam, config.head, options, model_px))
     if any(stage.learn in ("pictures", "clips") for stage in of_masks):
-        _refuse_empty_examination(open_labels(exam, options, model_px), config.examination.pictures)
+        sources.append(open_labels(exam, options, model_px))
+    for source in sources:
+        _refuse_empty_examination(source, config.examination.pictures)
 
 
-def _refuse_empty_examination(source: LabelSource, most: int) -> None:
-    """One picture with objects is enough; hours later would be late to hear that there is none."""
+def _refuse_empty_examination(source: LabelSource | ClassSource, most: int) -> None:
+    """One picture with something to be found is enough; hours later would be late to hear that there is none."""
     why = "it has no pictures"
     for number in numbers_of(source, most):
         why = _why_not(source, number)
@@ -167,11 +172,14 @@ def _refuse_empty_examination(source: LabelSource, most: int) -> None:
     raise UsageError(f"examination.labels: {source.name}: nothing can be asked about: {why}.")
 
 
-def _why_not(source: LabelSource, number: int) -> str:
+def _why_not(source: LabelSource | ClassSource, number: int) -> str:
     try:
-        return "" if len(source.picture(number).masks) else "its pictures have no masks"
+        shown = source.picture(number)
     except BadLabels as error:
         return str(error)
+    if isinstance(shown, LabelledClasses):
+        return "" if (shown.ids != UNKNOWN).any() else "no pixel of its pictures has a class"
+    return "" if len(shown.masks) else "its pictures have no masks"
 
 
 def _fit(config: TrainConfig, store: Store) -> None:

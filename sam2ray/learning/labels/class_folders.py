@@ -33,7 +33,7 @@ class ClassFolders:
     """Labels, and the pictures that they belong to."""
 
     labels: Found
-    pictures_by_stem: Mapping[str, str] = field(repr=False)  # whole addresses
+    pictures_by_stem: Mapping[str, Sequence[str]] = field(repr=False)  # whole addresses
     folder: str  # of the pictures
     classes: ClassNames
     options: Options
@@ -52,7 +52,9 @@ class ClassFolders:
             ),
             "pictures beside its labels" if pictures is None else "pictures",
         )
-        by_stem = {_stem(name): others.uri_of(name) for name in others.names}
+        by_stem: dict[str, list[str]] = {}
+        for name in others.names:
+            by_stem.setdefault(_stem(name), []).append(others.uri_of(name))
         if not any(_stem(name) in by_stem for name in labels.names):
             raise UsageError(
                 f"labels: no picture of {others.root} is called as a label of {labels.root} but "
@@ -78,14 +80,16 @@ class ClassFolders:
         """One picture with the classes of its pixels."""
         name = self.labels.names[number]
         uri = self.labels.uri_of(name)
-        place = self.pictures_by_stem.get(_stem(name))
-        if place is None:
+        places = self.pictures_by_stem.get(_stem(name))
+        if places is None:
             raise BadLabels(f"{uri}: {self.folder} has no picture of this name")
+        if len(places) > 1:
+            raise BadLabels(f"{uri}: may be of {places[0]} or of {places[1]}: leave one")
         try:
             ids = read_class_ids(read_at(uri, self.options), len(self.classes.names))
         except (*BROKEN_PNG, Sam2RayError) as error:
             refuse(uri, error)
-        pixels = read_pixels(Unit(place, "image"), self.options, named_in=uri)
+        pixels = read_pixels(Unit(places[0], "image"), self.options, named_in=uri)
         return LabelledClasses(pixels, require_masks(ids, (pixels.shape[0], pixels.shape[1]), uri))
 
 

@@ -77,7 +77,7 @@ def _counts_or_fault(
         counts = _counts(rle_of_one(annotation), size_hw)
         stack_of([counts], size_hw)
         return counts
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         return error
 
 
@@ -99,7 +99,7 @@ def masks_of_all(rles: Sequence[Rle | None], size_hw: tuple[int, int], name: str
     """Masks of run lengths, None being one without a pixel; BadLabels if any is broken."""
     try:
         return stack_of([None if rle is None else _counts(rle, size_hw) for rle in rles], size_hw)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         refuse(name, error)
 
 

@@ -74,7 +74,7 @@ def _outline(polygon: object, size_hw: tuple[int, int]) -> list[float]:
     """A polygon that cannot make the drawing run away: it takes memory by the outline's length."""
     try:
         points = np.asarray(polygon, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{polygon!r:.80} is no polygon [x, y, x, y, ...]") from error
     if points.ndim != 1 or len(points) < 6 or len(points) % 2:
         raise ValueError(f"{polygon!r:.80} is no polygon [x, y, x, y, ...] of three points or more")

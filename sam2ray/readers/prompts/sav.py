@@ -19,6 +19,7 @@ from .rle import rle_of
 MANUAL = "_manual.json"
 AUTO = "_auto.json"
 
+_MOST_FRAMES = 2**40
 _STRIDE = 4
 
 
@@ -60,6 +61,8 @@ def annotated_stride(annotated: int, video_frames: object) -> int:
     """How many frames of the video lie between two annotated ones."""
     if not isinstance(video_frames, int | float) or annotated == video_frames:
         return 1 if annotated == video_frames else _STRIDE
+    if not 0 < video_frames < _MOST_FRAMES:
+        raise ValueError(f"video_frame_count is {str(video_frames)[:20]}, no number of frames")
     if -(-int(video_frames) // _STRIDE) != annotated:
         raise ValueError(
             f"{annotated} annotated frames do not fit a video of {video_frames:g}: one in "

@@ -121,6 +121,17 @@ def test_careless_boxes_miss_by_a_tenth_of_a_side_and_stay_in_the_picture():
     assert missed.max() <= 63
 
 
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_careless_boxes_miss_by_few_pixels_of_the_picture_whatever_the_size_of_masks(stride: int):
+    side = 512 // stride
+    masks = torch.zeros(1, side, side, dtype=torch.bool)
+    masks[:, side // 8 : -side // 8, side // 8 : -side // 8] = True
+    exact = mask_boxes_xyxy(masks).float()
+    missed = torch.stack([careless_boxes(masks, 0.5, _generator(n), 512) for n in range(50)])
+    most = (missed - exact).abs().max() * stride
+    assert 19 < most <= 20 + 1e-3
+
+
 def test_boxes_without_slack_are_exact():
     exact = mask_boxes_xyxy(_masks()).float()
     assert torch.equal(careless_boxes(_masks(), 0.0, _generator(0)), exact)

@@ -86,6 +86,8 @@ def _damage(labels: Path, photos: Path, how: str) -> None:
         place.write_bytes(place.read_bytes()[:-40])
     elif how == "no picture":
         (photos / "deep" / "0.jpg").unlink()
+    elif how == "twins":
+        (photos / "deep" / "0.webp").write_bytes(b"")
     else:
         (photos / "deep" / "0.jpg").write_bytes(b"<html>")
 
@@ -99,6 +101,7 @@ def _damage(labels: Path, photos: Path, how: str) -> None:
         ("cut", "0.png"),
         ("no picture", "has no picture of this name"),
         ("html", "0.jpg"),
+        ("twins", r"may be of .*0\.jpg or of .*0\.webp: leave one"),
     ],
 )
 def test_what_is_wrong_with_a_label_is_said_and_the_others_go_on(tmp_path, how: str, words: str):

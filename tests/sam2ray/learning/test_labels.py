@@ -199,6 +199,8 @@ def test_a_video_of_sav_is_labelled_on_every_fourth_frame(tmp_path: Path):
         (lambda c: c["masklet"][0][0].update(size=[5, 5]), "frame 0: a mask of 5 x 5 pixels"),
         (lambda c: c.update(masklet={"0": []}), "is no file of SA-V's masklets"),
         (lambda c: c.update(masklet=None), "is no file of SA-V's masklets"),
+        (lambda c: c.update(video_frame_count=float("inf")), "inf, no number of frames"),
+        (lambda c: c.update(video_frame_count=10**400), "10000000000000000000, no number"),
     ],
 )
 def test_masklets_that_are_none_cost_their_clip_alone(tmp_path: Path, damage, words: str):
@@ -248,6 +250,7 @@ def test_what_is_wrong_with_all_of_a_picture_costs_it_alone(tmp_path: Path, dama
     [
         (lambda c: c["annotations"][0].pop("segmentation"), "annotation 0: it has no segmentation"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, 2]]), "is no polygon"),
+        (lambda c: c["annotations"][0].update(segmentation=[[10**400] * 6]), "is no polygon"),
         (lambda c: c["annotations"][0]["segmentation"].update(size=[5, 5]), "5 x 5 pixels"),
         (lambda c: c["annotations"][0]["segmentation"].update(counts="~"), "no COCO RLE character"),
         (lambda c: c["annotations"][0]["segmentation"].update(counts=None), "a string or a list"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from sam2_core import Sam2
+from sam2_core import CheckpointError, Sam2
 from sam2ray.learning.labels.made_world import WorldLabels
 from sam2ray.learning.labels.opening import Mixture
 from sam2ray.learning.pupil import Averages, Diverged, Pupil, new_learner
@@ -190,3 +192,14 @@ def test_two_batches_that_make_one_step_teach_what_one_of_both_does():
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     for own, other in zip(*weights, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-5)
+
+
+def test_who_goes_on_needs_no_weights_to_begin_with(tmp_path: Path):
+    """They may have moved away: the checkpoint holds all."""
+    gone = {"name": "nano", "start": "weights", "checkpoint": str(tmp_path / "gone.pt")}
+    asked = config({"learn": "pictures"}, model={**gone, "image_size": 64})
+    with pytest.raises(CheckpointError, match=r"gone\.pt"):
+        new_learner(asked, torch.device("cpu"))
+    going_on = new_learner(asked, torch.device("cpu"), goes_on=True)
+    kept = new_learner(config({"learn": "pictures"}), torch.device("cpu"))
+    going_on.load_state_dict(kept.state_dict())

@@ -32,6 +32,14 @@ def test_a_small_file_is_enough_and_set_changes_what_it_says(tmp_path: Path):
     assert config.model.row().image_size == 384
 
 
+@pytest.mark.parametrize("setting", ["stages.².steps=1", "stages.-1.steps=1", "stages..steps=1"])
+def test_a_place_that_is_none_is_refused_with_words(tmp_path: Path, setting: str):
+    path = tmp_path / "train.yaml"
+    path.write_text(GOOD)
+    with pytest.raises(UsageError, match="--set stages"):
+        load_training(str(path), [setting])
+
+
 def test_what_a_file_says_of_losses_is_what_answers_are_judged_by(tmp_path: Path):
     path = tmp_path / "train.yaml"
     path.write_text(GOOD)

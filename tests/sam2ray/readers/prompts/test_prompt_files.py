@@ -96,6 +96,7 @@ def test_segmentations_of_coco_in_every_form_become_masks(tmp_path):
         {"segmentation": [[1e12, 2, 3, 4, 5, 6]]},
         {"segmentation": [[float("nan"), 2, 3, 4, 5, 6]]},
         {"segmentation": [["a", 2, 3, 4, 5, 6]]},
+        {"segmentation": [[10**400, 2, 3, 4, 5, 6]]},
         {"segmentation": [[0, 0, 24, 16] * 100_000]},
         {"segmentation": "mask"},
         {"segmentation": {"size": SIZE}},
@@ -249,6 +250,8 @@ def test_each_masklet_of_sav_is_prompted_where_it_is_first_seen(tmp_path):
         {"masklet_id": ["one"]},
         {"video_frame_count": 4},
         {"video_frame_count": 1000.0},
+        {"video_frame_count": float("inf")},
+        {"video_frame_count": 10**400},
     ],
 )
 def test_a_file_of_masklets_that_makes_no_sense_fails_its_video_alone(tmp_path, change):
