@@ -44,10 +44,10 @@ def end_of(
         worst = ", ".join(f"{name} {n:,}" for name, n in refused.most_common(3))
         return RunEnd(
             STOPPED_EARLY,
-            f"{refused.total():,} of {sum(tally.ended.values()):,} units failed in ways that may pass ({worst}), more "
-            f"than limits.max_failed_fraction={max_failed_fraction:g} allows, so that the output "
-            f"is not marked as done: mend that, and run the same command again, which tries "
-            f"{now.again:,} of the failed units again",
+            f"{refused.total():,} of {sum(tally.ended.values()):,} units failed in ways that may "
+            f"pass ({worst}), more than limits.max_failed_fraction={max_failed_fraction:g} allows, "
+            f"so that the output is not marked as done: mend that, and run the same command again, "
+            f"which tries {now.again:,} of the failed units again",
         )
     code = DONE if is_accepted else SOME_FAILED
     if waiting:

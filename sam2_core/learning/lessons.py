@@ -264,7 +264,7 @@ def _iou(answers: Answers, number: int, targets_Nhw: Tensor) -> Tensor:
 
 
 def _outcome(parts: list[Tensor], figures: dict[str, Tensor], model: Sam2) -> Outcome:
-    """The sum; where nothing is to be found, or all of it was given as masks, it teaches nothing."""
+    """The sum; it teaches nothing where nothing is to be found, or all was given as masks."""
     nothing = next(w for w in model.parameters() if w.requires_grad).sum() * 0
     loss = torch.stack(parts).sum() if parts else nothing
     if not loss.requires_grad:

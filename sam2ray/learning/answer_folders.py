@@ -6,9 +6,9 @@ and white ones for each object, as SA-V has them. The first and last frame of ea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,11 @@ from sam2_core.learning.measures import ClipScore, ClipScorer, mean_score
 
 from ..errors import Sam2RayError, UsageError
 from ..readers.places import base_name, suffix_of
-from ..readers.prompts.davis import BROKEN_PNG, VOID, as_objects, is_in_white, raw_ids
+from ..readers.prompts.davis import BROKEN_PNG, VOID, as_objects, raw_ids
 from ..readers.store_file import read_at
 from ..storage import Options
 from .labels.folders import Found, files_below
 from .labels.labelled import BadLabels
-from .labels.mask_stack import Masks
 from .labels.reading import refuse
 
 Ids = np.ndarray[Any, np.dtype[np.integer[Any]]]
@@ -87,42 +86,57 @@ def _scored(
 ) -> Iterator[ScoredObject]:
     judged = names[1:-1]
     # The ends, which show the objects best, tell what labels mean by white.
-    targets = _read([own.uri_of(name) for name in names], options)[1:-1]
-    answers = _read([theirs.uri_of(name) for name in judged], options)
-    for name, target, answer in zip(judged, targets, answers, strict=True):
+    targets = _Pngs.looked_through([own.uri_of(name) for name in names], options)
+    answers = _Pngs.looked_through([theirs.uri_of(name) for name in judged], options)
+    seen = targets.objects_on(slice(1, -1))
+    clip, _, last = folder.rpartition("/")
+    is_of_one = bool(clip) and last.isdecimal()  # CLIP/000/: an object's own folder
+    if is_of_one and len(seen) > 1:
+        raise BadLabels(f"{own.uri_of(folder)}: a folder of one object shows {len(seen)}")
+    scorers = {number: ClipScorer() for number in seen}
+    for place in range(len(judged)):
+        target, answer = targets.read(place + 1), answers.read(place)
         if target.shape != answer.shape:
             raise BadLabels(
-                f"{theirs.uri_of(name)}: is {answer.shape[1]} x {answer.shape[0]} pixels, and its "
+                f"{answers.uris[place]}: is {answer.shape[1]} x {answer.shape[0]} pixels, and its "
                 f"label {target.shape[1]} x {target.shape[0]}"
             )
-    seen = sorted({int(n) for ids in targets for n in np.unique(ids)} - {0, VOID})
-    clip, _, last = folder.rpartition("/")
-    if clip and last.isdecimal():  # CLIP/000/: an object's own folder
-        if len(seen) > 1:
-            raise BadLabels(f"{own.uri_of(folder)}: a folder of one object shows {len(seen)}")
-        if seen:
-            yield ScoredObject(clip, int(last), _score(answers, targets, lambda ids: ids > 0))
-        return
-    for number in seen:
-        score = _score(answers, targets, lambda ids, number=number: ids == number)
-        yield ScoredObject(folder or base_name(own.root), number, score)
+        for number, scorer in scorers.items():
+            pair = (ids > 0 if is_of_one else ids == number for ids in (answer, target))
+            scorer.add(*(torch.from_numpy(mask)[None] for mask in pair))
+    for number, scorer in scorers.items():
+        if is_of_one:
+            yield ScoredObject(clip, int(last), scorer.score())
+        else:
+            yield ScoredObject(folder or base_name(own.root), number, scorer.score())
 
 
-def _score(
-    answers: Sequence[Ids], targets: Sequence[Ids], is_on: Callable[[Ids], Masks]
-) -> ClipScore:
-    scorer = ClipScorer()
-    for answer, target in zip(answers, targets, strict=True):
-        found, true = (torch.from_numpy(is_on(ids))[None] for ids in (answer, target))
-        scorer.add(found, true)
-    return scorer.score()
+@dataclass(frozen=True, slots=True)
+class _Pngs:
+    """The frames of a clip, each read when it is needed; what white is, all say together."""
 
+    uris: Sequence[str]
+    options: Options
+    shown: Sequence[frozenset[int]]  # the values of each frame
+    in_white: bool
 
-def _read(uris: Sequence[str], options: Options) -> list[Ids]:
-    """The objects of a clip's pixels; what white is there, all its frames say together."""
-    raw = [_raw(uri, options) for uri in uris]
-    in_white = is_in_white(raw)
-    return [as_objects(ids, in_white=in_white) for ids in raw]
+    @classmethod
+    def looked_through(cls, uris: Sequence[str], options: Options) -> _Pngs:
+        """Look at every frame once, and keep none."""
+        shown = [frozenset(np.unique(_raw(uri, options)).tolist()) for uri in uris]
+        in_white = all(values <= {0, VOID} for values in shown)
+        return cls(uris, options, shown, in_white)
+
+    def objects_on(self, frames: slice) -> list[int]:
+        """Which are seen."""
+        values = {*chain.from_iterable(self.shown[frames])}
+        if self.in_white:
+            return [1] if VOID in values else []
+        return sorted(values - {0, VOID})
+
+    def read(self, place: int) -> Ids:
+        """The object of each pixel of a frame."""
+        return as_objects(_raw(self.uris[place], self.options), in_white=self.in_white)
 
 
 def _raw(uri: str, options: Options) -> Ids:

@@ -57,25 +57,33 @@ def _followed(
 
 
 def _scores(tracker: VideoTracker, clip: WholeClip, most_frames: int | None) -> list[ClipScore]:
-    """Neither an object's first frame counts nor its last: of DAVIS those are the clip's."""
+    """On frames that count, what was followed beside what is true."""
     prompts = prompts_of(clip)
     if not prompts:
         return []
-    starts = {one.object_id: one.frame for one in prompts}
-    scorers = {number: ClipScorer() for number in starts}
-    first, last = min(clip.annotated), max(clip.annotated)
+    judged = {one.object_id: _judged_frames(clip, one) for one in prompts}
+    scorers = {number: ClipScorer() for number in judged}
     for tracked in tracker.track(cast("Frames", clip.frames), prompts):
         if most_frames is not None and tracked.frame >= most_frames:
             break
-        if tracked.frame not in clip.annotated or not first < tracked.frame < last:
+        asked = [number for number, frames in judged.items() if tracked.frame in frames]
+        if not asked:
             continue
         answers, targets = tracked.masks, clip.annotated[tracked.frame]
-        for number, scorer in scorers.items():
-            if not clip.begins_with_objects or starts[number] < tracked.frame:
-                answer = answers[tracked.object_ids.index(number)]
-                target = torch.from_numpy(_mask_of(targets, number))
-                scorer.add(answer[None], target[None])
+        for number in asked:
+            answer = answers[tracked.object_ids.index(number)]
+            target = torch.from_numpy(_mask_of(targets, number))
+            scorers[number].add(answer[None], target[None])
     return [scorer.score() for scorer in scorers.values()]
+
+
+def _judged_frames(clip: WholeClip, prompt: FramePrompt) -> frozenset[int]:
+    """Neither the first labelled frame counts nor the last: the object's own, or the clip's."""
+    if clip.frames_of is not None:
+        return frozenset(clip.frames_of[prompt.object_id][1:-1])
+    frames = sorted(clip.annotated)[1:-1]
+    since = prompt.frame if clip.begins_with_objects else -1
+    return frozenset(frame for frame in frames if frame > since)
 
 
 def prompts_of(clip: WholeClip) -> list[FramePrompt]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ import torch.distributed
 from sam2_core import export_checkpoint
 from sam2_core.class_head_files import class_head_bytes
 from sam2_core.learning.lessons import Batch, Learner
-from sam2_core.learning.measures import mean_score
+from sam2_core.learning.measures import ClipScore, mean_score
 
 from ..storage import Store, open_store
 from .class_examining import ClassScores, ask_about_classes
@@ -33,6 +33,7 @@ from .clip_exams import ask_about_clips
 from .examining import PictureScores, ask_about, numbers_of
 from .figures import Events, gathered, write_figures
 from .labels.class_opening import open_classes
+from .labels.labelled import ClassSource, LabelSource
 from .labels.opening import open_labels
 from .pupil import Averages, Diverged, Pupil, new_learner
 from .samples import clip_batch, picture_batch
@@ -176,41 +177,71 @@ class _Worker:
         return is_last or progress.step % exam.every_steps == 0
 
     def _examined(self, pupil: Pupil, progress: Progress) -> Progress:
-        """Ask the average of the weights, on the first worker; keep the best."""
-        if self.rank:
-            return progress
+        """Ask the average of the weights, each worker its share; keep the best."""
         with _judged(pupil.learner, pupil.averages):
             if pupil.stage.learn == "classes":
                 mark = self._mark_for_classes(pupil.learner)
             else:
                 of_clips = pupil.stage.learn == "clips"
                 mark = self._mark_for_prompts(pupil.learner, of_clips=of_clips)
-        if not mark > progress.best:  # nor is one without a mark
+        if self.rank or not mark > progress.best:  # nor is one without a mark
             return progress
         self._export(pupil.learner, pupil.averages, progress.stage, BEST)
         return replace(progress, best=mark)
 
     def _mark_for_prompts(self, learner: Learner, *, of_clips: bool) -> float:
         """The mean of IoU by one click and by box; after clips, of that and of J&F."""
-        exam, labels, skipped = self.config.examination, self.config.examined, []
+        exam, labels = self.config.examination, self.config.examined
         assert labels is not None
         options = self.config.storage.options()
         source = open_labels(labels, options, self.config.model.row().image_size)
-        scores = PictureScores(skipped=skipped)
-        for _ in ask_about(learner.model, source, numbers_of(source, exam.pictures), scores):
+        own, scores = PictureScores(), PictureScores()
+        for _ in ask_about(learner.model, source, self._share_of(source, exam.pictures), own):
             pass
+        for of_one in self._everyones(own.to_json()):
+            scores.extend(PictureScores.from_json(of_one))
         figures = scores.figures()
         mark = float(np.mean([figures["iou_1_clicks"], figures["iou_box"]]))
         clips = range(exam.clips if source.clips is None else min(exam.clips, source.clips))
         if of_clips and clips:
-            asked = ask_about_clips(learner.model, source, clips, skipped, exam.frames)
-            followed = mean_score(s for clip in asked for s in clip.scores).j_and_f
+            followed = self._followed(learner, source, clips[self.rank :: self.workers], scores)
             figures["j_and_f"] = followed
             if followed == followed:  # else no clip could be judged
                 mark = (mark + followed) / 2
-        self.waiting[-1] |= figures
-        self.waiting[-1]["skipped"] += [f"{source.name}\t{reason}" for reason in skipped]
+        self._note_examination(source.name, figures, scores.skipped)
         return mark
+
+    def _followed(
+        self, learner: Learner, source: LabelSource, own: range, scores: PictureScores
+    ) -> float:
+        """J&F of everybody's clips."""
+        skipped: list[str] = []
+        asked = ask_about_clips(learner.model, source, own, skipped, self.config.examination.frames)
+        found = [(score.j, score.f) for clip in asked for score in clip.scores]
+        everyones = self._everyones((found, skipped))
+        scores.skipped += [reason for _, reasons in everyones for reason in reasons]
+        pairs = (pair for of_one, _ in everyones for pair in of_one)
+        return mean_score(ClipScore(*pair) for pair in pairs).j_and_f
+
+    def _share_of(self, source: LabelSource | ClassSource, most: int) -> range:
+        """The pictures that this worker asks about: the others would only wait."""
+        return numbers_of(source, most)[self.rank :: self.workers]
+
+    def _everyones(self, own: Any) -> list[Any]:  # noqa: ANN401 whatever can be pickled
+        """What each worker has found."""
+        if self.workers == 1:
+            return [own]
+        found: list[Any] = [None] * self.workers
+        torch.distributed.all_gather_object(found, own)
+        return found
+
+    def _note_examination(
+        self, name: str, figures: Mapping[str, float], skipped: Sequence[str]
+    ) -> None:
+        """Keep it with the figures of its step; rows of workers become one."""
+        if not self.rank:
+            self.waiting[-1] |= figures
+            self.waiting[-1]["skipped"] += [f"{name}\t{reason}" for reason in skipped]
 
     def _mark_for_classes(self, learner: Learner) -> float:
         """The mIoU of classes."""
@@ -219,12 +250,15 @@ class _Worker:
         assert head is not None
         model_px, options = self.config.model.row().image_size, self.config.storage.options()
         source = open_classes(labels, self.config.head, options, model_px)
-        scores = ClassScores(head.config.classes)
-        numbers = numbers_of(source, exam.pictures)
-        for _ in ask_about_classes(learner.model, head, source, numbers, scores):
+        names = head.config.classes
+        own, scores = ClassScores(names), ClassScores(names)
+        numbers = self._share_of(source, exam.pictures)
+        for _ in ask_about_classes(learner.model, head, source, numbers, own):
             pass
-        self.waiting[-1]["miou"] = scores.miou
-        self.waiting[-1]["skipped"] += [f"{source.name}\t{reason}" for reason in scores.skipped]
+        for counts, skipped in self._everyones((own.counts, own.skipped)):
+            scores.add(counts)
+            scores.skipped += skipped
+        self._note_examination(source.name, {"miou": scores.miou}, scores.skipped)
         return scores.miou
 
     # ------------------------------------------------------------ what is kept

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import yaml
 from pydantic import ValidationError
 
@@ -19,6 +20,8 @@ from sam2_core.network.class_head import UNKNOWN
 from .. import lease
 from ..cluster import cluster, ensure_ray
 from ..errors import Sam2RayError, UsageError
+from ..file_systems import file_system
+from ..readers.places import absolute
 from ..root import new_run_id
 from ..storage import Store, local_path, open_store
 from .curve import draw_curve
@@ -29,12 +32,13 @@ from .labels.labelled import BadLabels, ClassSource, LabelledClasses, LabelSourc
 from .labels.opening import open_labels
 from .loop import BEST, BEST_HEAD, GIVEN_UP, LAST, LAST_HEAD, train_worker
 from .stream import class_mixture_of, mixture_of
-from .train_config import TrainConfig
+from .train_config import Labels, TrainConfig
 
 KEPT = "training.yaml"
 CURVE = "curve.png"
 _RUN = "checkpoints"  # Ray Train's folder below the output
 _LOOKS_EVERY_S = 2.0
+_LONGEST_WAIT_S = 6 * 3600  # of workers for one that is slower: deaths are noticed without it
 _OF_THE_RUN = ("output", "workers", "save_memory", "checkpoint_every_steps", "storage")
 
 Say = Callable[[str], None]
@@ -75,7 +79,7 @@ def train(config: TrainConfig, say: Say) -> Trained:
             say(remark)
         store.delete(GIVEN_UP)
         with _telling(store, config, say):
-            _fit(config, store)
+            _fit(_named_for_all(config), store)
         if store.exists(GIVEN_UP):
             raise TrainingFailed(store.read(GIVEN_UP).decode())
         figures = pa.concat_tables(read_figures(store))
@@ -163,7 +167,7 @@ def _refuse_empty_labels(config: TrainConfig) -> None:
 
 
 def _refuse_empty_examination(source: LabelSource | ClassSource, most: int) -> None:
-    """One picture with something to be found is enough; hours later would be late to hear that there is none."""
+    """One picture with something in it is enough; hours later it would be late to hear of none."""
     why = "it has no pictures"
     for number in numbers_of(source, most):
         why = _why_not(source, number)
@@ -190,12 +194,13 @@ def _fit(config: TrainConfig, store: Store) -> None:
         ScalingConfig,
         TrainingFailedError,
     )
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     workers = config.workers
     gpus = workers.gpus if workers.gpus != "auto" else cluster().gpus > 0
     trainer = TorchTrainer(
         train_worker,
+        torch_config=TorchConfig(timeout_s=_LONGEST_WAIT_S),
         train_loop_config={"config": config},
         scaling_config=ScalingConfig(
             num_workers=workers.count,
@@ -204,7 +209,7 @@ def _fit(config: TrainConfig, store: Store) -> None:
         ),
         run_config=RunConfig(
             name=_RUN,
-            storage_path=_storage_path(store),
+            **_storage(store, config),
             failure_config=FailureConfig(max_failures=workers.failures),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
@@ -215,9 +220,35 @@ def _fit(config: TrainConfig, store: Store) -> None:
         raise TrainingFailed(_cause(error)) from error
 
 
-def _storage_path(store: Store) -> str:
+def _storage(store: Store, config: TrainConfig) -> dict[str, Any]:
+    """Where Ray Train keeps checkpoints: it is to reach a store as everything else here does."""
     path = local_path(store.uri)
-    return str(path) if path is not None else store.uri
+    if path is not None:
+        return {"storage_path": str(path)}
+    files = file_system(store.uri, config.storage.options())
+    reached = pafs.PyFileSystem(pafs.FSSpecHandler(files))
+    return {"storage_path": files._strip_protocol(store.uri), "storage_filesystem": reached}
+
+
+def _named_for_all(config: TrainConfig) -> TrainConfig:
+    """Workers, and tasks that make samples, have working folders of their own."""
+    exam, start = config.examination, config.model
+    of_exam = None if exam.labels is None else _named(exam.labels)
+    checkpoint = None if start.checkpoint is None else absolute(start.checkpoint)
+    return config.model_copy(
+        update={
+            "output": absolute(config.output),
+            "labels": tuple(_named(labels) for labels in config.labels),
+            "examination": exam.model_copy(update={"labels": of_exam}),
+            "model": start.model_copy(update={"checkpoint": checkpoint}),
+        }
+    )
+
+
+def _named(labels: Labels) -> Labels:
+    places = {"uri": labels.uri, "pictures": labels.pictures}
+    update = {name: None if uri is None else absolute(uri) for name, uri in places.items()}
+    return labels.model_copy(update=update)
 
 
 def _cause(error: BaseException) -> str:

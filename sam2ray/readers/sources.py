@@ -258,7 +258,8 @@ def _refuse_secret(uri: str) -> None:
             f"{address.public}: this address carries a secret ({address.secret}), and what names a "
             "source is kept with the output. Name the object itself (s3://, gs://, az://) and give "
             "the credentials in the environment or in storage; what a web server wants goes into "
-            "storage.http.client_kwargs.headers, and its name into storage.http.hosts. Rows of a list may have signed addresses."
+            "storage.http.client_kwargs.headers, and its name into storage.http.hosts. Rows of a "
+            "list may have signed addresses."
         )
 
 

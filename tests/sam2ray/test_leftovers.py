@@ -1,4 +1,4 @@
-"""Nights over one output: what failed before is tried again, behind what is new, and not for ever."""
+"""Nights over one output: what failed is tried again, behind what is new, and not for ever."""
 
 from __future__ import annotations
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 
-from sam2ray.learning.figures import read_figures
-from sam2ray.storage import LocalStore
+from sam2ray.learning.figures import figure_files, read_figures
+from sam2ray.storage import LocalStore, Store
 
 ROOT = Path(__file__).parents[2]
 
 
-def start(*words: str) -> subprocess.Popen[str]:
+def start(*words: str, cwd: Path | None = None) -> subprocess.Popen[str]:
     """`sam2ray` with these words."""
     own = {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -28,6 +28,7 @@ def start(*words: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=cwd,
     )
 
 
@@ -38,15 +39,17 @@ def ended(process: subprocess.Popen[str], code: int = 0) -> str:
     return output + errors
 
 
-def figures(folder: Path) -> pa.Table:
+def figures(place: Path | Store) -> pa.Table:
     """What a training's steps came to, but for how long they took."""
-    return pa.concat_tables(read_figures(LocalStore(folder))).drop_columns(["seconds"])
+    store = LocalStore(place) if isinstance(place, Path) else place
+    return pa.concat_tables(read_figures(store)).drop_columns(["seconds"])
 
 
-def wait_for(folder: Path, files: int) -> None:
+def wait_for(place: Path | Store, files: int) -> None:
     """Until so many checkpoints have been left behind."""
+    store = LocalStore(place) if isinstance(place, Path) else place
     deadline = time.monotonic() + 500
-    while len(list((folder / "metrics").glob("*.parquet"))) < files:
+    while len(figure_files(store)) < files:
         assert time.monotonic() < deadline, "no checkpoint came"
         time.sleep(0.05)
 

@@ -46,6 +46,7 @@ class WholeClip:
     frames: Sequence[RgbArray] | FrameSource
     annotated: Mapping[int, MaskStack]  # [N, H, W] each, of the same N objects
     begins_with_objects: bool = False  # as in SA-V: an object's frames are those from its first on
+    frames_of: Sequence[Sequence[int]] | None = None  # that each object has a label on; None: all
 
 
 @dataclass(frozen=True, slots=True, eq=False)

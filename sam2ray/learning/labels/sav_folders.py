@@ -111,7 +111,11 @@ class SavFolders(OfClips):
         with open_clip(Unit(clip.pictures, "frames"), self.options) as source:
             size = source.size_hw()
             masks = MasksByFrame(clip.annotated, lambda frame: self._masks(clip, frame, size))
-            yield WholeClip(clip.name, source, masks, begins_with_objects=True)
+            frames_of = [
+                [frame for frame, there in clip.annotated.items() if one in there]
+                for one in clip.objects
+            ]
+            yield WholeClip(clip.name, source, masks, frames_of=frames_of)
 
     def _masks(self, clip: _Clip, frame: int, size_hw: tuple[int, int]) -> Masks:
         """Those of all objects, without a pixel where one has no PNG."""

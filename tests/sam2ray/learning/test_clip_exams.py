@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from make_labels import WORLD, write_sav_clip
+from make_labels import WORLD, write_sav_clip, write_sav_folders
 from PIL import Image
 
 from sam2_core import RELEASED, FramePrompt, Prompt, Sam2, VideoTracker, build_sam2
 from sam2_core.learning.measures import ClipScore, score_clip
+from sam2ray.learning.answer_folders import score_answers
 from sam2ray.learning.clip_cases import draw_clip_cases
-from sam2ray.learning.clip_exams import ask_about_clips
+from sam2ray.learning.clip_exams import ask_about_clips, prompts_of
 from sam2ray.learning.labels.labelled import WholeClip
 from sam2ray.learning.labels.opening import open_labels
+from sam2ray.learning.labels.sav_folders import SavFolders
 from sam2ray.learning.train_config import Labels
 
 SMALL = dataclasses.replace(RELEASED["nano"], image_size=64)
@@ -87,6 +89,32 @@ def test_objects_of_a_video_are_followed_and_broken_clips_are_told(tmp_path):
     (tmp_path / "sav_1.mp4").write_bytes(b"#!/bin/sh\n" * 9)
     assert not [*ask_about_clips(model, source, range(1), skipped)]
     assert "not a video" in skipped[0]
+
+
+def test_what_is_followed_is_judged_as_the_same_masks_in_folders_are(tmp_path: Path):
+    """Each object on its own PNGs, of which some begin late and some end early."""
+    place = write_sav_folders(tmp_path / "labels", "sav_7", WORLD.clip(2, frames=9), stride=1)
+    pngs = place / "Annotations_6fps" / "sav_7"
+    folders = sorted(folder.name for folder in pngs.iterdir())
+    for frame in range(5, 9):
+        (pngs / folders[0] / f"{frame:05}.png").unlink()
+    for frame in range(3):
+        (pngs / folders[1] / f"{frame:05}.png").unlink()
+    source, model, skipped = SavFolders.opened(str(place), None, {}), build_sam2(SMALL), []
+    (followed,) = ask_about_clips(model, source, range(1), skipped)
+    assert not skipped
+    with source.whole_clip(0) as clip:
+        for tracked in VideoTracker(model).track(clip.frames, prompts_of(clip)):  # pyright: ignore[reportArgumentType]
+            for number, mask in zip(tracked.object_ids, tracked.masks, strict=True):
+                own = pngs / folders[number] / f"{tracked.frame:05}.png"
+                if own.exists():
+                    answer = tmp_path / "answers" / "sav_7" / folders[number] / own.name
+                    answer.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(mask.numpy()).convert("L").save(answer)
+    marks = score_answers(str(pngs.parent), str(tmp_path / "answers"), {})
+    found = [(one.j, one.f) for one in followed.scores]
+    assert found == [(one.score.j, one.score.f) for one in marks.objects]
+    assert len(found) == len(folders) >= 2
 
 
 def test_the_worst_and_the_best_clip_are_drawn(tmp_path: Path):

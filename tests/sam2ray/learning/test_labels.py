@@ -100,7 +100,7 @@ def test_a_clip_of_sav_comes_from_a_folder_an_object_as_from_its_json(tmp_path: 
     np.testing.assert_array_equal(own.masks, np.array([np.asarray(one) for one in same.masks]))
     assert np.abs(own.frames[0].astype(int) - made.frames[4]).mean() < 6
     with found.whole_clip(0) as whole:
-        assert whole.begins_with_objects
+        assert whole.frames_of == [[0, 4, 8]] * len(made[0].object_ids(16))
         assert [*whole.annotated] == [0, 4, 8]
         read = [*whole.frames.read(range(12))]  # pyright: ignore[reportAttributeAccessIssue]
         assert len(read) == 12  # all are followed
