@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from sam2_core.learning.lessons import HALF_COVERED, ClipBatch, PictureBatch
 
-from .labels.mask_stack import Masks
+from .labels.mask_stack import Masks, MaskStack, chosen_of
 from .labels.opening import Mixture, Skipped
 from .train_stage import Stage
 from .views import Cover, View
@@ -42,9 +43,13 @@ class SampleMaker:
         labelled, skipped = self.mixture.picture(self._place(number))
         rng = self._rng(number)
         view = View.drawn(rng, labelled.pixels.shape[:2], self.stage)
-        cover = view.of_masks(labelled.masks, self.target_px)
-        ids = _painted(cover >= HALF_COVERED)
-        cover = _drawn(cover, cover, self.stage.objects, rng)
+        if self.stage.lesson().dense_weight:
+            every = view.of_masks(labelled.masks, self.target_px)
+            ids = _painted(every >= HALF_COVERED)
+            cover = _drawn(every, every, self.stage.objects, rng)
+        else:  # there may be hundreds of masks, and a few are drawn
+            ids = np.zeros((self.target_px, self.target_px), np.int16)
+            cover = self._some(view, labelled.masks, rng)
         return {
             "pixels": view.of_pixels(labelled.pixels, self.model_px),
             "ids": ids,
@@ -52,6 +57,20 @@ class SampleMaker:
             "objects": len(cover),
             "skipped": told(skipped),
         }
+
+    def _some(self, view: View, masks: MaskStack, rng: np.random.Generator) -> Cover:
+        """Some objects that are large enough as they are seen, in their order."""
+        most, places = self.stage.objects, rng.permutation(len(masks))
+        found: list[tuple[int, Cover]] = []
+        for start in range(0, len(places), most):
+            some = places[start : start + most]
+            seen = view.of_masks(chosen_of(masks, some), self.target_px)
+            able = (seen >= HALF_COVERED).sum((1, 2)) >= _LEAST_PIXELS
+            found += [(int(place), seen[n]) for n, place in enumerate(some) if able[n]]
+            if len(found) >= most:
+                break
+        chosen = [cover for _, cover in sorted(found[:most], key=itemgetter(0))]
+        return np.stack(chosen) if chosen else np.zeros((0, *[self.target_px] * 2), np.uint8)
 
     def clip(self, number: int) -> Row:
         """A row of a clip; a short one stands still at its end."""
