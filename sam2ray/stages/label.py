@@ -21,6 +21,7 @@ from .columns import bytes_of, pack_rows
 from .faults import failure_of, is_sticky
 from .hands import Hands
 from .outcome_rows import Row, Stamp, labelled_table, outcome_row
+from .room import Room
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -80,6 +81,7 @@ class PictureLabeller:
         self._max_rows = max_rows
         self._hands = hands
         self._stamp = stamp
+        self._room = Room()
         self._unwritten = 0  # batches
         self._one_is_written = threading.Condition()
 
@@ -132,7 +134,15 @@ class PictureLabeller:
         return table
 
     def _look_at(self, items: Sequence[PictureItem]) -> list[Seen]:
-        return one_by_one_if_need_be(items, self._run, _failed)
+        room, seen = self._room, list[Seen]()
+        for piece in room.pieces(items):
+            before = room.most
+            of_piece = one_by_one_if_need_be(piece, self._run, _failed, room.was_too_small_for)
+            if any(one.failure and one.failure.error_class is ErrorClass.OOM for one in of_piece):
+                room.most = before  # one of them was too large by itself
+            seen += of_piece
+        room.was_enough()
+        return seen
 
     def _run(self, items: Sequence[PictureItem]) -> list[Seen]:
         start = time.perf_counter()
@@ -193,8 +203,12 @@ def one_by_one_if_need_be(
     items: Sequence[Item],
     run: Callable[[Sequence[Item]], list[Result]],
     fail: Callable[[Exception], Result],
+    tell_room: Callable[[int], None] = lambda _count: None,
 ) -> list[Result]:
-    """Run a batch; where it cannot be done, its halves; and so on to the one that is to blame."""
+    """Run a batch; where it cannot be done, its halves; and so on to the one that is to blame.
+
+    `tell_room` hears how many there was no memory for.
+    """
     if not items:
         return []
     try:
@@ -203,11 +217,12 @@ def one_by_one_if_need_be(
         if len(items) == 1:
             return [fail(error)]
         if isinstance(error, torch.OutOfMemoryError):
+            tell_room(len(items))
             torch.cuda.empty_cache()
     half = len(items) // 2
     return [
-        *one_by_one_if_need_be(items[:half], run, fail),
-        *one_by_one_if_need_be(items[half:], run, fail),
+        *one_by_one_if_need_be(items[:half], run, fail, tell_room),
+        *one_by_one_if_need_be(items[half:], run, fail, tell_room),
     ]
 
 

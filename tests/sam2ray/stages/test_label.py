@@ -18,7 +18,7 @@ from small_models import lively_model
 from sam2_core import ImageSegmenter, MaskGenerator, Prompt
 from sam2ray.ledger import Process
 from sam2ray.modes.pictures import AllMasks
-from sam2ray.records import Unit
+from sam2ray.records import MASK_SCHEMA, Unit
 from sam2ray.stages.columns import LABELLED_SCHEMA, unpack_rows
 from sam2ray.stages.hands import Hands
 from sam2ray.stages.label import BatchLabeller, PictureLabeller, one_by_one_if_need_be
@@ -200,6 +200,50 @@ def test_whoever_spoils_a_batch_is_found_by_halves():
     assert found == [0, 10, 20, 30, 40, "OutOfMemoryError", 60, 70]
     assert asked == [[*range(8)], [0, 1, 2, 3], [4, 5, 6, 7], [4, 5], [4], [5], [6, 7]]
     assert one_by_one_if_need_be([], run, str) == []
+
+
+class Narrow:
+    """A mode on a device that holds so many pictures; one of them is too large for any."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.asked = most, list[int]()
+
+    def look_at(self, items):
+        self.asked.append(len(items))
+        if len(items) > self.most or any(item.place.source_uri == "/in/huge.jpg" for item in items):
+            raise torch.OutOfMemoryError("too much")
+        return [MASK_SCHEMA.empty_table for _ in items]
+
+    def labeller(self) -> PictureLabeller:
+        hands = Hands(ledger(), Process("node", 1, "label"), 600.0)
+        return PictureLabeller(self, hands, Stamp("m", "c", "r"), max_rows=9)
+
+
+def looked_at(labeller: PictureLabeller, *names: object) -> list[dict[str, Any]]:
+    these = [Unit(f"/in/{name}.jpg", "image") for name in names]
+    table = prepared(these, **pixels_of(PICTURES[:1] * len(these)))
+    return labeller.write(labeller.look_at(table)).to_pylist()
+
+
+def test_what_did_not_fit_into_memory_is_not_tried_with_every_batch():
+    mode = Narrow(3)
+    labeller = mode.labeller()
+    for _ in range(70):
+        assert {row["status"] for row in looked_at(labeller, *range(8))} == {"ok"}
+    assert mode.asked[:7] == [8, 4, 2, 2, 4, 2, 2]
+    assert mode.asked[7:11] == [2, 2, 2, 2]  # by now it is known
+    assert mode.asked.count(8) == 1
+    assert mode.asked.count(4) == 3  # after 64 batches it was tried once more
+
+
+def test_a_picture_that_fits_nowhere_leaves_others_their_batches():
+    mode = Narrow(8)
+    labeller = mode.labeller()
+    rows = looked_at(labeller, 0, 1, "huge", 3)
+    assert [row["error_class"] for row in rows] == [None, None, "oom", None]
+    mode.asked.clear()
+    looked_at(labeller, *range(8))
+    assert mode.asked == [8]
 
 
 def test_pixels_reach_the_model_as_they_were(tmp_path):
