@@ -291,11 +291,10 @@ def _wait_until_submitted(cluster: RealCluster, submission_id: str) -> None:
 @pytest.mark.parametrize(
     ("name", "moment"),
     [
-        ("second", "pictures are decoded"),
+        pytest.param("second", "pictures are decoded", marks=pytest.mark.long),
         ("third", "results are written"),
     ],
 )
-@pytest.mark.long
 def test_a_node_that_dies_costs_time_and_no_attempt_of_any_unit(
     name: str,
     moment: str,
