@@ -65,6 +65,10 @@ def _known_protocol(name: str) -> str:
 FurtherOptions = dict[Annotated[str, AfterValidator(_known_protocol)], dict[str, JsonValue]]
 
 
+def _is_host(name: object) -> bool:
+    return isinstance(name, str) and bool(name) and not set(name) & set("/@ ")
+
+
 class Storage(_Secretive):
     """Options of file systems: `s3`, or any protocol that fsspec knows with options of its own."""
 
@@ -78,8 +82,11 @@ class Storage(_Secretive):
         for name in ("http", "https"):
             own = (self.model_extra or {}).get(name, {})
             further, hosts = own.get("client_kwargs"), own.get("hosts", [])
-            if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
-                raise ValueError(f"{name}.hosts is no list of names of hosts")
+            if not isinstance(hosts, list) or not all(map(_is_host, hosts)):
+                raise ValueError(
+                    f"{name}.hosts is no list of hosts: write data.example.org, for https, or "
+                    "data.example.org:8080"
+                )
             if isinstance(further, dict) and further.get("headers") and not hosts:
                 raise ValueError(
                     f"{name}.client_kwargs.headers are told to no host that is not named, as lists "

@@ -95,11 +95,15 @@ def web_timeout_s(options: Options) -> float:
 def web_headers(options: Options, uri: str) -> Mapping[str, str]:
     """What a server of the web is told with each request, if it is one of those it is meant for.
 
-    A list may name any host, and whoever wrote it is not to hear what others are told.
+    A list may name any host, and whoever wrote it is not to hear what others are told, nor to make
+    it heard: a host without a port is asked in cipher, where its web server is.
     """
     own = options_of("http", options)
     parts = urlsplit(uri)
-    names = {parts.hostname, f"{parts.hostname}:{parts.port}"}
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    names = {f"{parts.hostname}:{port}"}
+    if (parts.scheme, port) == ("https", 443):
+        names.add(str(parts.hostname))
     is_meant = not names.isdisjoint(str(host).lower() for host in own.get("hosts", ()))
     return own.get("client_kwargs", {}).get("headers", {}) if is_meant else {}
 

@@ -172,8 +172,9 @@ class RunBook:
         self._max_failed_fraction = max_failed_fraction
         self._ended: Counter[str] = Counter()
         self._retried: Counter[str] = Counter()
+        self._warned: Counter[str] = Counter()
         self._seconds: Counter[str] = Counter()
-        self._masks = self._frames = self._warnings = 0
+        self._masks = self._frames = 0
         self._told: set[str] = set()  # units that ended, and are not committed yet
         self._since = time.monotonic()
         self.stop: Stop | None = None
@@ -194,13 +195,14 @@ class RunBook:
             if not ending.is_first:
                 self._retried[name] += 1
             warns = warns_of_the_store(name, is_first=ending.is_first)
-            self._warnings += warns
+            if warns:
+                self._warned[name] += 1
             self._window.append(warns)
         self._stop_if_hopeless()
 
     def _stop_if_hopeless(self) -> None:
         """An expired token or a store that is away must not mark an archive as done."""
-        count, window = sum(self._ended.values()), self._window
+        count, warned, window = self._ended.total(), self._warned.total(), self._window
         if self.stop is not None:
             return
         if len(window) == window.maxlen and all(window):
@@ -209,17 +211,16 @@ class RunBook:
                 f"({self._worst()}): mend that, and run the same command again",
                 exit_code=4,
             )
-        elif count >= (window.maxlen or 0) and self._warnings > self._max_failed_fraction * count:
+        elif count >= (window.maxlen or 0) and warned > self._max_failed_fraction * count:
             self.stop = Stop(
-                f"{self._warnings} of {count} units failed in ways that may pass "
+                f"{warned} of {count} units failed in ways that may pass "
                 f"({self._worst()}), more than limits.max_failed_fraction="
                 f"{self._max_failed_fraction:g} allows",
                 exit_code=4,
             )
 
     def _worst(self) -> str:
-        failed = Counter({name: n for name, n in self._ended.items() if name != "ok"})
-        return ", ".join(f"{name} {n}" for name, n in failed.most_common(3))
+        return ", ".join(f"{name} {n}" for name, n in self._warned.most_common(3))
 
     def tally(self, quiet_s: float = 0.0) -> Tally:
         """How things stand."""

@@ -52,7 +52,7 @@ from .root import (
     standing,
     write_waves,
 )
-from .run_end import CRASHED, end_of, is_vain
+from .run_end import CRASHED, DONE, end_of, is_vain
 from .shared_disk import require_shared_disks
 from .sinks.commit import Committer
 from .sinks.result_files import EMBEDDINGS, MASKS, ResultPlace
@@ -115,8 +115,6 @@ def run_job(
         mend_copies(store)
         now = standing(store, latest_outcomes(store), chosen.max_attempts)
         still_mine()
-        if tally.stop is None:
-            mark_success(store, now)
         end = end_of(
             now,
             tally,
@@ -124,6 +122,8 @@ def run_job(
             max_failed_fraction=config.limits.max_failed_fraction,
             accepted_failed_fraction=config.limits.accepted_failed_fraction,
         )
+        if tally.stop is None or end.exit_code == DONE:
+            mark_success(store, now)
         if is_vain(end, tally):
             note_vain_run(store, run_id)
         report = RunReport(

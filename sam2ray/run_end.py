@@ -9,7 +9,7 @@ from .ledger import Tally, warns_of_the_store
 from .records import ErrorClass
 from .root import Selection, Standing
 
-_MANY_LEFTOVERS = 20  # fewer that are refused again are more likely closed than their store
+_MANY = 20  # fewer that are refused are more likely closed themselves than their store
 
 DONE, CRASHED, BAD_USAGE, SOME_FAILED, STOPPED_EARLY = 0, 1, 2, 3, 4
 
@@ -32,22 +32,22 @@ def end_of(
 ) -> RunEnd:
     """Judge a run by what stopped it, what waits, and what failed."""
     waiting = now.units - now.ok - now.failed
+    refusal = _refusal(tally, max_failed_fraction)
     # A night that only tries a few leftovers again says nothing of an archive that is accepted.
     is_accepted = now.failed <= accepted_failed_fraction * now.units
+    is_accepted &= refusal is None or not refusal.is_of_a_closed_store
     if tally.stop is not None:
         if tally.stop.exit_code == STOPPED_EARLY and is_accepted and not waiting:
             return RunEnd(DONE, f"left some failed units as they are: {tally.stop.reason}")
         return RunEnd(tally.stop.exit_code, f"stopped: {tally.stop.reason}")
     if waiting and chosen.limit is None:
         return RunEnd(CRASHED, _left_without_a_word(waiting))
-    if now.again and not is_accepted and (refused := _refused(tally, max_failed_fraction)):
-        worst = ", ".join(f"{name} {n:,}" for name, n in refused.most_common(3))
+    if now.again and not is_accepted and refusal is not None:
         return RunEnd(
             STOPPED_EARLY,
-            f"{refused.total():,} of {sum(tally.ended.values()):,} units failed in ways that may "
-            f"pass ({worst}), more than limits.max_failed_fraction={max_failed_fraction:g} allows, "
-            f"so that the output is not marked as done: mend that, and run the same command again, "
-            f"which tries {now.again:,} of the failed units again",
+            f"{refusal.in_words}, more than limits.max_failed_fraction={max_failed_fraction:g} "
+            f"allows, so that the output is not marked as done: mend that, and run the same "
+            f"command again, which tries {now.again:,} of the failed units again",
         )
     code = DONE if is_accepted else SOME_FAILED
     if waiting:
@@ -60,24 +60,48 @@ def is_vain(end: RunEnd, tally: Tally) -> bool:
 
     What is wrong with the units themselves would else be tried for ever.
     """
-    if end.exit_code != STOPPED_EARLY or tally.stop is not None:
-        return end.exit_code == STOPPED_EARLY
+    if tally.stop is not None and tally.stop.exit_code == STOPPED_EARLY:
+        return end.exit_code == STOPPED_EARLY or not tally.ended.get("ok")
+    if end.exit_code != STOPPED_EARLY:
+        return False
     failed = {name: n for name, n in tally.ended.items() if name != "ok"}
     of_the_store = sum(n for name, n in failed.items() if ErrorClass(name).blames_the_store)
     return not tally.ended.get("ok") and 2 * of_the_store > sum(failed.values())
 
 
-def _refused(tally: Tally, max_failed_fraction: float) -> Counter[str]:
-    """The failures that keep an output from being done, if there are too many."""
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Failures that may pass, of units that were new or were tried again; there are too many."""
+
+    failed: Counter[str]
+    tried: int
+    is_first: bool
+
+    @property
+    def in_words(self) -> str:
+        """How many of how many, and how."""
+        worst = ", ".join(f"{name} {n:,}" for name, n in self.failed.most_common(3))
+        kind = "new units" if self.is_first else "units that were tried again"
+        count = f"{self.failed.total():,} of {self.tried:,} {kind}"
+        return f"{count} failed in ways that may pass ({worst})"
+
+    @property
+    def is_of_a_closed_store(self) -> bool:
+        """Whether many new units say so: nobody accepts that an archive is no longer read."""
+        said = sum(n for name, n in self.failed.items() if ErrorClass(name).blames_the_store)
+        return self.is_first and said >= _MANY
+
+
+def _refusal(tally: Tally, max_failed_fraction: float) -> _Refusal | None:
     for is_first in (True, False):
         ended = _of_attempts(tally, is_first=is_first)
-        warn = Counter(
+        failed = Counter(
             {name: n for name, n in ended.items() if warns_of_the_store(name, is_first=is_first)}
         )
-        least = 1 if is_first else _MANY_LEFTOVERS
-        if warn.total() >= least and warn.total() > max_failed_fraction * ended.total():
-            return warn
-    return Counter()
+        least = 1 if is_first else _MANY
+        if failed.total() >= least and failed.total() > max_failed_fraction * ended.total():
+            return _Refusal(failed, ended.total(), is_first)
+    return None
 
 
 def _of_attempts(tally: Tally, *, is_first: bool) -> Counter[str]:

@@ -30,10 +30,10 @@ from ..storage import Store, open_store
 from .class_examining import ClassScores, ask_about_classes
 from .class_samples import class_batch
 from .clip_exams import ask_about_clips
-from .examining import PictureScores, ask_about, numbers_of
+from .examining import PictureScores, ask_about
 from .figures import Events, gathered, write_figures
 from .labels.class_opening import open_classes
-from .labels.labelled import ClassSource, LabelSource
+from .labels.labelled import LabelSource
 from .labels.opening import open_labels
 from .pupil import Averages, Diverged, Pupil, new_learner
 from .samples import clip_batch, picture_batch
@@ -196,15 +196,16 @@ class _Worker:
         options = self.config.storage.options()
         source = open_labels(labels, options, self.config.model.row().image_size)
         own, scores = PictureScores(), PictureScores()
-        for _ in ask_about(learner.model, source, self._share_of(source, exam.pictures), own):
+        numbers = self._share_of(source.pictures, exam.pictures)
+        for _ in ask_about(learner.model, source, numbers, own):
             pass
         for of_one in self._everyones(own.to_json()):
             scores.extend(PictureScores.from_json(of_one))
         figures = scores.figures()
         mark = float(np.mean([figures["iou_1_clicks"], figures["iou_box"]]))
-        clips = range(exam.clips if source.clips is None else min(exam.clips, source.clips))
-        if of_clips and clips:
-            followed = self._followed(learner, source, clips[self.rank :: self.workers], scores)
+        if of_clips and self._most_of(source.clips, exam.clips):
+            own_clips = self._share_of(source.clips, exam.clips)
+            followed = self._followed(learner, source, own_clips, scores)
             figures["j_and_f"] = followed
             if followed == followed:  # else no clip could be judged
                 mark = (mark + followed) / 2
@@ -223,9 +224,17 @@ class _Worker:
         pairs = (pair for of_one, _ in everyones for pair in of_one)
         return mean_score(ClipScore(*pair) for pair in pairs).j_and_f
 
-    def _share_of(self, source: LabelSource | ClassSource, most: int) -> range:
-        """The pictures that this worker asks about: the others would only wait."""
-        return numbers_of(source, most)[self.rank :: self.workers]
+    def _share_of(self, there: int | None, most: int) -> range:
+        """The pictures or clips that this worker asks about: the others would only wait."""
+        return range(self._most_of(there, most))[self.rank :: self.workers]
+
+    def _most_of(self, there: int | None, most: int) -> int:
+        """How many are asked about; somebody may be writing labels, and workers see more or less.
+
+        All workers agree, or one would wait for what another does not do.
+        """
+        known = [count for count in self._everyones(there) if count is not None]
+        return min([most, *known])
 
     def _everyones(self, own: Any) -> list[Any]:  # noqa: ANN401 whatever can be pickled
         """What each worker has found."""
@@ -252,7 +261,7 @@ class _Worker:
         source = open_classes(labels, self.config.head, options, model_px)
         names = head.config.classes
         own, scores = ClassScores(names), ClassScores(names)
-        numbers = self._share_of(source, exam.pictures)
+        numbers = self._share_of(source.pictures, exam.pictures)
         for _ in ask_about_classes(learner.model, head, source, numbers, own):
             pass
         for counts, skipped in self._everyones((own.counts, own.skipped)):

@@ -27,7 +27,8 @@ class Room:
 
     def was_too_small_for(self, count: int) -> None:
         """Take less from now on."""
-        self.most, self._good = max(1, count // 2), 0
+        fits = max(1, count // 2)
+        self.most, self._good = min(fits, self.most or fits), 0
 
     def was_enough(self) -> None:
         """Take more in a while."""

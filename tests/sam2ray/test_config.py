@@ -503,6 +503,7 @@ def test_what_is_set_of_storage_is_shown_by_name():
         {"nowhere": {"key": HUSH}},
         {"http": {"hosts": HUSH}},
         {"http": {"hosts": [HUSH, 5]}},
+        {"http": {"hosts": [f"https://{HUSH}"]}},
         {"http": {"client_kwargs": {"headers": {"X-Key": HUSH}}}},
     ],
 )

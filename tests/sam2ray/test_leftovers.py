@@ -1,133 +1,93 @@
-"""Nights over one output: what failed is tried again, behind what is new, and not for ever."""
+"""What killed runs leave is removed by the next one, and nothing else is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
-from made_outputs import Ended, Output, clip, picture
+import fsspec
+from made_outputs import make_output
+from s3_server import BUCKET
 
-from sam2ray.ledger import Ending, RunBook
-from sam2ray.records import Unit
-from sam2ray.root import (
-    SUCCESS,
-    Selection,
-    allowed_attempts,
-    mark_success,
-    note_vain_run,
-    standing,
-    write_waves,
+from sam2ray import lease
+from sam2ray.leftovers import sweep
+from sam2ray.publishing import PART_BYTES, TEMPORARY
+from sam2ray.storage import LocalStore, Options, Store, open_store
+
+DEAD = (
+    "_sam2ray/runs/20260101T000000-dead/todo-00000.parquet",
+    "_sam2ray/runs/20260101T000000-dead/todo-00001.parquet",
+    "_sam2ray/listing/20260101T000000-dead/00000-00000.parquet",
 )
-from sam2ray.run_end import DONE, SOME_FAILED, STOPPED_EARLY, end_of, is_vain
-from sam2ray.storage import LocalStore
+KEPT = (
+    "_sam2ray/runs/20260101T000000-dead.json",
+    "_sam2ray/runs/20260101T000000-dead.crash.txt",
+    "_sam2ray/config.yaml",
+    "masks/todo-00000.parquet",
+    "notes/listing.txt",
+)
 
 
-@dataclass
-class Nights:
-    """Runs of an archive, without Ray: each unit ends as `fates` say, all others well."""
-
-    output: Output
-    fates: dict[str, str] = field(default_factory=dict)  # by unit_id
-    accepted: float = 0.0
-    units: dict[str, Unit] = field(default_factory=dict)
-
-    def list(self, units: Sequence[Unit], night: int) -> None:
-        self.output.list(units, str(night))
-        self.units |= {unit.unit_id: unit for unit in units}
-
-    def run(self, name: str) -> tuple[int, list[Ended]]:
-        store = self.output.store
-        chosen = Selection(allowed_attempts(store, 3))
-        book = RunBook(stop_window=200, max_failed_fraction=0.5, actors=1)
-        ended: list[Ended] = []
-        for wave in write_waves(store, name, self.output.index(), chosen, 1000):
-            with store.open(wave.name) as file:
-                rows = pq.read_table(file, columns=["unit_id", "attempt"]).to_pylist()
-            for row in rows:
-                if book.stop is None:
-                    ended.append(self._tried(row))
-                    end = ended[-1]
-                    told = Ending(row["unit_id"], end.error_class, 0, 0, is_first=end.attempt == 1)
-                    book.report([told])
-        if ended:
-            self.output.commit(ended, name)
-        now, tally = standing(store, self.output.index(), chosen.max_attempts), book.tally()
-        if tally.stop is None:
-            mark_success(store, now)
-        end = end_of(
-            now,
-            tally,
-            chosen,
-            max_failed_fraction=0.5,
-            accepted_failed_fraction=self.accepted,
-        )
-        if is_vain(end, tally):
-            note_vain_run(store, name)
-        return end.exit_code, ended
-
-    def _tried(self, row: Mapping[str, object]) -> Ended:
-        unit = self.units[str(row["unit_id"])]
-        fate = self.fates.get(unit.unit_id)
-        return Ended(unit, masks=0, attempt=int(str(row["attempt"])), error_class=fate)
+def test_lists_of_dead_runs_go_and_all_else_stays(store: Store):
+    for name in (*DEAD, *KEPT):
+        store.put(name, b"x")
+    assert sweep(store) == len(DEAD)
+    assert {entry.name for entry in store.list()} == set(KEPT)
+    assert sweep(store) == 0
 
 
-def _nights(tmp_path: Path, name: str, broken: int, units: int, accepted: float = 0.0) -> Nights:
-    nights = Nights(Output(LocalStore(tmp_path)), accepted=accepted)
-    every = [picture(n) for n in range(units)]
-    nights.list(every, 1)
-    nights.fates = {unit.unit_id: name for unit in every[:broken]}
-    return nights
+def test_an_output_is_as_it_was(tmp_path: Path):
+    store = make_output(tmp_path).store
+    before = [(entry.name, entry.version) for entry in store.list()]
+    assert sweep(store) == 0
+    assert [(entry.name, entry.version) for entry in store.list()] == before
 
 
-def test_one_unit_that_kills_its_process_is_tried_three_times_and_the_archive_is_done(tmp_path):
-    nights = _nights(tmp_path, "poison", broken=1, units=300)
-    tried = [nights.run(f"night-{n}") for n in range(5)]
-    assert [code for code, _ in tried] == [SOME_FAILED] * 5
-    assert [[one.attempt for one in ended] for _, ended in tried] == [[1] * 300, [2], [3], [], []]
-    assert nights.output.store.exists(SUCCESS)
+def test_half_files_of_a_disk_go_but_those_of_a_lease_that_may_be_written_now(tmp_path: Path):
+    store = LocalStore(tmp_path)
+    names = [f"{folder}/{TEMPORARY}1" for folder in ("masks", "units", lease.FOLDER)]
+    for name in (*names, f"{lease.FOLDER}/{TEMPORARY}2", f"{TEMPORARY}3"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    long_ago = time.time() - 7200
+    os.utime(tmp_path / lease.FOLDER / f"{TEMPORARY}2", (long_ago, long_ago))
+    assert sweep(store) == 4
+    assert [path.name for path in tmp_path.rglob(f"{TEMPORARY}*")] == [f"{TEMPORARY}1"]
 
 
-def test_new_files_are_done_though_hundreds_of_old_ones_are_gone(tmp_path):
-    nights = _nights(tmp_path, "not_found", broken=250, units=1000, accepted=0.3)
-    assert nights.run("night-1")[0] == DONE
-    nights.list([picture(f"new{n}") for n in range(20)], 2)
-    code, ended = nights.run("night-2")
-    assert [one.attempt for one in ended] == [1] * 20 + [2] * 250
-    assert code == DONE
-    assert nights.run("night-3")[0] == DONE
-    assert nights.output.store.exists(SUCCESS)
-    assert nights.run("night-4") == (DONE, [])
+def test_an_output_that_lies_deeper_keeps_what_is_being_written(tmp_path: Path):
+    half = tmp_path / "videos" / "masks" / f"{TEMPORARY}1"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    assert sweep(LocalStore(tmp_path)) == 0
+    assert half.exists()
+    assert sweep(LocalStore(tmp_path / "videos")) == 1
 
 
-def test_new_files_are_done_before_a_store_that_refuses_old_ones_ends_the_run(tmp_path):
-    nights = _nights(tmp_path, "forbidden", broken=250, units=1000)
-    assert nights.run("night-1")[0] == SOME_FAILED
-    nights.list([picture(f"new{n}") for n in range(20)], 2)
-    code, ended = nights.run("night-2")
-    assert [one.attempt for one in ended[:20]] == [1] * 20
-    assert (code, len(ended)) == (STOPPED_EARLY, 200)  # of which 180 were refused
-    assert not nights.output.store.exists(SUCCESS)
+def test_uploads_that_nobody_ends_go_from_s3_and_those_of_a_neighbour_stay(
+    tmp_path: Path, s3_options: Options
+):
+    own = f"{tmp_path.parent.name}/{tmp_path.name}"
+    store = open_store(f"s3://{BUCKET}/{own}", s3_options)
+    fs = fsspec.filesystem("s3", **s3_options["s3"], use_listings_cache=False)
+    begun = [f"{own}/masks/a.parquet", f"{own}/masks/b.parquet", f"{own}-2/masks/a.parquet"]
+    begun.append(f"{own}/videos/masks/a.parquet")
+    for key in begun:
+        file = fs.open(f"{BUCKET}/{key}", "wb", block_size=PART_BYTES // 2, autocommit=False)
+        file.write(bytes(PART_BYTES // 2))
+        file.closed = True  # its process was killed
+    assert sweep(store) == 2
+    left = fs.call_s3("list_multipart_uploads", Bucket=BUCKET, Prefix=tmp_path.parent.name)
+    assert [upload["Key"] for upload in left["Uploads"]] == begun[2:]
+    fs.clear_multipart_uploads(BUCKET)
 
 
-def test_while_a_token_is_expired_no_archive_is_done_and_no_attempt_is_used_up(tmp_path):
-    nights = _nights(tmp_path, "forbidden", broken=70, units=90)
-    for n in range(6):
-        assert nights.run(f"night-{n}")[0] == STOPPED_EARLY
-        assert not nights.output.store.exists(SUCCESS)
-    nights.fates.clear()
-    code, ended = nights.run("with a new token")
-    assert (code, len(ended)) == (DONE, 70)
-    assert nights.output.store.exists(SUCCESS)
-
-
-def test_clips_that_failed_come_behind_new_pictures(tmp_path):
-    nights = Nights(Output(LocalStore(tmp_path)))
-    clips = [clip(n) for n in range(3)]
-    nights.list([*clips, *(picture(n) for n in range(4))], 1)
-    nights.fates = {clips[0].unit_id: "io", picture(0).unit_id: "io"}
-    assert [one.unit.kind for one in nights.run("night-1")[1]] == ["video"] * 3 + ["image"] * 4
-    nights.list([clip("new"), picture("new")], 2)
-    kinds = [(one.unit.kind, one.attempt) for one in nights.run("night-2")[1]]
-    assert kinds == [("video", 1), ("image", 1), ("image", 2), ("video", 2)]
+def test_a_store_that_lists_no_uploads_does_not_stop_a_run(tmp_path: Path, s3_options: Options):
+    where = f"{BUCKET}/{tmp_path.parent.name}/{tmp_path.name}"
+    store = open_store(f"s3://{where}", s3_options)
+    store.put(DEAD[0], b"x")
+    refused = open_store("s3://no-such-bucket/out", s3_options)
+    assert sweep(refused) == 0
+    assert sweep(store) == 1

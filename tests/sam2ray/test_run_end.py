@@ -87,7 +87,12 @@ def test_attempts_are_counted_as_the_run_counts_them(tmp_path: Path):
 def test_a_token_that_expires_for_most_of_a_small_run_ends_it_with_four_and_the_way_on():
     end = _end(Standing(100, {"ok": 30, "forbidden": 70}, again=70), {"ok": 30, "forbidden": 70})
     assert end.exit_code == STOPPED_EARLY
-    for words in ("70 of 100 units", "forbidden 70", "max_failed_fraction=0.5", "the same command"):
+    for words in (
+        "70 of 100 new units",
+        "forbidden 70",
+        "max_failed_fraction=0.5",
+        "the same command",
+    ):
         assert words in end.advice
 
 
@@ -115,6 +120,23 @@ def test_a_store_that_refuses_many_leftovers_again_is_said_and_files_that_are_go
     assert _end(gone, {"not_found": 50}, retried={"not_found": 50}).exit_code == SOME_FAILED
     most_do_better = _end(archive, {"ok": 60, "io": 30}, retried={"ok": 60, "io": 30})
     assert most_do_better.exit_code == SOME_FAILED
+
+
+def test_no_archive_is_accepted_while_its_new_units_are_refused():
+    archive = Standing(10_000, {"ok": 9_800, "forbidden": 200}, again=200)
+    stop = Stop("the last 200 units failed", STOPPED_EARLY)
+    for how in (stop, None):
+        assert _end(archive, {"forbidden": 200}, how, accepted=0.05).exit_code == STOPPED_EARLY
+    gone = Standing(10_000, {"ok": 9_800, "not_found": 200}, again=200)
+    for how in (stop, None):
+        assert _end(gone, {"not_found": 200}, how, accepted=0.05).exit_code == DONE
+
+
+def test_words_speak_of_those_that_were_refused_alone():
+    archive = Standing(10_000, {"ok": 9_999, "not_found": 1}, again=1)
+    end = _end(archive, {"ok": 500, "not_found": 1}, retried={"ok": 500})
+    assert end.exit_code == STOPPED_EARLY
+    assert end.advice.startswith("1 of 1 new units failed in ways that may pass (not_found 1)")
 
 
 def test_an_archive_that_is_accepted_stays_green_though_its_leftovers_stopped_the_run():

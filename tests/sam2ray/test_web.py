@@ -394,10 +394,11 @@ def test_a_redirect_to_what_is_no_address_does_not_show_it():
 
 def test_what_is_private_is_told_to_no_other_host():
     headers = {"Authorization": "Bearer HUSH-bearer", "X-Own": "HUSH-own"}
-    options = {"http": {"client_kwargs": {"headers": headers}, "hosts": ["127.0.0.1"]}}
     with rude_web(saying("200 OK\nContent-Length: 2", b"ok")) as other:
-        for more in (options, {}):
+        for has_headers in (True, False):
             with rude_web(_to(f"http://{other.host}/b.jpg")) as web:
+                told = {"client_kwargs": {"headers": headers}, "hosts": [web.host]}
+                more = {"http": told} if has_headers else {}
                 url = web.url if more else web.url.replace("http://", "http://me:HUSH@")
                 assert read_web(url, more) == b"ok"
                 assert "HUSH" in web.heads[0] or "Basic bWU6SFVTSA==" in web.heads[0]

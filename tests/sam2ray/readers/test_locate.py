@@ -10,6 +10,7 @@ import pytest
 from make_archive import found_in, jpeg, tar_bytes, web, write_files, write_picture_table
 
 from sam2ray.errors import UnitFailed
+from sam2ray.file_systems import web_headers
 from sam2ray.readers.locate import read_unit
 from sam2ray.readers.sources import open_source
 from sam2ray.readers.store_file import store_errors
@@ -106,12 +107,33 @@ def test_a_web_server_is_told_the_headers_of_the_settings():
     headers = {"Authorization": "Bearer of-this-test"}
     with web({"a.jpg": b"1"}) as server:
         unit = Unit(f"{server.url}/a.jpg", "image")
-        for hosts in (["127.0.0.1"], [server.url.removeprefix("http://")]):
-            read_unit(unit, {"https": {"client_kwargs": {"headers": headers}, "hosts": hosts}})
-            assert server.told["Authorization"] == "Bearer of-this-test"
+        hosts = [server.url.removeprefix("http://")]
+        read_unit(unit, {"https": {"client_kwargs": {"headers": headers}, "hosts": hosts}})
+        assert server.told["Authorization"] == "Bearer of-this-test"
 
 
-@pytest.mark.parametrize("hosts", [[], ["data.example.org"], ["127.0.0.1:1"], ["7.0.0.1"]])
+@pytest.mark.parametrize(
+    ("uri", "hosts", "is_told"),
+    [
+        ("https://Data.example.org/a", ["data.example.org"], True),
+        ("https://data.example.org:443/a", ["DATA.example.org"], True),
+        ("https://data.example.org/a", ["data.example.org:443"], True),
+        ("http://data.example.org/a", ["data.example.org:80"], True),
+        ("http://data.example.org/a", ["data.example.org"], False),  # anybody could read it
+        ("https://data.example.org:8443/a", ["data.example.org"], False),
+        ("https://data.example.org.evil.org/a", ["data.example.org"], False),
+        ("https://data.example.org@evil.org/a", ["data.example.org"], False),
+    ],
+)
+def test_headers_are_told_to_the_servers_that_are_named(uri: str, hosts: list[str], is_told: bool):
+    headers = {"X-Key": "HUSH"}
+    options = {"http": {"client_kwargs": {"headers": headers}, "hosts": hosts}}
+    assert web_headers(options, uri) == (headers if is_told else {})
+
+
+@pytest.mark.parametrize(
+    "hosts", [[], ["data.example.org"], ["127.0.0.1:1"], ["7.0.0.1"], ["127.0.0.1"]]
+)
 def test_a_host_that_a_list_names_hears_nothing_that_is_meant_for_others(hosts: list[str]):
     options = {"http": {"client_kwargs": {"headers": {"X-Key": "HUSH"}}, "hosts": hosts}}
     with web({"a.jpg": b"1"}) as server:
