@@ -291,10 +291,11 @@ def _wait_until_submitted(cluster: RealCluster, submission_id: str) -> None:
 @pytest.mark.parametrize(
     ("name", "moment"),
     [
-        pytest.param("second", "pictures are decoded", marks=pytest.mark.long),
+        ("second", "pictures are decoded"),
         ("third", "results are written"),
     ],
 )
+@pytest.mark.long
 def test_a_node_that_dies_costs_time_and_no_attempt_of_any_unit(
     name: str,
     moment: str,

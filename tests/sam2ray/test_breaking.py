@@ -97,6 +97,7 @@ def test_a_driver_that_is_killed_five_times_in_a_row_loses_and_repeats_nothing(
     _converges(archive, tmp_path, ray, undisturbed)
 
 
+@pytest.mark.long
 def test_what_a_run_with_six_cpus_has_begun_one_with_two_ends(archive, tmp_path, ray, undisturbed):
     output, more = tmp_path / "out", ("resources.actors=3", "resources.batch_size=1")
     with (

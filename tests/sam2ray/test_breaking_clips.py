@@ -8,7 +8,7 @@ import pytest
 from breaking import DEADLY, ENDLESS, finish, masks, require_clean, spoil, units
 from make_video import write_video
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 
 CLIPS, FRAMES = 6, 8
 SETTINGS = ("resources.video_lanes=2", "limits.unit_timeout_s=6")

@@ -190,6 +190,7 @@ def _is_whole(bucket: Bucket, output: str, undisturbed: Masks) -> None:
     assert {(row["status"], row["attempt"]) for row in outcomes} == {("ok", 1)}
 
 
+@pytest.mark.long
 def test_a_driver_that_is_killed_at_random_four_times_in_a_row_loses_and_repeats_nothing(
     bad: FaultyStore, bucket: Bucket, source: str, runner: Runner, undisturbed: Masks
 ):
