@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import fsspec
 
@@ -92,18 +91,9 @@ def web_timeout_s(options: Options) -> float:
     return float(options_of("http", options).get(_TIMEOUT_S, _WEB_TIMEOUT_S))
 
 
-def web_headers(options: Options, uri: str) -> Mapping[str, str]:
-    """What a server of the web is told with each request, if it is one of those it is meant for.
-
-    A list may name any host, and whoever wrote it is not to hear what others are told, nor to make
-    it heard: a host without a port is asked in cipher, where its web server is.
-    """
+def web_headers(options: Options, names: set[str]) -> Mapping[str, str]:
+    """What a server of the web is told with each request, if one of its names is written down."""
     own = options_of("http", options)
-    parts = urlsplit(uri)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    names = {f"{parts.hostname}:{port}"}
-    if (parts.scheme, port) == ("https", 443):
-        names.add(str(parts.hostname))
     is_meant = not names.isdisjoint(str(host).lower() for host in own.get("hosts", ()))
     return own.get("client_kwargs", {}).get("headers", {}) if is_meant else {}
 

@@ -246,7 +246,7 @@ def _answer(
     """A server's answer; what goes wrong, also while it is read, is an OSError in clean words."""
     address = take_apart(uri)
     try:
-        request = _Request(uri, method, headers or {}, web_headers(options, uri))
+        request = _Request(uri, method, headers or {}, headers_for(uri, options))
         with _OPENER.open(request, timeout=web_timeout_s(options)) as answer:
             yield cast("HTTPResponse", answer)
     except HTTPError as error:
@@ -300,6 +300,19 @@ class _Redirects(HTTPRedirectHandler):
             return None  # ftp: what urllib would follow as well
         private = req.private if _origin(newurl) == _origin(req.full_url) else {}
         return _Request(newurl, req.get_method(), following.headers, private)
+
+
+def headers_for(uri: str, options: Options) -> Mapping[str, str]:
+    """What is private to those servers that the settings name.
+
+    A list may name any host, and whoever wrote it is not to hear what others are told, nor to make
+    it heard: a host without a port is asked in cipher, where its web server is.
+    """
+    scheme, host, port = _origin(uri)
+    names = {f"{host}:{port}"}
+    if scheme == "https" and port == _ORDINARY_PORTS[scheme]:
+        names.add(str(host))
+    return web_headers(options, names)
 
 
 def _origin(uri: str) -> tuple[str, str | None, int | None]:

@@ -63,11 +63,10 @@ class ChannelNorm(nn.LayerNorm):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=1e-6)
-        self.is_narrow = channels <= _FEW_CHANNELS
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise the last dimension."""
-        if not self.is_narrow or not prefers_pieces(input):
+        if self.normalized_shape[0] > _FEW_CHANNELS or not prefers_pieces(input):
             return super().forward(input)
         # A CPU's layer norm goes from pixel to pixel, and takes five times as long where each has
         # only a few numbers; here channels are planes, as convolutions leave them.

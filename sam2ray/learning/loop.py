@@ -86,10 +86,9 @@ class _Worker:
         """Go on from the last checkpoint to the end."""
         progress, parts = self._restored()
         learner = new_learner(self.config, self.device, goes_on=bool(parts))
-        if parts:
-            learner.load_state_dict(parts["learner"])
         averages = Averages.of(learner)
         if parts:
+            learner.load_state_dict(parts["learner"])
             averages.load_state_dict(parts)
         events = Events(self.config.output, self._steps_before(progress.stage) + progress.step)
         try:
@@ -199,8 +198,8 @@ class _Worker:
         numbers = self._share_of(source.pictures, exam.pictures)
         for _ in ask_about(learner.model, source, numbers, own):
             pass
-        for of_one in self._everyones(own.to_json()):
-            scores.extend(PictureScores.from_json(of_one))
+        for of_one in self._everyones(own):
+            scores.extend(of_one)
         figures = scores.figures()
         mark = float(np.mean([figures["iou_1_clicks"], figures["iou_box"]]))
         if of_clips and self._most_of(source.clips, exam.clips):

@@ -10,11 +10,11 @@ import pytest
 from make_archive import found_in, jpeg, tar_bytes, web, write_files, write_picture_table
 
 from sam2ray.errors import UnitFailed
-from sam2ray.file_systems import web_headers
 from sam2ray.readers.locate import read_unit
 from sam2ray.readers.sources import open_source
 from sam2ray.readers.store_file import store_errors
 from sam2ray.records import ErrorClass, Unit
+from sam2ray.web import headers_for
 
 
 def failure_of(unit, limit_bytes=None) -> UnitFailed:
@@ -128,7 +128,7 @@ def test_a_web_server_is_told_the_headers_of_the_settings():
 def test_headers_are_told_to_the_servers_that_are_named(uri: str, hosts: list[str], is_told: bool):
     headers = {"X-Key": "HUSH"}
     options = {"http": {"client_kwargs": {"headers": headers}, "hosts": hosts}}
-    assert web_headers(options, uri) == (headers if is_told else {})
+    assert headers_for(uri, options) == (headers if is_told else {})
 
 
 @pytest.mark.parametrize(
