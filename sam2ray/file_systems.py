@@ -91,13 +91,6 @@ def web_timeout_s(options: Options) -> float:
     return float(options_of("http", options).get(_TIMEOUT_S, _WEB_TIMEOUT_S))
 
 
-def web_headers(options: Options, names: set[str]) -> Mapping[str, str]:
-    """What a server of the web is told with each request, if one of its names is written down."""
-    own = options_of("http", options)
-    is_meant = not names.isdisjoint(str(host).lower() for host in own.get("hosts", ()))
-    return own.get("client_kwargs", {}).get("headers", {}) if is_meant else {}
-
-
 def version_of(facts: Mapping[str, Any]) -> str:
     """What a store says about a file's content: its etag, or its size and time."""
     for key in ("ETag", "etag", "content_md5", "md5Hash"):

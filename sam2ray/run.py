@@ -46,13 +46,11 @@ from .root import (
     Standing,
     Wave,
     allowed_attempts,
-    mark_success,
     new_run_id,
-    note_vain_run,
     standing,
     write_waves,
 )
-from .run_end import CRASHED, DONE, end_of, is_vain
+from .run_end import CRASHED, conclude
 from .shared_disk import require_shared_disks
 from .sinks.commit import Committer
 from .sinks.result_files import EMBEDDINGS, MASKS, ResultPlace
@@ -115,17 +113,7 @@ def run_job(
         mend_copies(store)
         now = standing(store, latest_outcomes(store), chosen.max_attempts)
         still_mine()
-        end = end_of(
-            now,
-            tally,
-            chosen,
-            max_failed_fraction=config.limits.max_failed_fraction,
-            accepted_failed_fraction=config.limits.accepted_failed_fraction,
-        )
-        if tally.stop is None or end.exit_code == DONE:
-            mark_success(store, now)
-        if is_vain(end, tally):
-            note_vain_run(store, run_id)
+        end = conclude(store, run_id, now, tally, chosen, config.limits)
         report = RunReport(
             run_id=run_id,
             config_id=own,

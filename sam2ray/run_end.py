@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from .config_running import Limits
 from .ledger import Tally, warns_of_the_store
 from .records import ErrorClass
-from .root import Selection, Standing
+from .root import Selection, Standing, mark_success, note_vain_run
+from .storage import Store
 
 _MANY = 20  # fewer that are refused are more likely closed themselves than their store
 
@@ -20,6 +22,24 @@ class RunEnd:
 
     exit_code: int
     advice: str = ""
+
+
+def conclude(
+    store: Store, run_id: str, now: Standing, tally: Tally, chosen: Selection, limits: Limits
+) -> RunEnd:
+    """Judge a run, and leave what follows from it: the mark, and attempts that do not count."""
+    end = end_of(
+        now,
+        tally,
+        chosen,
+        max_failed_fraction=limits.max_failed_fraction,
+        accepted_failed_fraction=limits.accepted_failed_fraction,
+    )
+    if tally.stop is None or end.exit_code == DONE:
+        mark_success(store, now)
+    if _is_vain(end, tally):
+        note_vain_run(store, run_id)
+    return end
 
 
 def end_of(
@@ -55,7 +75,7 @@ def end_of(
     return RunEnd(code, _try_again(now.again, chosen.max_attempts) if now.again else "")
 
 
-def is_vain(end: RunEnd, tally: Tally) -> bool:
+def _is_vain(end: RunEnd, tally: Tally) -> bool:
     """Whether a store refused next to everything: then the run's attempts do not count.
 
     What is wrong with the units themselves would else be tried for ever.

@@ -32,7 +32,8 @@ from urllib.request import (
 
 from .addresses import Address, ends_at, take_apart, user_of, without_user
 from .errors import BadAddress
-from .file_systems import Options, version_of, web_headers, web_timeout_s
+from .file_systems import Options, version_of, web_timeout_s
+from .web_origins import ORDINARY_PORTS, headers_for, origin
 
 _PIECE_BYTES = 1 << 16
 _LEAST_BYTES = 1 << 14  # in the time for which a server may be silent: less is silence, too
@@ -45,7 +46,6 @@ _REFUSED = (401, 403)
 _GONE = (404, 410)
 _BUSY = (429, 503)
 _FIRM_AFTER_S = 60  # as HTTP itself has it (RFC 9110, 8.8.2.2)
-_ORDINARY_PORTS = {"http": 80, "https": 443}
 
 
 class WebError(OSError):
@@ -296,28 +296,10 @@ class _Redirects(HTTPRedirectHandler):
     ) -> Request | None:
         assert isinstance(req, _Request)
         following = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if following is None or urlsplit(newurl).scheme not in _ORDINARY_PORTS:
+        if following is None or urlsplit(newurl).scheme not in ORDINARY_PORTS:
             return None  # ftp: what urllib would follow as well
-        private = req.private if _origin(newurl) == _origin(req.full_url) else {}
+        private = req.private if origin(newurl) == origin(req.full_url) else {}
         return _Request(newurl, req.get_method(), following.headers, private)
-
-
-def headers_for(uri: str, options: Options) -> Mapping[str, str]:
-    """What is private to those servers that the settings name.
-
-    A list may name any host, and whoever wrote it is not to hear what others are told, nor to make
-    it heard: a host without a port is asked in cipher, where its web server is.
-    """
-    scheme, host, port = _origin(uri)
-    names = {f"{host}:{port}"}
-    if scheme == "https" and port == _ORDINARY_PORTS[scheme]:
-        names.add(str(host))
-    return web_headers(options, names)
-
-
-def _origin(uri: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(uri)
-    return parts.scheme, parts.hostname, parts.port or _ORDINARY_PORTS.get(parts.scheme)
 
 
 def _opener() -> OpenerDirector:

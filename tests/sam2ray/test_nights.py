@@ -9,18 +9,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from made_outputs import Ended, Output, clip, picture
 
+from sam2ray.config_running import Limits
 from sam2ray.ledger import Ending, RunBook
 from sam2ray.records import Unit
 from sam2ray.root import (
     SUCCESS,
     Selection,
     allowed_attempts,
-    mark_success,
-    note_vain_run,
     standing,
     write_waves,
 )
-from sam2ray.run_end import DONE, SOME_FAILED, STOPPED_EARLY, end_of, is_vain
+from sam2ray.run_end import DONE, SOME_FAILED, STOPPED_EARLY, conclude
 from sam2ray.storage import LocalStore
 
 
@@ -56,17 +55,8 @@ class Nights:
         if ended:
             self.output.commit(ended, name)
         now, tally = standing(store, self.output.index(), chosen.max_attempts), book.tally()
-        end = end_of(
-            now,
-            tally,
-            chosen,
-            max_failed_fraction=0.5,
-            accepted_failed_fraction=self.accepted,
-        )
-        if tally.stop is None or end.exit_code == DONE:
-            mark_success(store, now)
-        if is_vain(end, tally):
-            note_vain_run(store, name)
+        limits = Limits(accepted_failed_fraction=self.accepted)
+        end = conclude(store, name, now, tally, chosen, limits)
         return end.exit_code, ended
 
     def _tried(self, row: Mapping[str, object]) -> Ended:

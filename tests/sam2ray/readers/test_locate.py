@@ -14,7 +14,7 @@ from sam2ray.readers.locate import read_unit
 from sam2ray.readers.sources import open_source
 from sam2ray.readers.store_file import store_errors
 from sam2ray.records import ErrorClass, Unit
-from sam2ray.web import headers_for
+from sam2ray.web_origins import headers_for
 
 
 def failure_of(unit, limit_bytes=None) -> UnitFailed:
