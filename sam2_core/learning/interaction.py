@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ops import mask_boxes_xyxy
 
 Where = Literal["anywhere", "middle"]
 
+_MOST_SUMS = 1 << 20  # of distances, at once
 _MOST_SLACK = 20.0  # pixels of the model's size, by which a user misses a corner
 
 
@@ -75,25 +77,21 @@ def _depth(mask_HW: Tensor) -> Tensor:
     rows = mask_HW.any(1).nonzero().flatten()[[0, -1]].tolist()
     columns = mask_HW.any(0).nonzero().flatten()[[0, -1]].tolist()
     window = slice(rows[0], rows[1] + 1), slice(columns[0], columns[1] + 1)
-    inside = torch.nn.functional.pad(mask_HW[window].float(), (1, 1, 1, 1))
-    above = _run_lengths(inside)
-    nearest = torch.minimum(above, _run_lengths(inside.flip(0)).flip(0)).square()
+    inside = F.pad(mask_HW[window], (1, 1, 1, 1))
+    nearest = torch.minimum(_run_lengths(inside), _run_lengths(inside.flip(0)).flip(0)).square()
     # Along each row: the least of (distance down)^2 + (distance across)^2 over all its columns.
     at = torch.arange(inside.shape[1], device=mask_HW.device, dtype=torch.float32)
     across = (at[:, None] - at[None, :]).square()
-    found = [(row[None, :] + across).min(1).values for row in nearest]
-    depth[window] = torch.stack(found).sqrt()[1:-1, 1:-1]
+    at_once = max(1, _MOST_SUMS // across.numel())
+    found = [(some[:, None] + across).amin(2) for some in nearest.split(at_once)]
+    depth[window] = torch.cat(found)[1:-1, 1:-1].sqrt()
     return depth
 
 
 def _run_lengths(inside_HW: Tensor) -> Tensor:
     """How many pixels there are from each one up to the next outside, itself included."""
-    count = torch.zeros_like(inside_HW[0])
-    rows = []
-    for row in inside_HW:
-        count = (count + 1) * row
-        rows.append(count)
-    return torch.stack(rows)
+    row = torch.arange(len(inside_HW), device=inside_HW.device, dtype=torch.float32)[:, None]
+    return row - torch.where(inside_HW, -1, row).cummax(0).values
 
 
 def careless_boxes(

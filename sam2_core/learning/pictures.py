@@ -30,7 +30,7 @@ class Interaction:
     box_slack: float = 0.1  # of a side, by which a corner of a box is off at most
     corrections: int = 7  # further clicks, one at a time
     careless_chance: float = 0.1  # that such a click is anywhere on the object, right or wrong
-    where: Where = "anywhere"  # a click falls, of all places where one helps
+    middle_chance: float = 0.0  # that clicks are in the middle of where they help, not anywhere
     through_answers: bool = True  # an answer learns from what is made of it as the next prompt
 
 
@@ -108,7 +108,7 @@ def first_prompts(
         points = boxes.unflatten(1, (2, 2))
         labels = torch.tensor(_CORNERS, device=points.device).expand(len(points), 2)
     else:
-        point, label = next_clicks(targets_NSS, None, generator, how.where)
+        point, label = next_clicks(targets_NSS, None, generator, _place(how, generator))
         points, labels = point[:, None], label[:, None]
     points = _in_model_pixels(points, targets_NSS.shape[-1], image_size)
     return PackedPrompts(
@@ -138,13 +138,20 @@ def _with_a_click(
     with torch.no_grad():
         is_careless = happens(how.careless_chance, generator)
         seen = None if is_careless else enlarged(logits[:, None], targets_NSS.shape[-1])[:, 0] > 0
-        point, label = next_clicks(targets_NSS, seen, generator, how.where)
+        point, label = next_clicks(targets_NSS, seen, generator, _place(how, generator))
     point = _in_model_pixels(point, targets_NSS.shape[-1], model.config.image_size)
     # What is no point stays last.
     points, labels = prompts.coords_NT2, prompts.labels_NT
     points = torch.cat([points[:, :-1], point[:, None], points[:, -1:]], dim=1)
     labels = torch.cat([labels[:, :-1], label[:, None], labels[:, -1:]], dim=1)
     return PackedPrompts(points, labels, prompts.image_index_N, logits)
+
+
+def _place(how: Interaction, generator: torch.Generator) -> Where:
+    """Where this click falls in all objects; nothing is drawn where there is no choice."""
+    if how.middle_chance in (0, 1):
+        return "middle" if how.middle_chance else "anywhere"
+    return "middle" if happens(how.middle_chance, generator) else "anywhere"
 
 
 def _in_model_pixels(points: Tensor, side: int, image_size: int) -> Tensor:

@@ -91,6 +91,9 @@ class Stage(Section):
         "is where logits are made.",
     )
     corrections: int = result(7, "Clicks after the first answer.", ge=0)
+    middle_chance: Share = result(
+        0.0, "How often a click is in the middle of where it helps, and not anywhere there."
+    )
     box_chance: Share = result(0.5, "How often a box comes first, and not a click.")
     box_slack: Share = result(
         0.1, "Corners of boxes are off by up to this share of a side; 0 where boxes will be exact."
@@ -163,6 +166,7 @@ class Stage(Section):
             box_chance=self.box_chance,
             box_slack=self.box_slack,
             corrections=self.corrections,
+            middle_chance=self.middle_chance,
             through_answers=self.through_answers,
         )
         clips = ClipInteraction(

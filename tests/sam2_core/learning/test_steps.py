@@ -21,7 +21,7 @@ from sam2_core.learning.world import World
 
 SIDE, FRAMES = 96, 5
 SMALL = dataclasses.replace(RELEASED["nano"], name="small", image_size=SIDE)
-STEADY = Interaction(box_chance=0, corrections=2, careless_chance=0, where="middle")
+STEADY = Interaction(box_chance=0, corrections=2, careless_chance=0, middle_chance=1)
 
 
 def _clips(count: int = 2, frames: int = FRAMES) -> tuple[Tensor, Tensor, Tensor]:
