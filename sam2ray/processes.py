@@ -12,13 +12,13 @@ from typing import Any, cast
 
 import pyarrow as pa
 import ray
-import torch
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sam2_core import load_class_head, load_sam2
 
 from .config import JobConfig
+from .cpu_threads import use_cpu_threads
 from .heads import checked_head
 from .ledger import Ledger, Process
 from .nodes import node_is_sound
@@ -110,7 +110,7 @@ LoadLabeller = Callable[[Job], BatchWork]
 def load_labeller(job: Job) -> BatchWork:
     """SAM 2, loaded and warmed up, and what the job does with it."""
     config, plan = job.config, job.plan
-    torch.set_num_threads(plan.threads_per_actor)
+    use_cpu_threads(plan.threads_per_actor)
     model = load_sam2(
         config.model.row(),
         checked_weights(config, job.weights),

@@ -22,6 +22,7 @@ from sam2_core.network.class_head import UNKNOWN
 
 from ..cluster import cluster, ensure_ray
 from ..config_section import public_uri
+from ..cpu_threads import use_cpu_threads
 from ..errors import UsageError
 from ..storage import Options
 from ..tables import harmless
@@ -78,7 +79,7 @@ class _Examiner:
     """A process that holds a model and its head; rows are numbers of pictures."""
 
     def __init__(self, asked: ExaminedHead, device: str, threads: int) -> None:
-        torch.set_num_threads(threads)
+        use_cpu_threads(threads)
         self.model, self.head = asked.load(device)
         self.source = asked.source(self.head.config)
 

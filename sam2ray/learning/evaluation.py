@@ -21,6 +21,7 @@ from sam2_core.learning.measures import ClipScore, mean_score
 
 from ..cluster import cluster, ensure_ray
 from ..config_section import public_uri
+from ..cpu_threads import use_cpu_threads
 from ..errors import UsageError
 from ..storage import Options
 from ..tables import two_columns
@@ -101,7 +102,7 @@ class _Examiner:
     """A process that holds a model; rows are numbers of pictures or clips."""
 
     def __init__(self, asked: Examined, device: str, threads: int) -> None:
-        torch.set_num_threads(threads)
+        use_cpu_threads(threads)
         self.asked, self.source = asked, asked.source()
         self.model: Sam2 = load_sam2(asked.model.row(), asked.model.checkpoint, device=device)
         self.finder = MaskGenerator(self.model) if asked.all_masks else None

@@ -26,6 +26,7 @@ from sam2_core.class_head_files import class_head_bytes
 from sam2_core.learning.lessons import Batch, Learner
 from sam2_core.learning.measures import ClipScore, mean_score
 
+from ..cpu_threads import use_cpu_threads
 from ..storage import Store, open_store
 from .class_examining import ClassScores, ask_about_classes
 from .class_samples import class_batch
@@ -61,10 +62,7 @@ _BATCHES: dict[BatchKind, Callable[[Rows], Batch]] = {
 def train_worker(settings: Mapping[str, Any]) -> None:
     """The function that Ray Train runs in each worker."""
     config: TrainConfig = settings["config"]
-    # Sharp attention leaves gradients of 1e-40, which CPUs multiply a hundred times slower than
-    # zeros. Threads to come inherit this, those that are there do not: so it comes first.
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(config.workers.threads)
+    use_cpu_threads(config.workers.threads)
     context = ray.train.get_context()
     worker = _Worker(
         config,

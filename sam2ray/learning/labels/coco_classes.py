@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import UsageError
 from ...storage import Options
 from .class_names import ClassNames
-from .coco_files import Annotation, CocoFile
+from .coco_files import CocoFile
 from .labelled import BadLabels, LabelledClasses
 
 
@@ -34,8 +34,7 @@ class CocoClasses:
         bare = classes.ground is not None
         file = CocoFile.opened(uri, pictures, options, crowds=True, bare=bare)
         source = cls(file, classes)
-        everything = (one for of_image in source.file.annotations.values() for one in of_image)
-        if all(source._class_of(one) is None for one in everything):
+        if all(source._class_of(category) is None for category in source.file.used):
             known = ", ".join(sorted(source.file.categories.values())) or "no names"
             raise UsageError(
                 f"labels: {uri}: none of its categories ({known:.200}) is a class of the head "
@@ -65,12 +64,11 @@ class CocoClasses:
             raise BadLabels(found.left_out[0])
         ids = np.full(found.pixels.shape[:2], self.classes.ground_id, np.uint8)
         for annotation, mask in zip(found.annotations, found.masks, strict=True):
-            class_id = self._class_of(annotation)
+            class_id = self._class_of(str(annotation.get("category_id")))
             ids[mask] = self.classes.ground_id if class_id is None else class_id
         return LabelledClasses(found.pixels, ids)
 
-    def _class_of(self, annotation: Annotation) -> int | None:
-        category = str(annotation.get("category_id"))
+    def _class_of(self, category: str) -> int | None:
         names = self.file.categories
         if not names and category not in self.classes.categories:
             is_id = category.isdigit() and int(category) < len(self.classes.names)

@@ -1,23 +1,30 @@
-"""A COCO file of instances -> its pictures, each with its annotations and their masks."""
+"""A COCO file of instances -> its pictures, each with its annotations and their masks.
+
+Annotations stay as they are written until their picture is asked for: each process keeps them all.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sam2_core.inference.preprocess import RgbArray
 
-from ...errors import UsageError
+from ...errors import Sam2RayError, UsageError
 from ...readers.places import absolute, resolve
 from ...readers.prompts.rle import Rle, rle_of, rle_of_polygons, size_of
+from ...readers.store_file import read_at
 from ...records import Unit
 from ...storage import Options
 from .labelled import BadLabels
+from .long_json import Member, members
 from .mask_stack import RunLengthMasks
-from .reading import good_masks, read_json, read_pixels, refuse
+from .reading import good_masks, read_pixels, refuse
 
 Annotation = Mapping[str, Any]
+_LONG = "annotations"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +46,8 @@ class CocoFile:
     options: Options
     folder: str
     images: Sequence[Mapping[str, Any]]
-    annotations: Mapping[str, list[Annotation]] = field(repr=False)  # by image id
+    annotations: Mapping[str, bytes] = field(repr=False)  # a JSON list by image id
+    used: frozenset[str]  # ids of categories of annotations
     categories: Mapping[str, str]  # names by their ids
 
     @classmethod
@@ -58,24 +66,15 @@ class CocoFile:
         bare pictures have no annotation, and are of use only where that says something.
         """
         uri = absolute(uri)
-        try:
-            content = read_json(uri, options)
-        except BadLabels as error:
-            raise UsageError(f"labels: {error}.") from error
-        images, annotations = content.get("images"), content.get("annotations")
-        if not isinstance(images, list) or not isinstance(annotations, list):
-            raise UsageError(f"{uri} is no COCO file: it needs `images` and `annotations`.")
-        by_image: dict[str, list[Annotation]] = {}
-        for annotation in annotations:
-            if isinstance(annotation, Mapping) and (crowds or not annotation.get("iscrowd")):
-                by_image.setdefault(str(annotation.get("image_id")), []).append(annotation)
-        known = [image for image in images if isinstance(image, Mapping)]
-        labelled = [image for image in known if str(image.get("id")) in by_image]
+        read = _Read.of(uri, options, crowds=crowds)
+        known = [image for image in read.images if isinstance(image, Mapping)]
+        labelled = [image for image in known if str(image.get("id")) in read.by_image]
         if not labelled:
-            raise UsageError(f"{uri}: none of its {len(images):,} images has an annotation.")
-        labelled = known if bare else labelled
+            raise UsageError(f"{uri}: none of its {len(read.images):,} images has an annotation.")
         folder = absolute(pictures) if pictures else uri.rpartition("/")[0]
-        return cls(uri, options, folder, labelled, by_image, _categories(content))
+        written = {image: b"[" + b",".join(some) + b"]" for image, some in read.by_image.items()}
+        images = known if bare else labelled
+        return cls(uri, options, folder, images, written, frozenset(read.used), read.categories)
 
     def names(self) -> list[str]:
         """Of the pictures' files."""
@@ -88,7 +87,7 @@ class CocoFile:
         if not isinstance(file, str) or not file:
             raise BadLabels(f"{self.uri}: image {image.get('id')!r} has no file_name")
         name = f"{self.uri}: {file}"
-        annotations = self.annotations.get(str(image.get("id")), ())
+        annotations = json.loads(self.annotations.get(str(image.get("id")), b"[]"))
         try:
             place = resolve(file, self.folder)
         except (ValueError, RuntimeError) as error:  # of a home that nobody has: ~x.jpg
@@ -100,13 +99,50 @@ class CocoFile:
         return Annotated(name, pixels, kept, good.masks, good.left_out)
 
 
-def _categories(content: Mapping[str, Any]) -> dict[str, str]:
-    listed = content.get("categories")
-    return {
-        str(one.get("id")): str(one.get("name"))
-        for one in (listed if isinstance(listed, list) else ())
-        if isinstance(one, Mapping)
-    }
+@dataclass(slots=True, eq=False)
+class _Read:
+    """What a file says."""
+
+    by_image: dict[str, list[bytes]] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    images: Sequence[Any] = ()
+    categories: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, uri: str, options: Options, *, crowds: bool) -> _Read:
+        """Read it; UsageError if it is no such file."""
+        read, lists = cls(), set[str]()
+        try:
+            for one in members(read_at(uri, options), _LONG):
+                if one.is_item:
+                    read._note(one, crowds=crowds)
+                elif isinstance(one.value, list):
+                    lists.add(one.name)
+                    read._take(one)
+        except (OSError, Sam2RayError, ValueError, RecursionError) as error:
+            words = str(error)
+            raise UsageError(f"labels: {'' if uri in words else f'{uri}: '}{words}.") from error
+        if not {"images", _LONG} <= lists:
+            raise UsageError(f"{uri} is no COCO file: it needs `images` and `annotations`.")
+        return read
+
+    def _take(self, one: Member) -> None:
+        if one.name == "images":
+            self.images = one.value
+        elif one.name == "categories":
+            self.categories = _names_by_id(one.value)
+
+    def _note(self, one: Member, *, crowds: bool) -> None:
+        annotation = one.value
+        if isinstance(annotation, Mapping) and (crowds or not annotation.get("iscrowd")):
+            of_image = self.by_image.setdefault(str(annotation.get("image_id")), [])
+            of_image.append(one.text.encode())
+            self.used.add(str(annotation.get("category_id")))
+
+
+def _names_by_id(listed: Sequence[Any]) -> dict[str, str]:
+    named = (one for one in listed if isinstance(one, Mapping))
+    return {str(one.get("id")): str(one.get("name")) for one in named}
 
 
 def _rle(image: Mapping[str, Any], annotation: Annotation) -> Rle:
