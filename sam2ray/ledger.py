@@ -139,6 +139,16 @@ class Tally:
     actors: int = 0  # with models, as planned
     retried: Mapping[str, int] = field(default_factory=dict)  # of `ended`: had failed before
 
+    @property
+    def of_clips(self) -> bool:
+        """Whether some of what went well had more frames than one."""
+        return self.frames > self.ended.get("ok", 0)
+
+    @property
+    def unit_name(self) -> str:
+        """What units are, as far as those that went well tell."""
+        return "images" if self.frames and not self.of_clips else "units"
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:

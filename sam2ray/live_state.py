@@ -93,8 +93,8 @@ def state_in_parts(to_do: int, tally: Tally, pace: Pace) -> list[Part]:
         words = "nothing has ended yet: models are loaded, the first units run"
         return [*parts, Part(1, words, "nothing has ended")]
     rate = pace.units_per_s
-    parts.append(Part(1, f"{rate:,.2f} units/s", f"{_in_short(rate)}/s"))
-    if tally.frames > tally.ended.get("ok", 0):
+    parts.append(Part(1, f"{rate:,.2f} {tally.unit_name}/s", f"{_in_short(rate)}/s"))
+    if tally.of_clips:
         frames = pace.frames_per_s
         parts.append(Part(4, f"{frames:,.1f} frames/s", f"{_in_short(frames)} frames/s"))
     if ended < to_do and rate > 0:

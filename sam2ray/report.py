@@ -166,9 +166,8 @@ def report_rows(report: RunReport) -> Iterator[tuple[str, str]]:
         yield "columns", late_in_words(report.listed.late)
     yield "this run", _this_run(report)
     if report.units:
-        rate = f"{report.units_per_s:,.2f} units/s"
-        is_clips = tally.frames > tally.ended.get("ok", 0)
-        yield "rate", f"{rate}, {report.frames_per_s:,.1f} frames/s" if is_clips else rate
+        rate = f"{report.units_per_s:,.2f} {tally.unit_name}/s"
+        yield "rate", f"{rate}, {report.frames_per_s:,.1f} frames/s" if tally.of_clips else rate
     for stage, words in _STAGES.items():
         if tally.seconds.get(stage):
             yield f"seconds {words}", f"{tally.seconds[stage]:,.1f}"

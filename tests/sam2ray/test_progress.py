@@ -114,13 +114,13 @@ def test_the_pace_does_not_remember_a_whole_run():
     ("tally", "words"),
     [
         (_tally(0), "0 of 895 units, 0 masks, nothing has ended yet: models are loaded, "),
-        (_tally(20), "20 of 895 units, 1,000 masks, 2.00 units/s, 7 min 18 s left"),
+        (_tally(20), "20 of 895 units, 1,000 masks, 2.00 images/s, 7 min 18 s left"),
         (
             _tally(20, io=3, bomb=9),
-            "32 of 895 units, 1,000 masks, failed: bomb 9, io 3, 3.20 units/s, 4 min 30 s left",
+            "32 of 895 units, 1,000 masks, failed: bomb 9, io 3, 3.20 images/s, 4 min 30 s left",
         ),
         (_tally(20, frames=900), "2.00 units/s, 90.0 frames/s, 7 min 18 s left"),
-        (_tally(895), "895 of 895 units, 44,750 masks, 89.50 units/s"),
+        (_tally(895), "895 of 895 units, 44,750 masks, 89.50 images/s"),
     ],
 )
 def test_the_state_is_said_in_one_line(tally: Tally, words: str):
@@ -135,12 +135,12 @@ MANY = replace(_tally(2_345_678, 86_400.0, io=12_345), frames=9_000_000)
 @pytest.mark.parametrize(
     ("width", "words"),
     [
-        (20, "32/895, 3.20 units/s"),
+        (20, "32/895, 3.20/s"),
         (30, "32 of 895 units, 3.20/s, 4 min"),
-        (40, "32/895, 12 failed, 3.20 units/s, 4 min"),
-        (60, "32 of 895 units, 1,000 masks, 12 failed, 3.20 units/s, 4 min"),
-        (80, "32 of 895 units, 1,000 masks, 12 failed, 3.20 units/s, 4 min 30 s left"),
-        (120, "32 of 895 units, 1,000 masks, failed: bomb 9, io 3, 3.20 units/s, 4 min 30 s left"),
+        (40, "32/895, 12 failed, 3.20 images/s, 4 min"),
+        (61, "32 of 895 units, 1,000 masks, 12 failed, 3.20 images/s, 4 min"),
+        (80, "32 of 895 units, 1,000 masks, 12 failed, 3.20 images/s, 4 min 30 s left"),
+        (120, "32 of 895 units, 1,000 masks, failed: bomb 9, io 3, 3.20 images/s, 4 min 30 s left"),
     ],
 )
 def test_what_matters_most_is_said_first_and_in_short(width: int, words: str):
@@ -167,7 +167,7 @@ def test_the_bar_keeps_to_one_line_with_count_rate_and_time(
     ended = sum(tally.ended.values())
     assert re.search(rf"{ended:,}( of |/){to_do:,}", words)
     if ended:
-        assert re.search(r"\d( units)?/s", words)
+        assert re.search(r"\d( images| units)?/s", words)
         assert re.search(r" \d+ (d|h|min)", words)
         assert "failed" in words or width < 50
     if width >= 140:

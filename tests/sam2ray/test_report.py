@@ -95,7 +95,7 @@ def test_the_table_says_what_was_done_what_failed_and_how_fast():
         "waiting": "8",
         "ignored files": ".txt 2, hidden 1",
         "this run": "95 units, 4,500 masks in 1 min 40 s, 100 new in the manifest",
-        "rate": "1.90 units/s",
+        "rate": "1.90 images/s",
         "seconds fetching": "5.0",
         "seconds decoding": "20.0",
         "seconds the model": "60.0",
