@@ -36,6 +36,7 @@ class LabelledVideo:
 
     frames: Sequence[RgbArray]  # [H, W, 3] each
     masks: Sequence[MaskStack]  # [N, H, W] each, of the same N objects
+    left_out: tuple[str, ...] = ()  # objects that could not be read, and why
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -127,8 +127,11 @@ class Mixture:
         return found, [*skipped, *(Skipped(name, reason) for reason in found.left_out)]
 
     def clip(self, number: int, frames: int) -> tuple[LabelledVideo, list[Skipped]]:
-        """A clip, and what was skipped on the way to it."""
-        return self._drawn("clips", number, lambda source, n, start: source.clip(n, frames, start))
+        """A clip, and what was skipped on the way to it, or of it."""
+        (name, found), skipped = self._drawn(
+            "clips", number, lambda source, n, start: (source.name, source.clip(n, frames, start))
+        )
+        return found, [*skipped, *(Skipped(name, reason) for reason in found.left_out)]
 
     def require(self, what: What) -> None:
         """Refuse sources none of which has any."""

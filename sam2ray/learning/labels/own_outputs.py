@@ -22,7 +22,7 @@ from .labelled import LabelledImage, LabelledVideo, WholeClip, neighbours
 from .mask_stack import MasksByFrame
 from .reading import read_pixels, refuse
 from .stills import STILLS, share_of
-from .unit_stacks import ClipRows, picture_stack
+from .unit_stacks import ClipRows, picture_masks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +94,8 @@ class OwnLabels:
         pixels = read_pixels(unit, self.options)
         size = (pixels.shape[0], pixels.shape[1])
         rows = self._result(unit).rows
-        return LabelledImage(pixels, picture_stack(unit.source_uri, rows, self.min_score, size))
+        good = picture_masks(unit.source_uri, rows, self.min_score, size)
+        return LabelledImage(pixels, good.masks, good.left_out)
 
     def _still(self, unit: Unit, share: float) -> LabelledImage:
         """One of the frames that a run has looked at and found something on."""
@@ -103,10 +104,11 @@ class OwnLabels:
         frame = rows.frames[place]
         (pixels,) = read_frames(unit, [frame], self.options)
         size, name = (pixels.shape[0], pixels.shape[1]), f"{unit.source_uri}: frame {frame}"
-        return LabelledImage(pixels, picture_stack(name, rows.of(frame), self.min_score, size))
+        good = picture_masks(name, rows.of(frame), self.min_score, size)
+        return LabelledImage(pixels, good.masks, good.left_out)
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
-        """Neighbouring frames, and the objects that any of them shows, if all masks are good.
+        """Neighbouring frames, and the objects that any of them shows, if all its masks are good.
 
         Somebody is seen on the first of them: who is not there cannot be pointed at.
         """
@@ -120,7 +122,8 @@ class OwnLabels:
         objects = rows.objects(chosen, self.min_score)
         pixels = read_frames(unit, chosen, self.options)
         size = (pixels[0].shape[0], pixels[0].shape[1])
-        return LabelledVideo(pixels, [rows.stack(frame, objects, size) for frame in chosen])
+        good = rows.good(chosen, objects, size)
+        return LabelledVideo(pixels, good.masks, good.left_out)
 
     @contextmanager
     def whole_clip(self, number: int) -> Iterator[WholeClip]:

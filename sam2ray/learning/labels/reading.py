@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from sam2_core.inference.preprocess import RgbArray
 
@@ -68,6 +68,41 @@ def good_masks(
     if left_out and not counts:
         raise BadLabels(f"{left_out[0]}; it has no better one")
     return GoodMasks((*counts,), stack_of([*counts.values()], size_hw), left_out)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GoodObjects:
+    """What can be read of objects on some frames."""
+
+    masks: tuple[RunLengthMasks, ...]  # of each frame, of the same objects
+    left_out: tuple[str, ...]  # why the others cannot
+
+
+def good_objects(
+    frames: Mapping[str, Sequence[Any]],
+    rle_of_one: Callable[[Any], Rle],
+    size_hw: tuple[int, int],
+    objects: Sequence[int],
+) -> GoodObjects:
+    """The masks of objects on each frame, by its name; None where one is not seen.
+
+    An object that is broken on one of them is left out of all; BadLabels if all are.
+    """
+    read = [
+        [None if one is None else _counts_or_fault(one, rle_of_one, size_hw) for one in of_frame]
+        for of_frame in frames.values()
+    ]
+    faults = {
+        place: f"{name}: object {objects[place]}: {_words(one)}"
+        for name, of_frame in zip(frames, read, strict=True)
+        for place, one in enumerate(of_frame)
+        if isinstance(one, Exception)
+    }
+    kept = [place for place in range(len(objects)) if place not in faults]
+    if faults and not kept:
+        raise BadLabels(f"{next(iter(faults.values()))}; it has no better one")
+    chosen = ([cast("str | None", of_frame[place]) for place in kept] for of_frame in read)
+    return GoodObjects(tuple(stack_of(one, size_hw) for one in chosen), (*faults.values(),))
 
 
 def _counts_or_fault(

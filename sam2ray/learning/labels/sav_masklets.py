@@ -20,7 +20,7 @@ from .folders import Found, files_below
 from .labelled import BadLabels, LabelledVideo, WholeClip, neighbours
 from .mask_stack import MasksByFrame, RunLengthMasks
 from .one_sided import OfClips
-from .reading import masks_of_all, read_json, refuse
+from .reading import good_objects, masks_of_all, read_json, refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,11 @@ class SavLabels(OfClips):
         video = Unit(self._video_of(uri), "video")
         pictures = read_frames(video, [n * stride for n in chosen], self.options)
         size = (pictures[0].shape[0], pictures[0].shape[1])
-        masks = [_masks_of(masklets[n], size, f"{uri}: frame {n * stride}") for n in chosen]
-        return LabelledVideo(pictures, masks)
+        written = {
+            f"{uri}: frame {n * stride}": [one or None for one in masklets[n]] for n in chosen
+        }
+        good = good_objects(written, rle_of, size, range(len(masklets[chosen[0]])))
+        return LabelledVideo(pictures, good.masks, good.left_out)
 
     @contextmanager
     def whole_clip(self, number: int) -> Iterator[WholeClip]:

@@ -39,7 +39,7 @@ class WithStills:
             return self.source.picture(number)
         place, clip = divmod(number - own, clips)
         found = self.source.clip(clip, 1, share_of(place))
-        return LabelledImage(found.frames[0], found.masks[0])
+        return LabelledImage(found.frames[0], found.masks[0], found.left_out)
 
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
         """Some frames of a clip."""

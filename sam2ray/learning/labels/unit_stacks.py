@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from ...readers.prompts.rle import Rle
 from .labelled import BadLabels, require_size
 from .mask_stack import RunLengthMasks, stack_of
-from .reading import refuse
+from .reading import GoodMasks, GoodObjects, good_masks, good_objects, refuse
+
+_OF_A_MASK = ["height", "width", "rle_counts"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +58,20 @@ class ClipRows:
         first, end = np.searchsorted(self.numbers, [frame, frame + 1]).tolist()
         return self.rows.slice(first, end - first)
 
+    def good(
+        self, frames: Sequence[int], objects: Sequence[int], size_hw: tuple[int, int]
+    ) -> GoodObjects:
+        """The masks of these objects on some frames, but of none that is broken on one of them."""
+        written = {f"{self.name}: frame {one}": self._written(one, objects) for one in frames}
+        return good_objects(written, _rle_of_row, size_hw, objects)
+
+    def _written(self, frame: int, objects: Sequence[int]) -> list[Mapping[str, Any] | None]:
+        rows = self.of(frame)
+        by_id = dict(
+            zip(rows["object_id"].to_pylist(), rows.select(_OF_A_MASK).to_pylist(), strict=True)
+        )
+        return [by_id.get(one) for one in objects]
+
     def stack(self, frame: int, objects: Sequence[int], size_hw: tuple[int, int]) -> RunLengthMasks:
         """The masks of these objects on one frame, without a pixel where one is not seen."""
         rows, name = self.of(frame), f"{self.name}: frame {frame}"
@@ -61,12 +79,18 @@ class ClipRows:
         return _stack([counts.get(one) for one in objects], size_hw, name)
 
 
-def picture_stack(
+def picture_masks(
     name: str, rows: pa.Table, min_score: float, size_hw: tuple[int, int]
-) -> RunLengthMasks:
+) -> GoodMasks:
     """The masks of a picture that are rated so high; others are not even looked at."""
     rows = rows.filter(pa.array(are_good(rows, min_score)))
-    return _stack(_counts(rows, size_hw, name), size_hw, name)
+    return good_masks(rows.select(_OF_A_MASK).to_pylist(), _rle_of_row, size_hw, name)
+
+
+def _rle_of_row(row: Mapping[str, Any]) -> Rle:
+    if row["rle_counts"] is None:  # somebody corrected it badly
+        raise ValueError("a mask has no rle_counts")
+    return {"size": [row["height"], row["width"]], "counts": row["rle_counts"]}
 
 
 def are_good(rows: pa.Table, min_score: float) -> np.ndarray:

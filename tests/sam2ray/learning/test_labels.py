@@ -195,8 +195,6 @@ def test_a_video_of_sav_is_labelled_on_every_fourth_frame(tmp_path: Path):
         (lambda c: c["masklet"].__setitem__(0, None), "masklet 0 is no list of masks but None"),
         (lambda c: c["masklet"].__setitem__(0, {"0": 1}), "masklet 0 is no list of masks but {"),
         (lambda c: c["masklet"][0].pop(), "different numbers of masklets"),
-        (lambda c: c["masklet"][0].__setitem__(0, 7), "frame 0: a mask is a COCO RLE"),
-        (lambda c: c["masklet"][0][0].update(size=[5, 5]), "frame 0: a mask of 5 x 5 pixels"),
         (lambda c: c.update(masklet={"0": []}), "is no file of SA-V's masklets"),
         (lambda c: c.update(masklet=None), "is no file of SA-V's masklets"),
         (lambda c: c.update(video_frame_count=float("inf")), "inf, no number of frames"),
@@ -215,6 +213,39 @@ def test_masklets_that_are_none_cost_their_clip_alone(tmp_path: Path, damage, wo
     with pytest.raises(BadLabels, match=words), source.whole_clip(0) as whole:
         whole.annotated[0]
     assert len(source.clip(1, 3, 0.0).frames) == 3
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda c: c["masklet"][0].__setitem__(1, 7), "a mask is a COCO RLE"),
+        (lambda c: c["masklet"][0][1].update(size=[5, 5]), "a mask of 5 x 5 pixels"),
+        (lambda c: c["masklet"][0][1].update(counts="~"), "no COCO RLE character"),
+    ],
+)
+def test_a_masklet_that_is_broken_is_left_out_of_the_frames_around_it(
+    tmp_path: Path, damage, words: str
+):
+    clip = WORLD.clip(4, frames=9)
+    place = write_sav_clip(tmp_path, "sav_1", clip)
+    path = place / "sav_1_manual.json"
+    content = json.loads(path.read_text())
+    damage(content)
+    path.write_text(json.dumps(content))
+    source, objects = opened("sav", place), clip[0].object_ids(16)
+    rest = [one for number, one in enumerate(objects) if number != 1]
+    found, skipped = Mixture([source], [1.0], seed=0).clip(0, 3)
+    np.testing.assert_array_equal(found.masks[0], clip[0].masks(rest))
+    (why,) = (one.reason for one in skipped)
+    assert "frame 0: object 1: " in why
+    assert words in why
+    assert len(source.clip(0, 2, 0.99).masks[0]) == len(objects)
+    with source.whole_clip(0) as whole, pytest.raises(BadLabels, match=f"frame 0: .*{words}"):
+        whole.annotated[0]
+    content["masklet"] = [of_frame[1:2] for of_frame in content["masklet"]]
+    path.write_text(json.dumps(content))
+    with pytest.raises(BadLabels, match=f"{words}.*it has no better one"):
+        opened("sav", place).clip(0, 3, 0.0)
 
 
 _OF_A_PICTURE = [

@@ -198,21 +198,28 @@ def changed(rows: pa.Table, column: str, row: int, value: object) -> pa.Table:
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("rle_counts", None, "frame 0: a mask has no rle_counts"),
-        ("rle_counts", "~~", "frame 0: .*is no COCO RLE character"),
-        ("height", 20, "frame 0: masks of 96 x 20 pixels do not fit a picture of 96 x 96"),
-        ("width", None, "frame 0: masks of None x 96 pixels do not fit"),
+        ("rle_counts", None, "a mask has no rle_counts"),
+        ("rle_counts", "~~", "is no COCO RLE character"),
+        ("height", 20, "96 x 20 pixels"),
+        ("width", None, "None x 96 pixels"),
     ],
 )
-def test_rows_that_somebody_corrected_badly_cost_their_unit_alone(tmp_path, column, value, words):
+def test_rows_that_somebody_corrected_badly_cost_themselves_alone(tmp_path, column, value, words):
     unit = film(tmp_path / "in", "frames")
     rows = changed(rows_of_clip(unit, shown_of(), {}), column, 1, value)
     source = labels_of(tmp_path, [Ended(unit, rows=rows, frames=FRAMES)])
-    with pytest.raises(BadLabels, match=words):
-        source.clip(0, 2, 0.0)
-    with source.whole_clip(0) as whole, pytest.raises(BadLabels, match=words):
+    found, (bad, *others) = source.clip(0, 2, 0.0), rows["object_id"].to_pylist()[1::-1]
+    for masks, frame in zip(found.masks, CLIP, strict=False):
+        np.testing.assert_array_equal(masks, frame.masks([o for o in OBJECTS if o != bad]))
+    assert bad not in others
+    (why,) = found.left_out
+    assert f"frame 0: object {bad}: " in why
+    assert words in why
+    with source.whole_clip(0) as whole, pytest.raises(BadLabels, match=f"frame 0: .*{words}"):
         whole.annotated[0]
-    assert len(source.clip(0, 2, 0.99).frames) == 2
+    undamaged = source.clip(0, 2, 0.99)
+    assert len(undamaged.masks[0]) == len(OBJECTS)
+    assert not undamaged.left_out
     (made,) = pictures(1)
     Image.fromarray(made.pixels).save(tmp_path / "a.png")
     alone, runs = (
@@ -220,9 +227,16 @@ def test_rows_that_somebody_corrected_badly_cost_their_unit_alone(tmp_path, colu
         encode_run_lengths(torch.from_numpy(masks_of(made))),
     )
     rows = rows_of_runs(RowPlace(alone.unit_id, alone.source_uri), runs, SIZE)
-    bad = Ended(alone, rows=changed(rows, column, 1, value))
-    source = labels_of(tmp_path / "alone", [bad], "mode=auto")
-    with pytest.raises(BadLabels, match=words.removeprefix("frame 0: ")):
+    source = labels_of(
+        tmp_path / "alone", [Ended(alone, rows=changed(rows, column, 1, value))], "mode=auto"
+    )
+    picture = source.picture(0)
+    np.testing.assert_array_equal(picture.masks, np.delete(masks_of(made), 1, axis=0))
+    (why,) = picture.left_out
+    assert words in why
+    nothing = Ended(alone, rows=changed(rows[1:2], column, 0, value))
+    source = labels_of(tmp_path / "nothing", [nothing], "mode=auto")
+    with pytest.raises(BadLabels, match=f"{words}.*it has no better one"):
         source.picture(0)
 
 
