@@ -38,6 +38,7 @@ from sam2_core import (
 )
 from sam2_core.learning.world import World
 from sam2ray import demo_archive
+from sam2ray.cpu_threads import use_cpu_threads
 
 TURNS = 3
 PICTURES, CLIP, WORLD_PICTURES = 3, 48, 200
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--image-size", type=int, default=RELEASED["nano"].image_size)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    use_cpu_threads(arguments.threads)  # as the processes of a run do
     measures = {"masks": _masks, "track": _track, "world": _world, "demo": _demo}
     for name in arguments.only.split(","):
         if name not in measures:
