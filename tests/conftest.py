@@ -24,6 +24,32 @@ settings.load_profile("sam2ray")
 torch.set_num_threads(1)
 
 
+_LONGEST = (
+    "test_breaking",
+    "test_breaking_s3",
+    "test_compilation",
+    "test_cluster",
+    "test_video_tracker_reference",
+    "test_breaking_corpus",
+    "test_training_on_s3",
+    "test_breaking_units",
+    "test_modes_run",
+    "test_demo",
+    "test_network_reference",
+    "test_run",
+    "test_video_tracker_memory",
+    "test_mask_generator_reference",
+    "test_breaking_disk",
+)
+"""Files of slow tests that take longest: whoever begins with them is not left alone with one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files come first; all others stay in their order."""
+    place = {name: number for number, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 @pytest.fixture
 def media() -> Path:
     """The folder of example pictures and videos, which is not part of the repository."""

@@ -44,16 +44,20 @@ def _cases(model: Sam2, source: LabelSource, number: int) -> list[Case]:
 
 
 def _followed(model: Sam2, clip: WholeClip, labels: Mapping[int, Masks]) -> dict[int, Masks]:
-    """The answers on the frames of these labels, in the order of their objects."""
+    """The answers on the frames of these labels, in the order of their objects.
+
+    Before the first frame that shows any of them there is no answer.
+    """
     found: dict[int, Masks] = {}
+    last = max(labels)
     for tracked in VideoTracker(model).track(cast("Frames", clip.frames), prompts_of(clip)):
         if tracked.frame in labels:
             stack = np.zeros_like(labels[tracked.frame])
             stack[[*tracked.object_ids]] = tracked.masks.numpy()
             found[tracked.frame] = stack
-        if len(found) == len(labels):
+        if tracked.frame >= last:
             break
-    return found
+    return {frame: found.get(frame, np.zeros_like(label)) for frame, label in labels.items()}
 
 
 def _pixels_of(clip: WholeClip, chosen: Sequence[int]) -> list[RgbArray]:

@@ -46,7 +46,7 @@ class SampleMaker:
         if self.stage.lesson().dense_weight:
             every = view.of_masks(labelled.masks, self.target_px)
             ids = _painted(every >= HALF_COVERED)
-            cover = _drawn(every, every, self.stage.objects, rng)
+            cover = every[_drawn(every, self.stage.objects, rng)]
         else:  # there may be hundreds of masks, and a few are drawn
             ids = np.zeros((self.target_px, self.target_px), np.int16)
             cover = self._some(view, labelled.masks, rng)
@@ -79,9 +79,7 @@ class SampleMaker:
         rng = self._rng(number)
         view = View.drawn(rng, labelled.frames[0].shape[:2], self.stage)
         shown = [view.of_pixels(frame, self.model_px) for frame in labelled.frames]
-        cover = np.stack([view.of_masks(one, self.target_px) for one in labelled.masks], axis=1)
-        # What is prompted first has to be there on the first frame.
-        cover = _drawn(cover, cover[:, 0], self.stage.objects, rng)
+        cover = self._followed(view, labelled.masks, rng)
         while len(shown) < frames:
             shown.append(shown[-1])
             cover = np.concatenate([cover, cover[:, -1:]], axis=1)
@@ -91,6 +89,15 @@ class SampleMaker:
             "objects": len(cover),
             "skipped": told(skipped),
         }
+
+    def _followed(self, view: View, masks: Sequence[MaskStack], rng: np.random.Generator) -> Cover:
+        """Some objects on all frames; what is prompted first has to be there on the first."""
+        first = view.of_masks(masks[0], self.target_px)
+        places = _drawn(first, self.stage.objects, rng)
+        if not len(places):
+            return np.zeros((0, len(masks), *[self.target_px] * 2), np.uint8)
+        later = (view.of_masks(chosen_of(one, places), self.target_px) for one in masks[1:])
+        return np.stack([first[places], *later], axis=1)
 
     def _place(self, number: int) -> int:
         return place_of_row(self.stage_number, number)
@@ -109,11 +116,11 @@ def rng_of_row(seed: int, stage_number: int, number: int) -> np.random.Generator
     return np.random.default_rng([seed, 5, stage_number, number])
 
 
-def _drawn(cover: Cover, seen_Nhw: Cover, most: int, rng: np.random.Generator) -> Cover:
-    """Some objects, of those that are large enough where they have to be seen."""
+def _drawn(seen_Nhw: Cover, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Some objects, by their places, of those that are large enough where they are seen."""
     areas = (seen_Nhw >= HALF_COVERED).sum((1, 2))
     able = np.flatnonzero(areas >= _LEAST_PIXELS)
-    return cover[np.sort(rng.permutation(able)[:most])]
+    return np.sort(rng.permutation(able)[:most])
 
 
 def _painted(masks_Nhw: Masks) -> np.ndarray:

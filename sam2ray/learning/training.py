@@ -72,8 +72,10 @@ def train(config: TrainConfig, say: Say) -> Trained:
     """Learn, or go on with what was learned before. `say` hears a line now and then."""
     store = open_store(config.output, config.storage.options())
     with closing(lease.acquire(store, lease.this_process(new_run_id()))):
-        _pin(store, config)
-        _refuse_empty_labels(config)
+        is_new = _is_new(store, config)
+        _refuse_empty_labels(config)  # a name that was mistyped pins nothing
+        if is_new:
+            store.put(KEPT, yaml.safe_dump(_kept(config), sort_keys=False).encode())
         ensure_ray()
         if remark := remark_on_cpus(config, cluster().cpus):
             say(remark)
@@ -88,9 +90,14 @@ def train(config: TrainConfig, say: Say) -> Trained:
         return Trained(store.uri, figures, store.exists(BEST), heads)
 
 
-def _pin(store: Store, config: TrainConfig) -> None:
-    """An output belongs to one training; what only says how it runs may change."""
-    kept = config.model_dump(mode="json", exclude={*_OF_THE_RUN})
+def _kept(config: TrainConfig) -> dict[str, Any]:
+    """What makes two trainings the same; what only says how one runs may change."""
+    return config.model_dump(mode="json", exclude={*_OF_THE_RUN})
+
+
+def _is_new(store: Store, config: TrainConfig) -> bool:
+    """Whether an output holds nothing yet; it belongs to one training, and others are refused."""
+    kept = _kept(config)
     try:
         found = _as_of_today(yaml.safe_load(store.read(KEPT)), config)
     except FileNotFoundError:
@@ -98,14 +105,14 @@ def _pin(store: Store, config: TrainConfig) -> None:
             raise UsageError(
                 f"{store.uri} holds files and no training: name a folder that is empty."
             ) from None
-        store.put(KEPT, yaml.safe_dump(kept, sort_keys=False).encode())
-        return
+        return True
     if found != kept:
         keys = ", ".join(sorted(_differences(found, kept)))
         raise UsageError(
             f"{store.uri} holds another training, which differs in {keys}: name another output, "
             "or say the same as before."
         )
+    return False
 
 
 def _as_of_today(kept: Any, config: TrainConfig) -> Any:  # noqa: ANN401 YAML
@@ -114,7 +121,7 @@ def _as_of_today(kept: Any, config: TrainConfig) -> Any:  # noqa: ANN401 YAML
         read = TrainConfig.model_validate({**kept, "output": config.output})
     except (TypeError, ValidationError):  # what has changed its meaning is shown as it is
         return kept
-    return read.model_dump(mode="json", exclude={*_OF_THE_RUN})
+    return _kept(read)
 
 
 def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401 YAML

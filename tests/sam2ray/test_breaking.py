@@ -29,6 +29,7 @@ from shared_ray import SharedRay, shared_ray
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 COUNT = 48
+AT_ONCE = "fetch.threads=8"  # where nothing has to be caught in the act
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def undisturbed(
     archive: Path, ray: SharedRay, tmp_path_factory: pytest.TempPathFactory
 ) -> list[tuple[str, str]]:
     output = tmp_path_factory.mktemp("undisturbed")
-    code, text = finish(archive, output, ray=ray)
+    code, text = finish(archive, output, AT_ONCE, ray=ray)
     assert code == 0, text
     require_clean(output)
     return masks(output)
@@ -52,7 +53,7 @@ def _converges(
     archive: Path, output: Path, ray: SharedRay, undisturbed: list[tuple[str, str]]
 ) -> None:
     """The same command again does what is left, and nobody can tell that anything happened."""
-    code, text = finish(archive, output, ray=ray)
+    code, text = finish(archive, output, AT_ONCE, ray=ray)
     assert code == 0, text
     _is_whole(output, undisturbed)
 
@@ -119,7 +120,7 @@ def test_one_cpu_is_enough(archive, tmp_path, undisturbed):
     """Ray Data books a whole one to cut up what is due, whatever models and tasks leave."""
     output = tmp_path / "out"
     with shared_ray(tmp_path, cpus=1) as small:
-        code, text = finish(archive, output, ray=small)
+        code, text = finish(archive, output, AT_ONCE, ray=small)
     assert code == 0, text
     assert "the cluster has 1 CPU " in text
     _is_whole(output, undisturbed)

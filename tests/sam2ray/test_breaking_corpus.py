@@ -16,6 +16,7 @@ from bad_videos import BROKEN_OFF, UNUSABLE
 from breaking import finish, require_clean
 from make_archive import jpeg, tar_bytes
 from make_video import write_video
+from shared_ray import SharedRay
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -96,13 +97,14 @@ def _write_videos(folder: Path) -> dict[Place, str]:
     return expected
 
 
-def _run(folder: Path, output: Path, wanted_code: int) -> Ended:
+def _run(folder: Path, output: Path, ray: SharedRay, wanted_code: int) -> Ended:
     code, text = finish(
         [folder / kind for kind in ("files", "shards", "tables")],
         output,
         "decode.video.every_nth=10",
         "fetch.threads=8",
         "output.commit_every_units=64",
+        ray=ray,
     )
     assert code == wanted_code, text
     require_clean(output)
@@ -137,10 +139,13 @@ def expected(folder: Path) -> dict[Place, str]:
 
 @pytest.fixture(scope="module")
 def ended(
-    folder: Path, expected: dict[Place, str], tmp_path_factory: pytest.TempPathFactory
+    folder: Path,
+    expected: dict[Place, str],
+    ray: SharedRay,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Ended:
     assert expected
-    return _run(folder, tmp_path_factory.mktemp("out"), 3)
+    return _run(folder, tmp_path_factory.mktemp("out"), ray, 3)
 
 
 @pytest.fixture(scope="module")
@@ -148,13 +153,14 @@ def undisturbed(
     folder: Path,
     expected: dict[Place, str],
     ended: Ended,
+    ray: SharedRay,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Ended:
     """The same files without those in which anything is broken."""
     assert ended.rows
     for uri in {uri for (uri, _), how in expected.items() if how != "ok"}:
         Path(uri).unlink()
-    return _run(folder, tmp_path_factory.mktemp("undisturbed"), 0)
+    return _run(folder, tmp_path_factory.mktemp("undisturbed"), ray, 0)
 
 
 def test_exactly_the_bad_files_fail_each_with_its_reason(ended, expected):

@@ -6,7 +6,7 @@ Annotations stay as they are written until their picture is asked for: each proc
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from ...readers.prompts.rle import Rle, rle_of, rle_of_polygons, size_of
 from ...readers.store_file import read_at
 from ...records import Unit
 from ...storage import Options
+from ...tables import amount
 from .labelled import BadLabels
 from .long_json import Member, members
 from .mask_stack import RunLengthMasks
@@ -49,6 +50,7 @@ class CocoFile:
     annotations: Mapping[str, bytes] = field(repr=False)  # a JSON list by image id
     used: frozenset[str]  # ids of categories of annotations
     categories: Mapping[str, str]  # names by their ids
+    strays: tuple[str, ...]  # what is said of annotations that belong to no picture
 
     @classmethod
     def opened(
@@ -72,9 +74,13 @@ class CocoFile:
         if not labelled:
             raise UsageError(f"{uri}: none of its {len(read.images):,} images has an annotation.")
         folder = absolute(pictures) if pictures else uri.rpartition("/")[0]
+        strays = tuple(
+            f"{uri}: {words}" for words in read.strays({str(image.get("id")) for image in known})
+        )
         written = {image: b"[" + b",".join(some) + b"]" for image, some in read.by_image.items()}
         images = known if bare else labelled
-        return cls(uri, options, folder, images, written, frozenset(read.used), read.categories)
+        used = frozenset(read.used)
+        return cls(uri, options, folder, images, written, used, read.categories, strays)
 
     def names(self) -> list[str]:
         """Of the pictures' files."""
@@ -87,10 +93,10 @@ class CocoFile:
         if not isinstance(file, str) or not file:
             raise BadLabels(f"{self.uri}: image {image.get('id')!r} has no file_name")
         name = f"{self.uri}: {file}"
-        annotations = json.loads(self.annotations.get(str(image.get("id")), b"[]"))
         try:
+            annotations = json.loads(self.annotations.get(str(image.get("id")), b"[]"))
             place = resolve(file, self.folder)
-        except (ValueError, RuntimeError) as error:  # of a home that nobody has: ~x.jpg
+        except (ValueError, RuntimeError) as error:  # of a home that nobody has, or lists in lists
             refuse(name, error)
         pixels = read_pixels(Unit(place, "image"), self.options, named_in=self.uri)
         size = (pixels.shape[0], pixels.shape[1])
@@ -107,6 +113,7 @@ class _Read:
     used: set[str] = field(default_factory=set)
     images: Sequence[Any] = ()
     categories: Mapping[str, str] = field(default_factory=dict)
+    no_objects: int = 0
 
     @classmethod
     def of(cls, uri: str, options: Options, *, crowds: bool) -> _Read:
@@ -134,10 +141,24 @@ class _Read:
 
     def _note(self, one: Member, *, crowds: bool) -> None:
         annotation = one.value
-        if isinstance(annotation, Mapping) and (crowds or not annotation.get("iscrowd")):
+        if not isinstance(annotation, Mapping):
+            self.no_objects += 1
+        elif crowds or not annotation.get("iscrowd"):
             of_image = self.by_image.setdefault(str(annotation.get("image_id")), [])
             of_image.append(one.text.encode())
             self.used.add(str(annotation.get("category_id")))
+
+    def strays(self, known: Set[str]) -> Iterator[str]:
+        """What is left out as it belongs to no image; it is forgotten."""
+        unknown = [image for image in self.by_image if image not in known]
+        if unknown:
+            count = sum(len(self.by_image.pop(image)) for image in unknown)
+            yield (
+                f"{amount(count, 'annotation')} of images that it does not list, such as image_id "
+                f"{unknown[0]!r:.80}; ids count as they are written"
+            )
+        if self.no_objects:
+            yield f"{amount(self.no_objects, 'annotation')} that are no JSON objects"
 
 
 def _names_by_id(listed: Sequence[Any]) -> dict[str, str]:

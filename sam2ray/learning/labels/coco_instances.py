@@ -37,6 +37,10 @@ class CocoLabels(OfPictures):
         return self.file.names()
 
     def picture(self, number: int) -> LabelledImage:
-        """One image; an annotation of it that is broken is left out."""
+        """One image; an annotation of it that is broken is left out.
+
+        The first one tells of annotations that belong to none, too: somebody has to.
+        """
         found = self.file.annotated(number)
-        return LabelledImage(found.pixels, found.masks, found.left_out)
+        strays = () if number else self.file.strays
+        return LabelledImage(found.pixels, found.masks, (*strays, *found.left_out))

@@ -38,10 +38,9 @@ class LargeEnough:
         found = self.source.picture(number)
         is_large = areas_of(found.masks) >= self.min_area
         if not is_large.any():
-            left_out = f", and {found.left_out[0]}" if found.left_out else ""
             raise BadLabels(
                 f"{self.name}: picture {number}: no mask to learn from has {self.min_area} pixels "
-                f"or more{left_out}"
+                f"or more{_besides(found.left_out)}"
             )
         return replace(found, masks=chosen_of(found.masks, is_large))
 
@@ -53,10 +52,14 @@ class LargeEnough:
         if not areas_of(chosen_of(found.masks[0], kept)).any():
             raise BadLabels(
                 f"{self.name}: clip {number}: on the first of some frames no object is seen that "
-                f"has {self.min_area} pixels or more on one of them"
+                f"has {self.min_area} pixels or more on one of them{_besides(found.left_out)}"
             )
         return replace(found, masks=[chosen_of(masks, kept) for masks in found.masks])
 
     def whole_clip(self, number: int) -> AbstractContextManager[WholeClip]:
         """A clip as it is: what is judged is not chosen by its size."""
         return self.source.whole_clip(number)
+
+
+def _besides(left_out: tuple[str, ...]) -> str:
+    return f", and {left_out[0]}" if left_out else ""

@@ -43,6 +43,11 @@ class OwnLabels:
         config = kept_config(data.store).config
         if config.mode == "embed":
             raise UsageError(f"labels: {uri} has embeddings and no masks: name another output.")
+        if config.mode == "semantic":
+            raise UsageError(
+                f"labels: {uri} has masks of classes, and not of objects: a head learns from the "
+                "maps that `sam2ray export` makes of them (kind: classes)."
+            )
         done = data.units(["unit_id"], (pc.field("status") == "ok") & (pc.field("masks") > 0))
         is_done = pc.field("unit_id").isin(done.read_all()["unit_id"])
         units = {

@@ -10,10 +10,12 @@ from typing import Any, NoReturn, cast
 from sam2_core.inference.preprocess import RgbArray
 
 from ...errors import Sam2RayError
+from ...patience import STEADY
 from ...readers.locate import read_unit
 from ...readers.prompts.rle import Rle
 from ...readers.store_file import read_at
 from ...records import Unit
+from ...stages.clip_files import ask
 from ...stages.decode import PictureLimits, decode_picture
 from ...storage import Options
 from .labelled import BadLabels
@@ -25,7 +27,7 @@ LIMITS = PictureLimits()
 def read_pixels(unit: Unit, options: Options, named_in: str = "") -> RgbArray:
     """The pixels of a picture as it is shown; labels that name their pictures say who named it."""
     try:
-        data = read_unit(unit, options, LIMITS.max_bytes)
+        data = ask(lambda: read_unit(unit, options, LIMITS.max_bytes), unit.source_uri, STEADY)
         return decode_picture(data, mode="exact", model_px=None, limits=LIMITS).pixels
     except (OSError, Sam2RayError) as error:
         refuse(f"{named_in}: {unit.source_uri}" if named_in else unit.source_uri, error)
@@ -114,6 +116,8 @@ def _counts_or_fault(
         return counts
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         return error
+    except RecursionError:  # its text would be of no use, and its traceback is long
+        return ValueError("lists in lists in lists, too deep to be read")
 
 
 def _counts(rle: Rle, size_hw: tuple[int, int]) -> str:

@@ -22,7 +22,7 @@ from ...records import Unit
 from ...storage import Options
 from .clip_sources import open_clip, read_frames
 from .folders import Found, files_below
-from .labelled import LabelledVideo, WholeClip, neighbours, require_masks
+from .labelled import BadLabels, LabelledVideo, WholeClip, neighbours, require_masks
 from .mask_stack import Masks, MasksByFrame
 from .one_sided import OfClips
 from .reading import refuse
@@ -102,7 +102,12 @@ class SavFolders(OfClips):
         chosen = [annotated[place] for place in neighbours(len(annotated), frames, start)]
         pixels = read_frames(Unit(clip.pictures, "frames"), chosen, self.options)
         size = (pixels[0].shape[0], pixels[0].shape[1])
-        return LabelledVideo(pixels, [self._masks(clip, frame, size) for frame in chosen])
+        broken: dict[int, str] = {}
+        stacks = [self._masks(clip, frame, size, broken) for frame in chosen]
+        kept = [place for place in range(len(clip.objects)) if place not in broken]
+        if not kept:
+            raise BadLabels(f"{next(iter(broken.values()))}; it has no better one")
+        return LabelledVideo(pixels, [stack[kept] for stack in stacks], (*broken.values(),))
 
     @contextmanager
     def whole_clip(self, number: int) -> Iterator[WholeClip]:
@@ -117,13 +122,28 @@ class SavFolders(OfClips):
             ]
             yield WholeClip(clip.name, source, masks, frames_of=frames_of)
 
-    def _masks(self, clip: _Clip, frame: int, size_hw: tuple[int, int]) -> Masks:
-        """Those of all objects, without a pixel where one has no PNG."""
+    def _masks(
+        self,
+        clip: _Clip,
+        frame: int,
+        size_hw: tuple[int, int],
+        broken: dict[int, str] | None = None,
+    ) -> Masks:
+        """Those of all objects, without a pixel where one has no PNG.
+
+        What is broken is noted by its object's place, where somebody takes note of it.
+        """
         there = clip.annotated[frame]
         stack = np.zeros((len(clip.objects), *size_hw), bool)
         for place, one in enumerate(clip.objects):
-            if one in there:
+            if one not in there:
+                continue
+            try:
                 stack[place] = require_masks(self._read(there[one]), size_hw, there[one])
+            except BadLabels as error:
+                if broken is None:
+                    raise
+                broken.setdefault(place, str(error))
         return stack
 
     def _read(self, uri: str) -> Masks:

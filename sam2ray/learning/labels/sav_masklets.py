@@ -111,7 +111,7 @@ def _masks_of(masklets: Sequence[Any], size_hw: tuple[int, int], name: str) -> R
     """Masks of one frame; None and empty ones are objects that are not seen."""
     try:
         rles = [rle_of(one) if one else None for one in masklets]
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         refuse(name, error)
     return masks_of_all(rles, size_hw, name)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +25,11 @@ SHAPES = [
     small("sam2.1_hiera_large", 96),
     dataclasses.replace(RELEASED["nano"], image_size=128),
 ]
+
+
+@cache
+def _tiny() -> tuple[Sam2, Any]:
+    return twins(small("sam2.1_hiera_tiny", 128))
 
 
 @pytest.mark.parametrize("config", SHAPES, ids=lambda c: f"{c.name}@{c.image_size}")
@@ -47,7 +54,7 @@ def test_decoded_masks_and_scores_equal_the_reference(
     count: int, answer: str, with_mask: bool
 ) -> None:
     config = small("sam2.1_hiera_tiny", 128)
-    ours, reference = twins(config)
+    ours, reference = _tiny()
     points = torch.rand(count, 2, 2) * config.image_size
     labels = torch.randint(0, 2, (count, 2))
     side = config.low_res_size
@@ -68,7 +75,7 @@ def test_decoded_masks_and_scores_equal_the_reference(
 
 def test_prompts_of_many_images_decode_in_one_batch_as_they_do_alone() -> None:
     config = small("sam2.1_hiera_tiny", 128)
-    ours, _ = twins(config)
+    ours, _ = _tiny()
     points, labels = torch.rand(9, 1, 2) * config.image_size, torch.ones(9, 1, dtype=torch.long)
     owners = torch.tensor([0, 0, 1, 2, 2, 2, 1, 0, 2])
     with torch.inference_mode():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -129,3 +130,15 @@ def test_the_worst_and_the_best_clip_are_drawn(tmp_path: Path):
     assert (worst[20:250, 4 * 246 - 200 :] == 255).all()  # of the other there are three
     assert worst[20:250, 20:200].std() > 10
     assert best[20:250, 4 * 246 - 200 : 4 * 246 - 20].std() > 10
+
+
+def test_a_clip_that_begins_with_nobody_is_drawn_without_an_answer(tmp_path: Path):
+    place = write_sav_clip(tmp_path, "a", WORLD.clip(2, frames=13))
+    path = place / "a_manual.json"
+    content = json.loads(path.read_text())
+    content["masklet"][0] = [None] * len(content["masklet"][0])
+    path.write_text(json.dumps(content))
+    source = open_labels(Labels(kind="sav", uri=str(place)), {}, 96)
+    drawn = draw_clip_cases(build_sam2(SMALL), source, 0, 0)
+    with Image.open(io.BytesIO(drawn)) as sheet:
+        assert sheet.size[0] == 4 * 246 + 6

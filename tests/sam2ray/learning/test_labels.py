@@ -136,7 +136,16 @@ def test_an_object_without_a_png_of_a_frame_is_not_seen_on_it(tmp_path: Path):
     middle = source.clip(0, 1, 0.5)
     assert not middle.masks[0][0].any()
     assert middle.masks[0][1].any()
-    with pytest.raises(BadLabels, match=r"001/00008\.png"):
+    last, (why,) = source.clip(0, 1, 0.99), source.clip(0, 1, 0.99).left_out
+    assert "001/00008.png" in why
+    objects = made[0].object_ids(16)
+    rest = [one for number, one in enumerate(objects) if number != 1]
+    np.testing.assert_array_equal(last.masks[0], made[8].masks(rest))
+    with source.whole_clip(0) as whole, pytest.raises(BadLabels, match=r"001/00008\.png"):
+        whole.annotated[8]
+    for png in pngs.glob("*/00008.png"):
+        png.write_bytes(b"no picture")
+    with pytest.raises(BadLabels, match=r"000/00008\.png.*it has no better one"):
         source.clip(0, 1, 0.99)
     shutil.rmtree(place / "JPEGImages_24fps")
     with pytest.raises(UsageError, match="holds no pictures of SA-V's videos"):
@@ -248,6 +257,27 @@ def test_a_masklet_that_is_broken_is_left_out_of_the_frames_around_it(
         opened("sav", place).clip(0, 3, 0.0)
 
 
+def test_annotations_of_no_picture_are_told_with_the_first(tmp_path: Path):
+    place = write_coco(tmp_path / "labels", pictures(2))
+    content = json.loads(place.read_text())
+    of_first = [one for one in content["annotations"] if one["image_id"] == 0]
+    of_first[0]["image_id"] = "000"
+    content["annotations"] += [7, None]
+    place.write_text(json.dumps(content))
+    source = opened("coco", place)
+    found = source.picture(0)
+    np.testing.assert_array_equal(found.masks, masks_of(pictures(2)[0])[1:])
+    unlisted, no_objects = found.left_out
+    assert "instances.json: 1 annotation of images that it does not list" in unlisted
+    assert "image_id '000'" in unlisted
+    assert "2 annotations that are no JSON objects" in no_objects
+    assert not source.picture(1).left_out
+
+
+_NESTED: list[object] = []
+for _ in range(600):
+    _NESTED = [_NESTED]
+
 _OF_A_PICTURE = [
     (lambda c: c["images"][0].pop("file_name"), "has no file_name"),
     (lambda c: c["images"][0].update(file_name="gone.png"), "gone.png"),
@@ -285,6 +315,7 @@ def test_what_is_wrong_with_all_of_a_picture_costs_it_alone(tmp_path: Path, dama
         (lambda c: c["annotations"][0]["segmentation"].update(size=[5, 5]), "5 x 5 pixels"),
         (lambda c: c["annotations"][0]["segmentation"].update(counts="~"), "no COCO RLE character"),
         (lambda c: c["annotations"][0]["segmentation"].update(counts=None), "a string or a list"),
+        (lambda c: c["annotations"][0]["segmentation"].update(counts=_NESTED), "too deep"),
         (lambda c: c["annotations"][0]["segmentation"].pop("counts"), "a mask is a COCO RLE"),
     ],
 )

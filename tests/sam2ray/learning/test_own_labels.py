@@ -276,9 +276,16 @@ def test_a_broken_picture_of_a_folder_costs_the_frames_around_it(tmp_path):
         source.clip(0, 3, 0.99)
 
 
-def test_an_output_of_embeddings_has_no_labels(tmp_path):
-    output = Output(LocalStore(tmp_path), ("mode=embed",))
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("mode=embed",), "has embeddings and no masks"),
+        (("mode=semantic", "semantic.head=head.safetensors"), "has masks of classes, and not of"),
+    ],
+)
+def test_an_output_without_masks_of_objects_has_no_labels(tmp_path, settings, words: str):
+    output = Output(LocalStore(tmp_path), settings)
     output.list([picture(1)], "1")
     output.commit([Ended(picture(1))], folder=EMBEDDINGS)
-    with pytest.raises(UsageError, match="has embeddings and no masks"):
+    with pytest.raises(UsageError, match=words):
         OwnLabels.opened(str(tmp_path), 0.0, {})

@@ -20,10 +20,6 @@ from sam2_core import RELEASED, load_sam2
 from sam2_core.learning.shapes import HELD_OUT
 from sam2_core.learning.world import World
 from sam2ray.cli_learning import OTHER_WORLD
-from sam2ray.errors import UsageError
-from sam2ray.learning.train_config import TrainConfig
-from sam2ray.learning.training import _pin
-from sam2ray.storage import open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -160,21 +156,6 @@ def test_an_examination_of_nothing_is_refused_before_anything_is_learned(tmp_pat
     assert process.returncode == 2, output + errors
     assert "nothing.json" in errors
     assert not (tmp_path / "out" / "metrics").exists()
-
-
-def test_settings_that_came_with_a_later_version_do_not_make_it_another_training(tmp_path: Path):
-    store = open_store(str(tmp_path), {})
-    config = TrainConfig.model_validate(TINY | {"output": str(tmp_path)})
-    _pin(store, config)
-    path = tmp_path / "training.yaml"
-    kept = yaml.safe_load(path.read_text())
-    del kept["examination"]["clips"]
-    path.write_text(yaml.safe_dump(kept))
-    _pin(store, config)
-    kept["examination"]["pictures"] = 7
-    path.write_text(yaml.safe_dump(kept))
-    with pytest.raises(UsageError, match=r"differs in examination\.pictures"):
-        _pin(store, config)
 
 
 def load_official(path: Path) -> dict[str, torch.Tensor]:
