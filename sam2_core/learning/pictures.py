@@ -138,7 +138,8 @@ def _with_a_click(
     with torch.no_grad():
         is_careless = happens(how.careless_chance, generator)
         seen = None if is_careless else enlarged(logits[:, None], targets_NSS.shape[-1])[:, 0] > 0
-        point, label = next_clicks(targets_NSS, seen, generator, _place(how, generator))
+        where = "anywhere" if is_careless else _place(how, generator)
+        point, label = next_clicks(targets_NSS, seen, generator, where)
     point = _in_model_pixels(point, targets_NSS.shape[-1], model.config.image_size)
     # What is no point stays last.
     points, labels = prompts.coords_NT2, prompts.labels_NT

@@ -72,9 +72,9 @@ def train(config: TrainConfig, say: Say) -> Trained:
     """Learn, or go on with what was learned before. `say` hears a line now and then."""
     store = open_store(config.output, config.storage.options())
     with closing(lease.acquire(store, lease.this_process(new_run_id()))):
-        is_new = _is_new(store, config)
+        is_begun = _is_begun(store, config)
         _refuse_empty_labels(config)  # a name that was mistyped pins nothing
-        if is_new:
+        if not is_begun:
             store.put(KEPT, yaml.safe_dump(_kept(config), sort_keys=False).encode())
         ensure_ray()
         if remark := remark_on_cpus(config, cluster().cpus):
@@ -95,8 +95,8 @@ def _kept(config: TrainConfig) -> dict[str, Any]:
     return config.model_dump(mode="json", exclude={*_OF_THE_RUN})
 
 
-def _is_new(store: Store, config: TrainConfig) -> bool:
-    """Whether an output holds nothing yet; it belongs to one training, and others are refused."""
+def _is_begun(store: Store, config: TrainConfig) -> bool:
+    """Whether an output holds this training; one that holds another, or other files, is refused."""
     kept = _kept(config)
     try:
         found = _as_of_today(yaml.safe_load(store.read(KEPT)), config)
@@ -105,14 +105,14 @@ def _is_new(store: Store, config: TrainConfig) -> bool:
             raise UsageError(
                 f"{store.uri} holds files and no training: name a folder that is empty."
             ) from None
-        return True
+        return False
     if found != kept:
         keys = ", ".join(sorted(_differences(found, kept)))
         raise UsageError(
             f"{store.uri} holds another training, which differs in {keys}: name another output, "
             "or say the same as before."
         )
-    return False
+    return True
 
 
 def _as_of_today(kept: Any, config: TrainConfig) -> Any:  # noqa: ANN401 YAML

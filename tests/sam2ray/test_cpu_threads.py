@@ -10,14 +10,14 @@ import threading
 import torch
 from sam2ray.cpu_threads import use_cpu_threads
 
-def lost():
-    nearly = torch.full((1 << 22,), 1e-39)  # long enough for all threads
-    return int((nearly * 0.5 == 0).sum())
+def lost(count):
+    nearly = torch.full((count,), 1 << 20, dtype=torch.int32).view(torch.float32)  # 1.5e-39
+    return int(((nearly * 0.5).view(torch.int32) == 0).sum())
 
-before = (1e-39 * torch.ones(8) * 0.5 == 0).sum()  # too short for a second thread to begin
+found = [lost(8)]  # too short for a second thread to begin
 use_cpu_threads(2)
-found = [int(before), lost()]
-thread = threading.Thread(target=lambda: found.append(lost()))
+found.append(lost(1 << 22))  # long enough for all threads
+thread = threading.Thread(target=lambda: found.append(lost(1 << 22)))
 thread.start()
 thread.join()
 print(torch.get_num_threads(), *found)

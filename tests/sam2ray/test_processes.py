@@ -67,10 +67,11 @@ def test_who_counts_and_who_commits_need_no_torch_in_their_processes(module):
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    """An actor sets how many threads compute in its process."""
+    """An actor sets how many threads compute in its process, and how."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+    torch.set_flush_denormal(False)
 
 
 @pytest.mark.usefixtures("threads")

@@ -33,6 +33,11 @@ class CocoClasses:
         classes.require_categories(uri)
         bare = classes.ground is not None
         file = CocoFile.opened(uri, pictures, options, crowds=True, bare=bare)
+        if bare and file.strays:  # their pictures would teach that nothing is there
+            raise UsageError(
+                f"labels: {file.strays[0]}. Pixels without an annotation are ground here: leave "
+                "them out of the file, or write ids alike."
+            )
         source = cls(file, classes)
         if all(source._class_of(category) is None for category in source.file.used):
             known = ", ".join(sorted(source.file.categories.values())) or "no names"

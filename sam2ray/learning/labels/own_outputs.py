@@ -115,7 +115,7 @@ class OwnLabels:
     def clip(self, number: int, frames: int, start: float) -> LabelledVideo:
         """Neighbouring frames, and the objects that any of them shows, if all its masks are good.
 
-        Somebody is seen on the first of them: who is not there cannot be pointed at.
+        The first of them shows somebody: who is not there cannot be pointed at.
         """
         unit = self.videos[number]
         result = self._result(unit)

@@ -1,4 +1,4 @@
-"""The rows that an output has of a unit -> stacks of masks; whatever is wrong is BadLabels."""
+"""The rows that an output has of a unit -> stacks of masks, without those that are broken."""
 
 from __future__ import annotations
 
@@ -83,8 +83,11 @@ def picture_masks(
     name: str, rows: pa.Table, min_score: float, size_hw: tuple[int, int]
 ) -> GoodMasks:
     """The masks of a picture that are rated so high; others are not even looked at."""
-    rows = rows.filter(pa.array(are_good(rows, min_score)))
-    return good_masks(rows.select(_OF_A_MASK).to_pylist(), _rle_of_row, size_hw, name)
+    is_good = are_good(rows, min_score)
+    kept = rows.select(_OF_A_MASK).filter(pa.array(is_good)).to_pylist()
+    places = np.flatnonzero(is_good).tolist()  # of rows, which reasons name
+    named = [{"id": place, **row} for place, row in zip(places, kept, strict=True)]
+    return good_masks(named, _rle_of_row, size_hw, name)
 
 
 def _rle_of_row(row: Mapping[str, Any]) -> Rle:

@@ -16,7 +16,13 @@ from sam2_core.learning.clips import ClipInteraction, ClipPlan, Clips, drawn_pla
 from sam2_core.learning.interaction import next_clicks
 from sam2_core.learning.lessons import ClipBatch, Learner, Lesson
 from sam2_core.learning.losses import LossConfig, true_iou
-from sam2_core.learning.pictures import Interaction, first_prompts, interact, total
+from sam2_core.learning.pictures import (
+    Interaction,
+    _with_a_click,
+    first_prompts,
+    interact,
+    total,
+)
 from sam2_core.learning.world import World
 
 SIDE, FRAMES = 96, 5
@@ -208,3 +214,30 @@ def test_a_single_frame_is_a_clip():
     assert plan.prompted == (0,)
     points, _ = next_clicks(torch.ones(1, 4, 4, dtype=torch.bool), None, torch.Generator())
     assert points.shape == (1, 2)
+
+
+@pytest.mark.parametrize(("chance", "least", "most"), [(0, 0, 0), (0.5, 20, 44), (1, 64, 64)])
+def test_so_many_clicks_as_are_wanted_are_in_the_middle(chance: float, least: int, most: int):
+    targets = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)
+    targets[0, 20:61, 30:71] = True
+    how = Interaction(box_chance=0, middle_chance=chance)
+    draws = (torch.Generator().manual_seed(seed) for seed in range(64))
+    points = [first_prompts(targets, torch.zeros(1), SIDE, how, draw).coords_NT2 for draw in draws]
+    in_the_middle = sum(point[0, 0].tolist() == [50, 40] for point in points)
+    assert least <= in_the_middle <= most
+
+
+def test_a_careless_click_is_anywhere_though_others_are_in_the_middle():
+    model = build_sam2(SMALL)
+    targets = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)
+    targets[0, 20:61, 30:71] = True
+    source = torch.zeros(1, dtype=torch.long)
+    how = Interaction(box_chance=0, middle_chance=1, careless_chance=1, corrections=1)
+    draw = torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        scene = model.scene(model.embed_images(torch.zeros(1, 3, SIDE, SIDE)), 0)
+        first = first_prompts(targets, source, SIDE, how, draw)
+        answer = model.decode_masks(scene, first, "three")
+        second = _with_a_click(model, first, answer, targets, how, draw)
+    assert second.coords_NT2[0, 0].tolist() == [50, 40]
+    assert second.coords_NT2[0, 1].tolist() != [50, 40]

@@ -233,6 +233,7 @@ def test_rows_that_somebody_corrected_badly_cost_themselves_alone(tmp_path, colu
     picture = source.picture(0)
     np.testing.assert_array_equal(picture.masks, np.delete(masks_of(made), 1, axis=0))
     (why,) = picture.left_out
+    assert "annotation 1: " in why
     assert words in why
     nothing = Ended(alone, rows=changed(rows[1:2], column, 0, value))
     source = labels_of(tmp_path / "nothing", [nothing], "mode=auto")
