@@ -94,8 +94,6 @@ class SampleMaker:
         """Some objects on all frames; what is prompted first has to be there on the first."""
         first = view.of_masks(masks[0], self.target_px)
         places = _drawn(first, self.stage.objects, rng)
-        if not len(places):
-            return np.zeros((0, len(masks), *[self.target_px] * 2), np.uint8)
         later = (view.of_masks(chosen_of(one, places), self.target_px) for one in masks[1:])
         return np.stack([first[places], *later], axis=1)
 

@@ -6,7 +6,7 @@ Annotations stay as they are written until their picture is asked for: each proc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,9 +74,8 @@ class CocoFile:
         if not labelled:
             raise UsageError(f"{uri}: none of its {len(read.images):,} images has an annotation.")
         folder = absolute(pictures) if pictures else uri.rpartition("/")[0]
-        strays = tuple(
-            f"{uri}: {words}" for words in read.strays({str(image.get("id")) for image in known})
-        )
+        listed = {str(image.get("id")) for image in known}
+        strays = tuple(f"{uri}: {words}" for words in read.drop_strays(listed))
         written = {image: b"[" + b",".join(some) + b"]" for image, some in read.by_image.items()}
         images = known if bare else labelled
         used = frozenset(read.used)
@@ -148,17 +147,19 @@ class _Read:
             of_image.append(one.text.encode())
             self.used.add(str(annotation.get("category_id")))
 
-    def strays(self, known: Set[str]) -> Iterator[str]:
-        """What is left out as it belongs to no image; it is forgotten."""
+    def drop_strays(self, known: Set[str]) -> list[str]:
+        """Forget annotations that belong to no image, and say of which there were any."""
+        told: list[str] = []
         unknown = [image for image in self.by_image if image not in known]
         if unknown:
             count = sum(len(self.by_image.pop(image)) for image in unknown)
-            yield (
+            told.append(
                 f"{amount(count, 'annotation')} of images that it does not list, such as image_id "
                 f"{unknown[0]!r:.80}; ids count as they are written"
             )
         if self.no_objects:
-            yield f"{amount(self.no_objects, 'annotation')} that are no JSON objects"
+            told.append(f"{amount(self.no_objects, 'annotation')} that are no JSON objects")
+        return told
 
 
 def _names_by_id(listed: Sequence[Any]) -> dict[str, str]:

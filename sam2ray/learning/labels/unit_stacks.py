@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from ...readers.prompts.rle import Rle
-from .labelled import BadLabels, require_size
-from .mask_stack import RunLengthMasks, stack_of
-from .reading import GoodMasks, GoodObjects, good_masks, good_objects, refuse
+from .labelled import BadLabels
+from .mask_stack import RunLengthMasks
+from .reading import GoodMasks, GoodObjects, good_masks, good_objects, masks_of_all, refuse
 
 _OF_A_MASK = ["height", "width", "rle_counts"]
 
@@ -74,9 +74,12 @@ class ClipRows:
 
     def stack(self, frame: int, objects: Sequence[int], size_hw: tuple[int, int]) -> RunLengthMasks:
         """The masks of these objects on one frame, without a pixel where one is not seen."""
-        rows, name = self.of(frame), f"{self.name}: frame {frame}"
-        counts = dict(zip(rows["object_id"].to_pylist(), _counts(rows, size_hw, name), strict=True))
-        return _stack([counts.get(one) for one in objects], size_hw, name)
+        name, rows = f"{self.name}: frame {frame}", self._written(frame, objects)
+        try:
+            rles = [None if row is None else _rle_of_row(row) for row in rows]
+        except ValueError as error:
+            refuse(name, error)
+        return masks_of_all(rles, size_hw, name)
 
 
 def picture_masks(
@@ -99,19 +102,3 @@ def _rle_of_row(row: Mapping[str, Any]) -> Rle:
 def are_good(rows: pa.Table, min_score: float) -> np.ndarray:
     """Which masks are rated so high, or not at all."""
     return np.nan_to_num(rows["predicted_iou"].to_numpy(), nan=1.0) >= min_score
-
-
-def _counts(rows: pa.Table, size_hw: tuple[int, int], name: str) -> list[str]:
-    for height, width in zip(rows["height"].to_pylist(), rows["width"].to_pylist(), strict=True):
-        require_size((height, width), size_hw, name)
-    counts = rows["rle_counts"].to_pylist()
-    if None in counts:
-        raise BadLabels(f"{name}: a mask has no rle_counts")
-    return counts
-
-
-def _stack(counts: Sequence[str | None], size_hw: tuple[int, int], name: str) -> RunLengthMasks:
-    try:
-        return stack_of(counts, size_hw)
-    except ValueError as error:  # run lengths that somebody corrected badly
-        refuse(name, error)
